@@ -1,0 +1,1 @@
+"""Entity tracking in the boxes task: generation, prompting, decoding and scoring."""

@@ -1,0 +1,156 @@
+"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
+
+import functools
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+
+class UserError(Exception):
+    """Something a person can mend: one line that names the file, the line and what to do. Exit status 2."""
+
+
+def command(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Wrap a script's main: a UserError becomes one line on stderr and exit status 2, Ctrl-C exit status 130."""
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        try:
+            status = main()
+        except UserError as error:
+            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print(f"{Path(sys.argv[0]).name}: interrupted; what was written is kept", file=sys.stderr)
+            sys.exit(130)
+        sys.exit(status or 0)
+
+    return wrapped
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write ({error.strerror}); nothing was changed") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """write_bytes for UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write a JSON file atomically, indented and with sorted keys."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> dict:
+    """Read a JSON object. Raises UserError that names the file where it is missing or malformed."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error}); delete it and run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def write_csv(path: Path | str, frame: pd.DataFrame) -> None:
+    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the point."""
+    write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
+
+
+def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a CSV that write_csv wrote; `columns` must be there. num_ops stays text ('0'..'7', 'all', '1+')."""
+    try:
+        frame = pd.read_csv(path, dtype={"num_ops": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the experiment that writes it (make help)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable CSV ({error})") from None
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise UserError(f"{path}: line 1: missing column {', '.join(missing)}")
+    return frame
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class JsonLines:
+    """An append-only file of JSON objects. A torn last line (a kill mid-write) is cut off when it is opened to append."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+
+    def read(self) -> Iterator[dict]:
+        """Whole lines in order; a last line without its line end does not count. UserError for a broken line."""
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    value = json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{self.path}: line {number}: not JSON ({error}); delete the line") from None
+                if not isinstance(value, dict):
+                    raise UserError(f"{self.path}: line {number}: not a JSON object; delete the line")
+                yield value
+
+    def append(self, values: list[dict]) -> None:
+        """Add lines in one write, flushed to disk before it returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
+        self._cut_torn_line()
+        with open(self.path, "ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _cut_torn_line(self) -> None:
+        if not self.path.exists():
+            return
+        with open(self.path, "rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size == 0:
+                return
+            file.seek(size - 1)
+            if file.read(1) == b"\n":
+                return
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
