@@ -1,0 +1,186 @@
+# ruff: noqa: E501 - the table of models reads best with a row a line
+"""The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures follow from the rows.
+
+Commits are pinned where one is known from public sources; a row without one is pinned when it is first downloaded.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxes.records import UserError
+
+TINY_FOLDER = Path(__file__).resolve().parent.parent / "data" / "models"
+PROFILES = ("reported", "tiny", "paper")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model. `base` is the name of the row it was trained from and `added` what it was trained on in that step."""
+
+    name: str  # the folder of its runs and the `model` column
+    label: str  # as printed in Table 6
+    family: str
+    size: str
+    base: str | None
+    added: str | None  # "code" | "math" | "alignment"
+    hub_id: str | None
+    revision: str | None
+    licence: str
+    gated: bool = False
+    weights: str = "safetensors"  # "bin" where the repository has nothing else
+    prompt_format: str = "plain"  # the one used in Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
+    instruct_data: bool = False  # math data in the format of instructions (FLoat, OpenMathMistral)
+    tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
+    profile: str = "paper"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a model that ships with this repository lies; None for one of the hub."""
+        return TINY_FOLDER / self.name if self.profile == "tiny" else None
+
+
+def _hub(label, family, size, base, added, hub_id, revision, licence, **more) -> ModelSpec:
+    return ModelSpec(hub_id.split("/")[1], label, family, size, base, added, hub_id, revision, licence, **more)
+
+
+def _tiny(name: str, base: str | None, added: str | None, **more) -> ModelSpec:
+    return ModelSpec(name, name, "Tiny", "1M", base, added, None, None, "apache-2.0", profile="tiny", **more)
+
+
+_LLAMA_7B_TOKENIZER = ("huggyllama/llama-7b", "4782ad278652c7c71b72204d462d6d01eaaf7549")
+
+# fmt: off
+_ROWS = (
+    _hub("Llama 2-7B", "Llama 2", "7B", None, None, "meta-llama/Llama-2-7b-hf", "01c7f73d771dfac7d292323805ebc428287df4f9", "llama2", gated=True),
+    _hub("Llama 2-7B Chat", "Llama 2", "7B", "Llama-2-7b-hf", "alignment", "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590", "llama2", gated=True, prompt_format="chat"),
+    _hub("Llama 2-13B", "Llama 2", "13B", None, None, "meta-llama/Llama-2-13b-hf", "5c31dfb671ce7cfe2d7bb7c04375e44c55e815b1", "llama2", gated=True),
+    _hub("Llama 2-13B Chat", "Llama 2", "13B", "Llama-2-13b-hf", "alignment", "meta-llama/Llama-2-13b-chat-hf", "a2cb7a712bb6e5e736ca7f8cd98167f81a0b5bd8", "llama2", gated=True, prompt_format="chat"),
+    _hub("Llama-2 70B", "Llama 2", "70B", None, None, "meta-llama/Llama-2-70b-hf", "3aba440b59558f995867ba6e1f58f21d0336b5bb", "llama2", gated=True),
+    _hub("Llama-2 70B Chat", "Llama 2", "70B", "Llama-2-70b-hf", "alignment", "meta-llama/Llama-2-70b-chat-hf", "e9149a12809580e8602995856f8098ce973d1080", "llama2", gated=True, prompt_format="chat"),
+    _hub("Code Llama 7B", "Code Llama", "7B", "Llama-2-7b-hf", "code", "codellama/CodeLlama-7b-hf", "6c284d1468fe6c413cf56183e69b194dcfa27fe6", "llama2"),
+    _hub("Code Llama 7B Instruct", "Code Llama", "7B", "CodeLlama-7b-hf", "alignment", "codellama/CodeLlama-7b-Instruct-hf", "22cb240e0292b0b5ab4c17ccd97aa3a2f799cbed", "llama2"),
+    _hub("Code Llama 13B", "Code Llama", "13B", "Llama-2-13b-hf", "code", "codellama/CodeLlama-13b-hf", "8da65ff4ee20f74ecd107ca9d54f9f121b279860", "llama2"),
+    _hub("Code Llama 13B Instruct", "Code Llama", "13B", "CodeLlama-13b-hf", "alignment", "codellama/CodeLlama-13b-Instruct-hf", "745795438019e47e4dad1347a0093e11deee4c68", "llama2"),
+    # Llama 2 34B, what Code Llama 34B was trained from, was never released.
+    _hub("Code Llama 34B", "Code Llama", "34B", None, "code", "codellama/CodeLlama-34b-hf", "6008b9656730b71c7d19a15370c7ff6d2902f4ef", "llama2"),
+    _hub("Code Llama 34B Instruct", "Code Llama", "34B", "CodeLlama-34b-hf", "alignment", "codellama/CodeLlama-34b-Instruct-hf", "d4c1c474abcacd32d2a6eda45f9811d38c83e93d", "llama2"),
+    _hub("Code Llama 70B", "Code Llama", "70B", "Llama-2-70b-hf", "code", "codellama/CodeLlama-70b-hf", "4570a4edc524fb9f20f605b417bb43828fa5997a", "llama2"),
+    _hub("Code Llama 70B Instruct", "Code Llama", "70B", "CodeLlama-70b-hf", "alignment", "codellama/CodeLlama-70b-Instruct-hf", "397cae981dffaf5d5c9c90e89a0a75a850528b70", "llama2"),
+    _hub("Llemma 7B", "Llemma", "7B", "CodeLlama-7b-hf", "math", "EleutherAI/llemma_7b", "e223eee41c53449e6ea6548c9b71c50865e4a85c", "llama2", weights="bin"),
+    _hub("Llemma 34B", "Llemma", "34B", "CodeLlama-34b-hf", "math", "EleutherAI/llemma_34b", "08634a81f7bc7343f94d1c82fae461ad9b03e233", "llama2", weights="bin"),
+    _hub("DeepSeek 7B", "DeepSeek", "7B", None, None, "deepseek-ai/deepseek-llm-7b-base", "7683fea62db869066ddaff6a41d032262c490d4f", "deepseek", weights="bin"),
+    _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat"),
+    _hub("DeepSeek 7B Coder Base", "DeepSeek-Coder", "7B", "deepseek-llm-7b-base", "code", "deepseek-ai/deepseek-coder-7b-base-v1.5", "e4f7de1cf2fd3ab9519f79d750eac4393282e844", "deepseek"),
+    _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek"),
+    _hub("DeepSeek 7B Math Base", "DeepSeek-Math", "7B", "deepseek-coder-7b-base-v1.5", "math", "deepseek-ai/deepseek-math-7b-base", "036a8c6189aac6e2fc4e07b46e1e57c6b647bca5", "deepseek", weights="bin"),
+    _hub("Gemma-7B", "Gemma", "8B", None, None, "google/gemma-7b", "ff6768d9368919a1f025a54f9f5aa0ee591730bb", "gemma", gated=True),
+    _hub("Gemma-7B Instruct", "Gemma", "8B", "gemma-7b", "alignment", "google/gemma-7b-it", "9c5798d27f588501ce1e108079d2a19e4c3a2353", "gemma", gated=True),
+    _hub("CodeGemma-7B", "CodeGemma", "8B", "gemma-7b", "code", "google/codegemma-7b", None, "gemma", gated=True),
+    _hub("CodeGemma-7B Instruct", "CodeGemma", "8B", "codegemma-7b", "alignment", "google/codegemma-7b-it", "9b1d9231388358c04d90bd003458f5070d97db44", "gemma", gated=True),
+    _hub("Mistral 7B", "Mistral", "7B", None, None, "mistralai/Mistral-7B-v0.1", "27d67f1b5f57dc0953326b2601d68371d40ea8da", "apache-2.0"),
+    _hub("OpenMathMistral", "OpenMathMistral", "7B", "Mistral-7B-v0.1", "math", "nvidia/OpenMath-Mistral-7B-v0.1-hf", "970b8df89f1668d8330abd7e77d7f7013a1e6ae4", "apache-2.0", instruct_data=True),
+    _hub("LLama 7B", "Llama", "7B", None, None, "huggyllama/llama-7b", _LLAMA_7B_TOKENIZER[1], "other"),
+    # float-7b carries no tokenizer; it was trained from, and with the tokenizer of, huggyllama/llama-7b.
+    _hub("Float 7B Instruct", "FLoat", "7B", "llama-7b", "math", "nikhil07prakash/float-7b", "de609e8cc96d0f9ffa697e06247d2c07cab2f097", "mit", weights="bin", instruct_data=True, tokenizer=_LLAMA_7B_TOKENIZER),
+    _tiny("tiny-base", None, None),
+    _tiny("tiny-code", "tiny-base", "code"),
+    _tiny("tiny-math", "tiny-base", "math"),
+    _tiny("tiny-chat", "tiny-base", "alignment", prompt_format="chat"),
+)
+# fmt: on
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _ROWS}
+
+
+def models_of(profile: str) -> list[ModelSpec]:
+    """The rows of a profile, in order; `reported` has those of `paper`."""
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
+    wanted = "tiny" if profile == "tiny" else "paper"
+    return [spec for spec in MODELS.values() if spec.profile == wanted]
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The row of a name. UserError names the closest ones where there is none."""
+    if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
+        raise UserError(f"unknown model {name!r}; {hint}")
+    return MODELS[name]
+
+
+def lineage(spec: ModelSpec) -> Iterator[ModelSpec]:
+    """A row, the row it was trained from, and so on back."""
+    yield spec
+    while spec.base:
+        spec = MODELS[spec.base]
+        yield spec
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A minimal pair: the same model without and with one more step of training. `panel` titles it in the figures."""
+
+    experiment: int
+    base: ModelSpec
+    treated: ModelSpec
+    panel: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure: its title, its row (0 or 1) and its lines as (legend label, model, role)."""
+
+    title: str
+    lines: tuple[tuple[str, ModelSpec, str], ...]
+    row: int = 0
+
+
+_ADDED = {1: "code", 2: "math", 3: "alignment"}
+
+
+
+def _pair_order(pair: Pair) -> tuple:
+    by_size = (pair.treated.family, float(pair.treated.size.rstrip("BM")))
+    if pair.experiment == 2:  # Figure 2: data in the format of instructions first
+        return (not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
+    return (pair.base.family, float(pair.base.size.rstrip("BM")))
+
+
+def pairs(experiment: int, profile: str) -> list[Pair]:
+    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3."""
+    found = []
+    for spec in models_of(profile):
+        if spec.base and spec.added == _ADDED[experiment]:
+            base = MODELS[spec.base]
+            title = f"{spec.family} ({spec.size})" if experiment == 2 else f"{base.family} ({base.size})"
+            found.append(Pair(experiment, base, spec, title))
+    return sorted(found, key=_pair_order)
+
+
+def figure_panels(figure: int, profile: str) -> list[Panel]:
+    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training."""
+    if figure in (1, 2):
+        role = _ADDED[figure]
+        return [
+            Panel(pair.panel, ((_legend(pair.base), pair.base, "base"), (_legend(pair.treated), pair.treated, role)))
+            for pair in pairs(figure, profile)
+        ]
+    aligned = {pair.base.name: pair.treated for pair in pairs(3, profile)}
+    rows: tuple[list[Panel], list[Panel]] = ([], [])
+    for pair in pairs(1, profile):
+        for row, spec in enumerate((pair.base, pair.treated)):
+            lines = [(_legend(spec), spec, "base")]
+            if spec.name in aligned:
+                lines.append((_legend(aligned[spec.name]), aligned[spec.name], "aligned"))
+            rows[row].append(Panel(f"{spec.family} ({spec.size})", tuple(lines), row))
+    return rows[0] + rows[1]
+
+
+def _legend(spec: ModelSpec) -> str:
+    if spec.profile == "tiny":
+        return spec.name
+    if spec.added != "alignment":
+        return spec.family
+    return f"{spec.family}-{'Chat' if spec.prompt_format == 'chat' else 'Instruct'}"
