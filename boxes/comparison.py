@@ -1,0 +1,114 @@
+"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and corrected tests."""
+
+import argparse
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boxes.models import PROFILES, Pair, pairs
+from boxes.records import UserError, read_csv, write_csv
+from boxes.scoring import NUM_BOXES, NUM_OPS, SCORE_COLUMNS, in_bucket
+from boxes.statistics import Difference, discordant, holm, mcnemar, newcombe, paired_difference
+
+QUERY_COLUMNS = ("model", "sample_id", "num_operations", "box", "num_ops", "correct")
+COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high",
+           "interval", "b", "c", "p_mcnemar", "p_holm", "status")  # fmt: skip
+_KEY = ["sample_id", "num_operations", "box"]
+_SEED = 20240531  # of the bootstrap
+
+
+def experiment(number: int, description: str) -> None:
+    """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the comparison of its pairs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", required=True, choices=PROFILES)
+    parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and queries.csv")
+    parser.add_argument("--out", required=True, type=Path, help="the CSV to write")
+    arguments = parser.parse_args()
+    scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
+    queries = None
+    if arguments.profile != "reported":  # the paper's answers to single queries are not published
+        queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS)
+    table = compare_pairs(pairs(number, arguments.profile), scores, queries)
+    write_csv(arguments.out, table)
+    missing = table[table.status != "complete"]
+    print(f"{arguments.out}: {table.treated.nunique() - len(missing)} pairs compared, {len(missing)} not run")
+
+
+def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
+    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a model not run.
+
+    With queries: paired bootstrap over descriptions and McNemar's exact test, corrected by Holm over all rows of the
+    experiment. Without: Newcombe's interval from the counts and no test. b: only base right; c: only treated right.
+    """
+    rows: list[dict] = []
+    run = set(scores.model)
+    for pair in wanted:
+        names = {"base": pair.base.name, "treated": pair.treated.name}
+        if not run.issuperset(names.values()):
+            rows.append(names | {"num_ops": "all", "status": "not run"})
+        elif queries is None:
+            rows += [names | row for row in _unpaired(pair, scores)]
+        else:
+            rows += [names | row for row in _paired(pair, queries)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "b": "Int64", "c": "Int64"})
+    return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
+
+
+def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
+    def row(name: str, base, treated) -> dict:
+        counts = (base.correct[name], base.n[name], treated.correct[name], treated.n[name])
+        return _row(name, base.n[name], base.accuracy[name], treated.accuracy[name], newcombe(*map(int, counts)))
+
+    base, treated = (scores[scores.model == spec.name].set_index("num_ops") for spec in (pair.base, pair.treated))
+    return [row(name, base, treated) for name in NUM_OPS]
+
+
+def _paired(pair: Pair, queries: pd.DataFrame) -> list[dict]:
+    base, treated = (_answers(queries, spec.name) for spec in (pair.base, pair.treated))
+    if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
+        raise UserError(
+            f"queries.csv: {pair.base.name} and {pair.treated.name} did not answer the same queries; decode both "
+            "on one dataset and score again"
+        )
+    num_ops, right, right_treated = (
+        column.to_numpy().reshape(-1, NUM_BOXES) for column in (base.num_ops, base.correct, treated.correct)
+    )
+    members = np.stack([in_bucket(num_ops, name) for name in NUM_OPS])
+    # Seeded by the names, so that a pair's interval is the same whichever other pairs are run.
+    rng = np.random.default_rng([_SEED, zlib.crc32(f"{pair.base.name} {pair.treated.name}".encode())])
+    rows = []
+    for name, inside, difference in zip(
+        NUM_OPS, members, paired_difference(right, right_treated, members, rng), strict=True
+    ):
+        n, accuracies = int(inside.sum()), (_percent(right[inside]), _percent(right_treated[inside]))
+        b, c = discordant(right[inside], right_treated[inside])
+        tested = {"b": b, "c": c, "p_mcnemar": mcnemar(b, c)} if n else {}
+        rows.append(_row(name, n, *accuracies, difference) | tested)
+    return rows
+
+
+def _answers(queries: pd.DataFrame, model: str) -> pd.DataFrame:
+    answers = queries[queries.model == model].sort_values(_KEY, ignore_index=True)
+    if len(answers) % NUM_BOXES or (answers.box.to_numpy().reshape(-1, NUM_BOXES) != np.arange(NUM_BOXES)).any():
+        raise UserError(f"queries.csv: {model}: not {NUM_BOXES} boxes a statement; score again")
+    return answers
+
+
+def _percent(correct: np.ndarray) -> float:
+    return 100 * float(correct.mean()) if correct.size else float("nan")
+
+
+def _row(name: str, n: int, base: float, treated: float, difference: Difference) -> dict:
+    return {
+        "num_ops": name,
+        "n": n,
+        "base_accuracy": base,
+        "treated_accuracy": treated,
+        "difference": difference.points,
+        "ci_low": difference.low,
+        "ci_high": difference.high,
+        "interval": difference.interval,
+        "status": "complete",
+    }

@@ -1,0 +1,106 @@
+"""Correctness of a statement, box by box, as the authors' release has it, and accuracy by bucket (Table 6)."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from boxes.records import UserError, read_csv
+from boxes.statistics import wilson
+
+NUM_BOXES = 7
+STATUSES = ("ok", "truncated", "invalid")
+BUCKETS = tuple("01234567")  # Table 6; a box that changed 8 times or more counts in "all" and "1+" only
+NUM_OPS = (*BUCKETS, "all", "1+")
+RANDOM = "Random"
+SCORE_COLUMNS = ("model", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high")
+REPORTED = Path(__file__).resolve().parent.parent / "data" / "reported"
+
+_FIRST = re.compile(r"\s*(?:Statement:\s*)?Box 0 contains")
+_NEXT = re.compile(r", Box ([1-6]) contains")
+
+
+def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") -> tuple[bool, ...]:
+    """Which of the seven boxes a statement gets right.
+
+    prediction: "Statement: Box 0 contains ..., Box 1 contains ..."; what follows the first period is dropped.
+    gold: the seven true contents, "the car and the map" or "nothing".
+    status: "ok" and "invalid" are read as they stand; in a "truncated" text the clause that was cut is wrong.
+    A box that is missing, named twice or followed by nothing ("Box 4 contains,") is wrong. No prediction raises;
+    ValueError for a gold that is not seven texts and for an unknown status.
+    """
+    if len(gold) != NUM_BOXES:
+        raise ValueError(f"expected the contents of {NUM_BOXES} boxes, found {len(gold)}")
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; expected one of {', '.join(STATUSES)}")
+    predicted = read_statement(prediction, cut=status == "truncated")
+    return tuple(_same_contents(predicted.get(box), truth) for box, truth in enumerate(gold))
+
+
+def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
+    """The contents text of every box that is named exactly once; `cut` leaves out a last clause without its period."""
+    text, period, _ = prediction.partition(".")
+    start = _FIRST.match(text)
+    if not start:
+        return {}
+    first, *rest = _NEXT.split(text[start.end() :])
+    clauses = [(0, first), *((int(box), contents) for box, contents in zip(rest[::2], rest[1::2], strict=True))]
+    if cut and not period:
+        clauses.pop()
+    named = [box for box, _ in clauses]
+    return {box: contents for box, contents in clauses if named.count(box) == 1}
+
+
+def _same_contents(predicted: str | None, truth: str) -> bool:
+    """Equality of sets; an empty box must be exactly "nothing"."""
+    if predicted is None or not predicted.startswith(" "):
+        return False
+    predicted = predicted.strip()
+    if truth == "nothing":
+        return predicted == truth
+    return _objects(predicted) == _objects(truth)
+
+
+def _objects(contents: str) -> set[str]:
+    return {item.removeprefix("the ") for item in contents.split(" and ")}
+
+
+def bucket_scores(queries: pd.DataFrame) -> pd.DataFrame:
+    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent, Wilson 95 %), from rows of
+    num_ops and correct (0/1), one a query. A bucket without queries has n 0 and no accuracy."""
+    members = {name: queries.correct[in_bucket(queries.num_ops, name)] for name in NUM_OPS}
+    counts = [(name, len(correct), int(correct.sum())) for name, correct in members.items()]
+    return with_accuracy(pd.DataFrame(counts, columns=["num_ops", "n", "correct"]))
+
+
+def in_bucket(num_ops, name: str):
+    """Which of the counts in an array or Series belong to the bucket '0'..'7', 'all' or '1+'."""
+    if name == "all":
+        return num_ops >= 0
+    return num_ops >= 1 if name == "1+" else num_ops == int(name)
+
+
+def with_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct."""
+    low, high = wilson(counts.correct, counts.n)
+    return counts.assign(accuracy=100 * counts.correct / counts.n.where(counts.n > 0), ci_low=low, ci_high=high)
+
+
+def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
+    """Table 6 of the paper as scores: SCORE_COLUMNS from the restored counts."""
+    path = Path(folder) / "table6.csv"
+    table = read_csv(path, ("model", "num_ops", "n", "correct", "accuracy"))
+    random = table.model == RANDOM
+    if table.correct[~random].isna().any():
+        raise UserError(f"{path}: a model's row has no count; restore the file from the repository")
+    models = with_accuracy(table[~random].astype({"correct": int}))
+    chance = random_scores(table.num_ops[random], table.n[random], table.accuracy[random])
+    return pd.concat([chance, models.astype({"correct": object})])[list(SCORE_COLUMNS)].reset_index(drop=True)
+
+
+def random_scores(num_ops: pd.Series, n: pd.Series, accuracy: pd.Series) -> pd.DataFrame:
+    """The rows of the random baseline: an expectation in per cent, the count it stands for, and no interval."""
+    counts = (accuracy * n / 100).round(4).astype(object)  # object: whole counts of models stay whole beside these
+    rows = {"num_ops": num_ops, "n": n, "correct": counts, "accuracy": accuracy}
+    return pd.DataFrame(rows).assign(model=RANDOM, ci_low=float("nan"), ci_high=float("nan"))[list(SCORE_COLUMNS)]

@@ -1,0 +1,151 @@
+"""Score the runs of a profile: every box of every statement, and accuracy by number of operations.
+
+    python experiments/05_score.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+        --runs data/runs/tiny --random data/results/tiny/random.csv --out data/results/tiny
+    python experiments/05_score.py --profile reported --out data/results/reported
+
+Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it was not run) and,
+except for the printed counts of `reported`, queries.csv (every answer right or wrong).
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from boxes.comparison import QUERY_COLUMNS
+from boxes.dataset import Example, read_examples
+from boxes.models import PROFILES, ModelSpec, models_of, spec_of
+from boxes.records import JsonLines, UserError, command, read_csv, read_json, sha256_file, write_csv
+from boxes.scoring import (
+    REPORTED,
+    SCORE_COLUMNS,
+    STATUSES,
+    bucket_scores,
+    random_scores,
+    reported_scores,
+    score_statement,
+)
+
+RUN_COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
+               "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
+               "max_new_tokens", "dataset_sha256", "git_commit")  # fmt: skip
+RUN_STATUSES = ("complete", "partial", "not run", "failed")
+FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
+
+
+@command
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.profile == "reported":
+        write_reported(arguments.reported, arguments.out)
+        return
+    for name in ("data", "runs", "random"):
+        if getattr(arguments, name) is None:
+            raise UserError(f"--{name} is missing; only --profile reported does without it")
+    chosen = {spec_of(name).name for name in arguments.models} or {spec.name for spec in models_of(arguments.profile)}
+    examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
+    checksum = sha256_file(arguments.data)
+    runs, queries = [], []
+    for spec in models_of(arguments.profile):
+        folder = arguments.runs / spec.name
+        run = read_run(spec, folder) if spec.name in chosen else not_run(spec, "not among the models asked for")
+        runs.append(run)
+        if run["status"] == "complete":
+            check_belongs(run, folder, arguments.data, checksum)
+            queries += score_run(spec, folder / "predictions.jsonl", examples)
+    table = pd.DataFrame(queries, columns=list(QUERY_COLUMNS))
+    scores = score_table(table, arguments.random)
+    write_csv(arguments.out / "queries.csv", table)
+    write_csv(arguments.out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
+    write_csv(arguments.out / "scores.csv", scores)
+    print(f"{arguments.out}: {sum(run['status'] == 'complete' for run in runs)} of {len(runs)} models scored")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", required=True, choices=PROFILES)
+    parser.add_argument("--data", type=Path, help="the dataset that was decoded")
+    parser.add_argument("--runs", type=Path, help="folder with a folder a model")
+    parser.add_argument("--random", type=Path, help="random.csv of experiment 02")
+    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write into")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="score these only (default: all)")
+    return parser.parse_args()
+
+
+def write_reported(reported: Path, out: Path) -> None:
+    """The printed counts as scores; every model counts as run, by the paper's authors."""
+    scores = reported_scores(reported)
+    runs = [
+        {"model": spec.name, "label": spec.label, "status": "complete", "reason": "printed in Table 6",
+         "prompt_format": spec.prompt_format, "revision": spec.revision}
+        for spec in models_of("reported")
+    ]  # fmt: skip
+    write_csv(out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
+    write_csv(out / "scores.csv", scores)
+    print(f"{out}: {len(runs)} models as printed")
+
+
+def not_run(spec: ModelSpec, reason: str) -> dict:
+    return {"model": spec.name, "label": spec.label, "status": "not run", "reason": reason}
+
+
+def read_run(spec: ModelSpec, folder: Path) -> dict:
+    """The row of runs.csv: the run's provenance, or why there is none."""
+    if not (folder / "run.json").exists():
+        return not_run(spec, "no run.json; decode first")
+    run = read_json(folder / "run.json")
+    if run.get("status") not in RUN_STATUSES:
+        raise UserError(
+            f"{folder / 'run.json'}: status {run.get('status')!r} is none of {', '.join(RUN_STATUSES)}; decode again"
+        )
+    if run.get("model") != spec.name:
+        raise UserError(f"{folder / 'run.json'}: results of {run.get('model')!r}, not of {spec.name}; decode again")
+    return {name: run.get(name) for name in RUN_COLUMNS} | {"model": spec.name, "label": spec.label}
+
+
+def check_belongs(run: dict, folder: Path, data: Path, checksum: str) -> None:
+    """UserError unless the run decoded this very dataset file."""
+    if run["dataset_sha256"] != checksum:
+        raise UserError(f"{folder / 'run.json'}: results of another dataset than {data}; decode again")
+
+
+def score_run(spec: ModelSpec, path: Path, examples: dict[tuple[int, int], Example]) -> list[tuple]:
+    """QUERY_COLUMNS of a complete run, one row a box. UserError with the line that does not belong here."""
+    rows, seen = [], {}
+    for number, line in enumerate(JsonLines(path).read(), 1):
+        where = f"{path}: line {number}"
+        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
+        if wrong:
+            raise UserError(f"{where}: no proper {', '.join(wrong)}; delete the line and decode again")
+        if line["status"] not in STATUSES:
+            raise UserError(f"{where}: unknown status {line['status']!r}; delete the line and decode again")
+        key = (line["sample_id"], line["num_operations"])
+        example = examples.get(key)
+        if example is None or example.description != line["input"]:
+            raise UserError(f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again")
+        if key in seen:
+            raise UserError(f"{where}: the description of line {seen[key]} again; delete one of them")
+        seen[key] = number
+        correct = score_statement(line["prediction"], example.contents, line["status"])
+        for box, (num_ops, right) in enumerate(zip(example.num_ops, correct, strict=True)):
+            rows.append((spec.name, *key, box, num_ops, int(right)))
+    if len(seen) != len(examples):
+        raise UserError(f"{path}: {len(seen)} of {len(examples)} descriptions in a complete run; decode again")
+    return rows
+
+
+def score_table(queries: pd.DataFrame, random: Path) -> pd.DataFrame:
+    """SCORE_COLUMNS of the random baseline and of every scored model."""
+    chance = read_csv(random, ("num_ops", "n", "expected"))
+    tables = [random_scores(chance.num_ops, chance.n, chance.expected)]
+    tables += [
+        bucket_scores(rows).assign(model=model).astype({"correct": object})
+        for model, rows in queries.groupby("model", sort=False)
+    ]
+    return pd.concat(tables)[list(SCORE_COLUMNS)]
+
+
+if __name__ == "__main__":
+    main()

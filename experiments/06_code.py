@@ -1,0 +1,16 @@
+"""Experiment 1, the effect of code: models trained further on code against their base models (Section 3.3, Figure 1).
+
+python experiments/06_code.py --profile tiny --results data/results/tiny --out data/results/tiny/code.csv
+"""
+
+from boxes.comparison import experiment
+from boxes.records import command
+
+
+@command
+def main() -> None:
+    experiment(1, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Experiment 2, the effect of math: models trained further on math against their base models (Section 3.4, Figure 2).
+
+python experiments/07_math.py --profile tiny --results data/results/tiny --out data/results/tiny/math.csv
+"""
+
+from boxes.comparison import experiment
+from boxes.records import command
+
+
+@command
+def main() -> None:
+    experiment(2, __doc__)
+
+
+if __name__ == "__main__":
+    main()
