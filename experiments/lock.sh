@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Write requirements.lock and requirements-cpu.lock from requirements.in, with hashes: `make lock` calls this with uv's path.
+# The CPU build of torch is looked for in the folders or pages of PIP_FIND_LINKS and on the index TORCH_CPU_INDEX. Pins that
+# are still good are kept; UPGRADE=1 moves what requirements.in leaves open to its newest version.
+set -euo pipefail
+uv=${1:?usage: experiments/lock.sh UV}
+cd "$(dirname "$0")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp requirements*.lock "$scratch/" 2>/dev/null || true
+
+sources=()
+for place in ${PIP_FIND_LINKS:-}; do sources+=(--find-links "$place"); done
+[[ -z ${TORCH_CPU_INDEX:-} ]] || sources+=(--extra-index-url "$TORCH_CPU_INDEX" --index-strategy unsafe-best-match)
+[[ -n ${SSL_CERT_FILE:-} || -z ${PIP_CERT:-} ]] || export SSL_CERT_FILE=$PIP_CERT
+
+compile() { # INPUT OUTPUT [option...]: one resolution for every Linux, macOS and Python from 3.11
+    "$uv" pip compile "$1" --output-file "$2" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+        --no-annotate --no-emit-index-url --no-header --quiet ${UPGRADE:+--upgrade} "${@:3}"
+}
+
+compile requirements.in "$scratch/requirements.lock"
+grep -E '^[a-z0-9._-]+==' "$scratch/requirements.lock" | grep -vE '^(torch|triton|cuda-|nvidia-)' | sed 's/ *\\$//' \
+    > "$scratch/shared.txt"
+sed -E 's/^(torch==[^ ]+)/\1+cpu/' requirements.in > "$scratch/cpu.in"
+compile "$scratch/cpu.in" "$scratch/requirements-cpu.lock" --constraint "$scratch/shared.txt" "${sources[@]}"
+
+write() { # NAME WHAT
+    { printf '# %s\n# Written by `make lock` from requirements.in; do not edit.\n' "$2"; cat "$scratch/$1"; } > "$scratch/new"
+    mv "$scratch/new" "$1"
+    echo "wrote $1: $(grep -cE '^[a-z0-9._-]+==' "$1") packages"
+}
+write requirements.lock 'Everything pinned with hashes, torch with CUDA (it runs on a CPU too). Linux x86_64, Python 3.11 and 3.12.'
+write requirements-cpu.lock 'The same without CUDA: the CPU build of torch, Python 3.11, Linux x86_64. For machines without an NVIDIA GPU.'
