@@ -1,0 +1,251 @@
+"""Tables 1, 3, 4 and 6 of the paper from the scores of a profile, as Markdown, LaTeX (booktabs) and CSV.
+
+    python -m paper.tables --profile reported --results data/results/reported --out paper/out/reported
+    python -m paper.tables --profile tiny --results data/results/tiny --out paper/out/tiny --print 6
+
+table3.csv and table6.csv are long: a line per cell with `reproduced`, `reported` and their `difference` (percentage
+points, of the two as printed). With --print the table goes to the terminal and no file is written.
+"""
+
+import signal
+import sys
+
+import pandas as pd
+from tabulate import tabulate
+
+from boxes.models import ModelSpec, lineage, pairs, spec_of
+from boxes.records import command, write_csv, write_text
+from paper.formats import Table, to_latex, to_markdown
+from paper.results import (
+    BUCKETS,
+    COLUMNS,
+    NOT_RUN,
+    RANDOM,
+    Results,
+    arguments,
+    difference,
+    read_results,
+    signed,
+    two_digits,
+)
+
+NUMBERS = (1, 3, 4, 6)
+TABLE3_COLUMNS = {"all": "Aggregate", "0": "NumOps = 0", "1+": "NumOps ≥ 1"}
+EXPERIMENTS = {1: "code", 2: "math", 3: "alignment"}
+# The order in which Table 1 prints the families of each experiment; families it does not know follow.
+TABLE1_ORDER = {
+    1: ("Llama 2", "DeepSeek", "Gemma"),
+    2: ("Llama", "Mistral", "DeepSeek-Coder", "Code Llama"),
+    3: ("Llama 2", "Code Llama", "Gemma", "CodeGemma", "DeepSeek", "DeepSeek-Coder"),
+}
+
+
+def variant(spec: ModelSpec) -> str:
+    """A family with its alignment, as Table 1 names its rows: "Llama 2-Chat", "Code Llama-Instruct"."""
+    if spec.profile == "tiny":
+        return spec.name
+    return f"{spec.family}-{spec.label.split()[-1]}" if spec.added == "alignment" else spec.family
+
+
+def sized(spec: ModelSpec) -> str:
+    """A family with its size, as Table 3 names its rows: "FLoat 7B"."""
+    return spec.name if spec.profile == "tiny" else f"{spec.family} {spec.size}"
+
+
+def size_range(sizes: list[str]) -> str:
+    """ "7B", "7B, 34B" or, from three on, "7B–70B"."""
+    ordered = sorted(set(sizes), key=lambda size: float(size.rstrip("BM")))
+    return f"{ordered[0]}–{ordered[-1]}" if len(ordered) > 2 else ", ".join(ordered)
+
+
+def table1(results: Results) -> Table:
+    """The models of each experiment and what they were trained on, back to the first base model."""
+    body, rules = [], []
+    for experiment, kind in EXPERIMENTS.items():
+        rules.append(len(body))
+        for position, group in enumerate(_table1_groups(experiment, results.profile)):
+            first = (f"Exp {experiment} ({kind})",) if position == 0 else ("",)
+            body.append(first + _table1_row(group))
+    header = ("Exp", "Model", "Size", "+Code", "+Math", "+Instruct/Chat", "Base Model")
+    caption = "Models compared in each experiment. Ticks: the additional training, that of the base models included."
+    return Table(1, caption, (header,), tuple(body), "lllcccl", rules=tuple(rules[1:]))
+
+
+def _table1_groups(experiment: int, profile: str) -> list[list[ModelSpec]]:
+    """The rows of one experiment: models of one family and alignment, in the paper's order."""
+    order = TABLE1_ORDER[experiment]
+
+    def place(pair) -> int:
+        return order.index(pair.base.family) if pair.base.family in order else len(order)
+
+    groups: dict[tuple, list[ModelSpec]] = {}
+    for base_family in dict.fromkeys(pair.base.family for pair in sorted(pairs(experiment, profile), key=place)):
+        family_pairs = [pair for pair in pairs(experiment, profile) if pair.base.family == base_family]
+        for spec in (*(pair.base for pair in family_pairs), *(pair.treated for pair in family_pairs)):
+            group = groups.setdefault((variant(spec), spec.instruct_data), [])
+            if spec not in group:
+                group.append(spec)
+    return list(groups.values())
+
+
+def _table1_row(group: list[ModelSpec]) -> tuple[str, ...]:
+    steps = {step.added: step for spec in group for step in lineage(spec)}
+    math = steps.get("math")
+    ticks = (
+        "✓" if "code" in steps else "",
+        "" if math is None else "✓ (instruct)" if math.instruct_data else "✓",
+        "✓" if "alignment" in steps else "",
+    )
+    # Code Llama 34B names no base model (Llama 2 34B was not released); its family's other sizes do.
+    bases = [variant(spec_of(spec.base)) for spec in group if spec.base]
+    return (variant(group[0]), size_range([spec.size for spec in group]), *ticks, bases[0] if bases else "-")
+
+
+def table3_specs(profile: str) -> tuple[ModelSpec, ...]:
+    """Table 3 compares the first pair of Experiment 2: Llama 7B and FLoat."""
+    pair = pairs(2, profile)[0]
+    return pair.base, pair.treated
+
+
+def table3(results: Results) -> Table:
+    """Accuracy of the first pair of Experiment 2: overall, on unchanged boxes, on changed boxes."""
+    body = tuple(
+        (sized(spec), *_cells(results, spec.name, TABLE3_COLUMNS)) for spec in table3_specs(results.profile)
+    )
+    first, second = (sized(spec) for spec in table3_specs(results.profile))
+    caption = f"{first} and {second}: accuracy in per cent, overall and by number of operations."
+    return Table(3, caption, (("Model", *TABLE3_COLUMNS.values()),), body, "lrrr")
+
+
+def table4(results: Results) -> Table:
+    """Every model with its repository, commit, licence, access and the prompt format of Table 6."""
+    header = ("Model", "Hugging Face identifier", "Revision", "Licence", "Gated", "Prompt")
+    body = tuple(
+        (
+            spec.label,
+            spec.hub_id or "in this repository",
+            spec.revision or ("not pinned yet" if spec.hub_id else "-"),
+            spec.licence,
+            "yes" if spec.gated else "no",
+            spec.prompt_format,
+        )
+        for spec in results.specs
+    )
+    return Table(4, "Models, their pinned revisions and the prompt format used.", (header,), body, "llllcl")
+
+
+def table6(results: Results) -> Table:
+    """The detailed results in the paper's layout; rows that were not run say so and hold no number."""
+    sizes = results.bucket_sizes()
+    header = (
+        ("Model", "Overall", *BUCKETS),
+        ("", *(f"({sizes[c]})" if c in sizes else "" for c in COLUMNS)),
+    )
+    body = [(RANDOM, *_cells(results, RANDOM, COLUMNS))]
+    body += [(spec.label, *_cells(results, spec.name, COLUMNS)) for spec in results.specs]
+    caption = "Accuracy in per cent by the number of operations affecting the box (number of queries in brackets)."
+    span = "Performance split by number of operations"
+    return Table(6, caption, header, tuple(body), "l" + "r" * len(COLUMNS), span=span)
+
+
+def _cells(results: Results, model: str, columns) -> list[str]:
+    if not results.is_run(model):
+        return [NOT_RUN] * len(columns)
+    scores = [results.score(model, column) for column in columns]
+    return [two_digits(score.accuracy if score else None) for score in scores]
+
+
+def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.DataFrame:
+    """Long form: a line per (model, label) row and column; the fields of reproduced are empty where not run."""
+    lines = []
+    for model, label in rows:
+        status = "run" if results.is_run(model) else NOT_RUN
+        for column in columns:
+            ours, theirs = results.score(model, column), results.reported_score(model, column)
+            reproduced, reported = (None if score is None else score.accuracy for score in (ours, theirs))
+            gap = difference(reproduced, reported)
+            lines.append(
+                {
+                    "model": model,
+                    "label": label,
+                    "status": status,
+                    "num_ops": column,
+                    "n": "" if ours is None else ours.n,
+                    "reproduced": "" if reproduced is None else f"{reproduced:.2f}",
+                    "reported": "" if reported is None else f"{reported:.2f}",
+                    "difference": "" if gap is None else f"{gap:.2f}",
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def all_rows(results: Results) -> list[tuple[str, str]]:
+    """(model, label) of every row of Table 6, Random first."""
+    return [(RANDOM, RANDOM), *((spec.name, spec.label) for spec in results.specs)]
+
+
+def table_frame(table: Table, results: Results) -> pd.DataFrame:
+    """What a table's CSV holds: Tables 3 and 6 in long form, Tables 1 and 4 as they are printed."""
+    if table.number == 3:
+        rows = [(spec.name, sized(spec)) for spec in table3_specs(results.profile)]
+        return comparison(results, rows, TABLE3_COLUMNS)
+    if table.number == 6:
+        return comparison(results, all_rows(results), COLUMNS)
+    return pd.DataFrame(table.body, columns=list(table.header[0]))
+
+
+def terminal_table6(results: Results) -> str:
+    """Table 6 for a terminal of 160 columns: reproduced, and beneath it reported and the difference where there are."""
+    sizes = results.bucket_sizes()
+    names = dict(zip(COLUMNS, ("Overall", *BUCKETS), strict=True))
+    header = ["Model", "", *(f"{name}\n({sizes[c]})" if c in sizes else name for c, name in names.items())]
+    lines = []
+    for model, label in all_rows(results):
+        lines.append([label, "reproduced", *_cells(results, model, COLUMNS)])
+        reported = [results.reported_score(model, column) for column in COLUMNS]
+        if not any(reported):
+            continue
+        lines.append(["", "reported", *(two_digits(score and score.accuracy) for score in reported)])
+        if results.is_run(model):
+            gaps = [_gap(results, model, column) for column in COLUMNS]
+            lines.append(["", "difference", *(signed(gap, minus="-") for gap in gaps)])
+    align = ("left", "left", *["right"] * len(COLUMNS))
+    return tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=align)
+
+
+def _gap(results: Results, model: str, column: str) -> float | None:
+    ours, theirs = results.score(model, column), results.reported_score(model, column)
+    return difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
+
+
+TABLES = {1: table1, 3: table3, 4: table4, 6: table6}
+
+
+def for_terminal(results: Results, number: int) -> str:
+    """One table as text for a terminal."""
+    if number == 6:
+        return terminal_table6(results)
+    table = TABLES[number](results)
+    return tabulate(table.body, table.header[0], tablefmt="simple", disable_numparse=True)
+
+
+@command
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--print", type=int, choices=NUMBERS, help="show this table in the terminal; write nothing")
+    options = parser.parse_args()
+    results = read_results(options.profile, options.results, options.reported)
+    if options.print:
+        sys.stdout.reconfigure(encoding="utf-8")
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends it quietly
+        print(for_terminal(results, options.print))
+        return
+    for number in NUMBERS:
+        table = TABLES[number](results)
+        write_text(options.out / f"table{number}.md", to_markdown(table))
+        write_text(options.out / f"table{number}.tex", to_latex(table))
+        write_csv(options.out / f"table{number}.csv", table_frame(table, results))
+
+
+if __name__ == "__main__":
+    main()
