@@ -1,0 +1,213 @@
+# Code pretraining and entity tracking: everything from the data to the paper's tables. `make help` says what there is.
+#
+# generate -> decode -> score -> summarise -> render; every arrow is a file (data/boxes, data/runs, data/results, paper/out).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+# ---------------------------------------------------------------------------------------------------- variables
+PROFILE ?= tiny#          tiny: four miniature models, no download | paper: the 29 models of Table 6 | reported: its numbers
+MODELS ?=#                only these models of the profile, by name (default: all of them)
+MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
+DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP
+RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
+SEED ?= 0#                of the generated data; the committed checksums are those of the default
+DATA_DIR ?= data/boxes#   where the dataset goes
+DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--device cuda:1 --batch-size 64"
+ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow"
+VENV ?= .venv#            the virtual environment, made by set-up where it is missing
+PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
+LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
+TORCH_CPU_INDEX ?=#       an index that has CPU builds of torch
+
+override PROFILE := $(strip $(PROFILE))
+override DATA := $(strip $(DATA))
+override DATA_DIR := $(strip $(DATA_DIR))
+override VENV := $(strip $(VENV))
+override SEED := $(strip $(SEED))
+
+PY := $(VENV)/bin/python
+READY := $(VENV)/.installed
+RUNS := data/runs/$(PROFILE)
+RESULTS := data/results/$(PROFILE)
+OUT := paper/out/$(PROFILE)
+REFERENCE := data/reference/$(PROFILE)
+
+export PYTHONPATH := .
+export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR
+unexport PYTHONDONTWRITEBYTECODE# without compiled modules every script would start ten seconds later
+ifeq ($(MODELS_DIR),)
+unexport MODELS_DIR
+endif
+
+# What each script imports (NEEDS_...) and the models of each profile (MODELS_OF_...), written by experiments/depend.py.
+ifneq ($(filter-out help setup lock lint clean distclean,$(or $(MAKECMDGOALS),help)),)
+include .make/depend.mk
+ifneq ($(MODELS_OF_tiny),)
+$(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny, paper or reported))
+UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)),$(MODELS))
+$(if $(UNKNOWN),$(error unknown in MODELS: $(UNKNOWN); PROFILE=$(PROFILE) has $(MODELS_OF_$(PROFILE))))
+$(if $(filter generated release,$(DATA)),,$(error unknown DATA "$(DATA)"; choose generated or release))
+$(if $(filter release0,$(DATA)$(words $(RELEASE_ZIP))),$(error DATA=release needs RELEASE_ZIP=path/to/boxes-dataset-v1.zip))
+endif
+endif
+CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
+
+.make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
+	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
+
+.PHONY: help setup data all table6 tables figures report check test lint train-tiny lock clean distclean FORCE
+
+# ---------------------------------------------------------------------------------------------------- set-up
+setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s without CUDA and with warm caches)
+
+$(READY): requirements.lock requirements-cpu.lock
+	@experiments/setup.sh $(VENV)
+
+lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
+	@test -x $(VENV)/bin/uv || experiments/setup.sh $(VENV)
+	experiments/lock.sh $(VENV)/bin/uv
+
+# ---------------------------------------------------------------------------------------------------- data
+DATASET := $(DATA_DIR)/test-subsample-states-t5.jsonl
+DEV_DATASET := $(DATA_DIR)/dev-t5.jsonl
+DATASETS := $(DATASET) $(DEV_DATASET) $(DATA_DIR)/train-t5.jsonl $(DATA_DIR)/test-t5.jsonl
+
+data: $(DATASETS) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR
+
+# A file that holds the variables of the last time is renewed when they differ: what depends on it is then made anew.
+changed = $(if $(subst |$(file < $1)|,,|$2|),FORCE)
+remember = @mkdir -p $(@D) && echo '$1' > $@
+
+DATA_SETTINGS := DATA=$(DATA) $(if $(filter release,$(DATA)),RELEASE_ZIP=$(RELEASE_ZIP),SEED=$(SEED))
+$(DATA_DIR)/.settings: $(call changed,$(DATA_DIR)/.settings,$(DATA_SETTINGS))
+	$(call remember,$(DATA_SETTINGS))
+
+$(DATASETS) &: $(DATA_DIR)/.settings $(NEEDS_01_generate_data) $(RELEASE_ZIP) | $(READY)
+	$(PY) experiments/01_generate_data.py --out $(DATA_DIR) --seed $(SEED) $(RELEASE_ZIP:%=--release-zip %)
+
+# ---------------------------------------------------------------------------------------------------- decode
+# predictions.jsonl grows beside run.json and is no target: Make never deletes it, and a run goes on where it stopped.
+# Models are decoded one after the other (flock), for each takes the whole device.
+RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
+ALONE := mkdir -p $(RUNS) && flock $(RUNS)/.lock
+INCOMPLETE := $(if $(wildcard $(RUN_FILES)),$(shell grep -L '"status": "complete"' $(wildcard $(RUN_FILES))))
+
+.PRECIOUS: $(RUN_FILES)
+.SECONDEXPANSION:
+$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) | $(READY)
+	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(DECODE)
+$(INCOMPLETE): FORCE
+
+# ---------------------------------------------------------------------------------------------------- score, summarise
+ifeq ($(PROFILE),reported)
+SCORES := $(RESULTS)/scores.csv $(RESULTS)/runs.csv
+INPUTS :=
+else
+SCORES := $(RESULTS)/scores.csv $(RESULTS)/runs.csv $(RESULTS)/queries.csv
+INPUTS := $(DATASET)
+DECODED := $(RESULTS)/prompt_format.csv $(RESULTS)/constrained.csv
+endif
+EXPERIMENTS := $(RESULTS)/code.csv $(RESULTS)/math.csv $(RESULTS)/alignment.csv
+NARROW := $(if $(strip $(MODELS)),--models $(MODELS))
+SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(RESULTS)/claims.csv
+
+$(RESULTS)/random.csv: data/reported/table6.csv $(INPUTS) $(NEEDS_02_random_baseline) | $(READY)
+	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUTS:%=--data %) --out $@
+
+$(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,MODELS=$(MODELS))
+	$(call remember,MODELS=$(MODELS))
+
+ifeq ($(PROFILE),reported)
+$(SCORES) &: data/reported/table6.csv $(NEEDS_05_score) | $(READY)
+	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(RESULTS)
+else
+$(SCORES) &: $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) | $(READY)
+	$(PY) experiments/05_score.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --random $< --out $(RESULTS) \
+	    $(NARROW)
+endif
+
+NUMBER_code := 06
+NUMBER_math := 07
+NUMBER_alignment := 08
+$(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(READY)
+	$(PY) experiments/$(NUMBER_$*)_$*.py --profile $(PROFILE) --results $(RESULTS) --out $@
+
+$(RESULTS)/prompt_format.csv: $(DEV_DATASET) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) | $(READY)
+	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $< --runs $(RUNS) --out $@ \
+	    $(NARROW)
+
+$(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) | $(READY)
+	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $< --runs $(RUNS) --out $@ \
+	    $(NARROW)
+
+$(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(NEEDS_10_claims) | $(READY)
+	$(PY) experiments/10_claims.py --profile $(PROFILE) --results $(RESULTS) --out $@
+
+# ---------------------------------------------------------------------------------------------------- render
+TABLES := $(foreach number,1 3 4 6,$(foreach kind,md tex csv,$(OUT)/table$(number).$(kind)))
+FIGURES := $(foreach number,1 2 3,$(foreach kind,pdf png,$(OUT)/figure$(number).$(kind)))
+REPORT := $(OUT)/report.html $(OUT)/report.md
+
+$(TABLES) &: $(SCORES) $(NEEDS_tables) | $(READY)
+	$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT)
+
+$(FIGURES) &: $(SCORES) $(NEEDS_figures) | $(READY)
+	$(PY) -m paper.figures --profile $(PROFILE) --results $(RESULTS) --out $(OUT)
+
+$(REPORT) &: $(SCORES) $(SUMMARIES) $(TABLES) $(FIGURES) $(NEEDS_report) $(wildcard paper/templates/*) | $(READY)
+	$(PY) -m paper.report --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)
+
+all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; ends with status 3 where models were not run
+	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
+	@$(NAME_NOT_RUN)
+
+# runs.csv begins with model,label,status
+define NAME_NOT_RUN
+awk -F, -v chosen=" $(CHOSEN) " 'NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
+        print (missing++ ? "" : "Models without results:\n") sprintf("  %-30s %s", $$1, $$3) } \
+    END { if (missing) { print "The reasons are in $(RESULTS)/runs.csv. Bring the weights (MODELS_DIR=folder with a folder a" \
+        " model, or the hub cache), then:\n  make all PROFILE=$(PROFILE) MODELS=\"" "name ..." "\"\nWhat is complete is kept."; \
+        exit 3 } }' $(RESULTS)/runs.csv >&2
+endef
+
+table6: $(TABLES) ## Table 6 in the terminal, reproduced beside reported
+	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
+
+tables: $(TABLES) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
+
+figures: $(FIGURES) ## Figures 1-3 as PDF and PNG
+
+report: $(REPORT) ## the report alone, without the check that everything was run
+
+# ---------------------------------------------------------------------------------------------------- check
+check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the reference, claims
+	$(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) --reference $(REFERENCE) $(CHECKSUMS)
+
+test: $(READY) $(DATASETS) ## the tests, offline; ARGS="-m slow" for the long ones
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## style of the code
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# ---------------------------------------------------------------------------------------------------- more
+train-tiny: $(READY) ## train the tiny models anew, over the committed ones (under an hour on two cores, minutes on a GPU)
+	$(PY) experiments/train_tiny.py --out data/models
+
+clean: ## delete figures, tables and results; data, predictions and the environment stay
+	rm -rf paper/out data/results .make .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean ## delete also data, predictions (hours of a GPU) and .venv
+	rm -rf data/runs $(DATASETS) $(DATA_DIR)/.settings .venv
+
+help: ## this text
+	@echo 'Usage: make TARGET [VARIABLE=value ...]     (make -n TARGET shows what would run)'
+	@echo; echo 'Targets:'
+	@sed -nE 's/^([a-z0-9-]+):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo; echo 'Variables:'
+	@sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26

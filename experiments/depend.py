@@ -1,0 +1,84 @@
+"""What Make must know before anything runs: the files behind each script, and the models of each profile.
+
+python experiments/depend.py .make/depend.mk
+
+Make includes the file written here and renews it when a module changes. Standard library only: it runs before set-up.
+"""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from unittest.mock import MagicMock
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("boxes", "paper", "experiments")
+
+
+def module_file(name: str, folder: Path) -> Path | None:
+    """boxes.world -> boxes/world.py, and a name that lies beside the script -> that file; None where it is not ours."""
+    parts = name.split(".")
+    path = (ROOT if parts[0] in PACKAGES else folder).joinpath(*parts).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The files of ours that one file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {file for name in names if (file := module_file(name, path.parent))}
+
+
+def needs(path: Path) -> list[str]:
+    """A script and every module of ours behind it, relative to the repository."""
+    found, waiting = set(), {path}
+    while waiting:
+        found |= waiting
+        waiting = {file for waited in waiting for file in imported_files(waited)} - found
+    return sorted(str(file.relative_to(ROOT)) for file in found)
+
+
+def models() -> dict[str, list[str]]:
+    """Profile -> names of its models, from boxes/models.py."""
+    if importlib.util.find_spec("pandas") is None:
+        sys.modules["pandas"] = MagicMock()  # boxes.records imports it; the table of models does without
+    sys.path.insert(0, str(ROOT))
+    from boxes.models import PROFILES, models_of
+
+    return {profile: [spec.name for spec in models_of(profile)] for profile in PROFILES}
+
+
+def makefile() -> str:
+    """NEEDS_05_score := ..., MODELS_OF_tiny := ...; a file that is gone must not stop Make, so each is a target, too."""
+    scripts = [path for folder in ("experiments", "paper") for path in sorted((ROOT / folder).glob("[!_]*.py"))]
+    lines = ["# Written by experiments/depend.py"]
+    every = set()
+    for script in scripts:
+        files = needs(script)
+        every |= set(files)
+        lines.append(f"NEEDS_{script.stem} := {' '.join(files)}")
+    lines += [f"MODELS_OF_{profile} := {' '.join(names)}" for profile, names in models().items()]
+    return "\n".join([*lines, f"{' '.join(sorted(every))}:", ""])
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    target = Path(sys.argv[1])
+    try:
+        content = makefile()
+    except SyntaxError as error:
+        sys.exit(f"depend.py: {error.filename}: line {error.lineno}: {error.msg}; mend it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".new")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(target)
+
+
+if __name__ == "__main__":
+    main()
