@@ -51,12 +51,16 @@ def markdown_escape(text: str) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table under its caption; header lines that LaTeX stacks are joined by a space."""
+    """A pipe table under its caption."""
+    return f"**Table {table.number}.** {markdown_escape(table.caption)}\n\n{pipe_table(table)}\n"
+
+
+def pipe_table(table: Table) -> str:
+    """The table alone; header lines that LaTeX stacks are joined by a space."""
     header = [" ".join(filter(None, column)) for column in zip(*table.header, strict=True)]
     rows = [[markdown_escape(cell) for cell in row] for row in table.body]
     align = [{"l": "left", "c": "center", "r": "right"}[letter] for letter in table.align]
-    text = tabulate(rows, [markdown_escape(h) for h in header], "github", disable_numparse=True, colalign=align)
-    return f"**Table {table.number}.** {markdown_escape(table.caption)}\n\n{text}\n"
+    return tabulate(rows, [markdown_escape(h) for h in header], "github", disable_numparse=True, colalign=align)
 
 
 def to_latex(table: Table) -> str:

@@ -1,21 +1,18 @@
 """What the experiments wrote, read once and checked: scores, the paper's own numbers, the state of each run."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from boxes.models import ModelSpec, models_of
+from boxes.models import PROFILES, ModelSpec, models_of
 from boxes.records import UserError, read_csv
+from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, REPORTED
 
-PROFILES = ("reported", "tiny", "paper")
-BUCKETS = tuple(str(num_ops) for num_ops in range(8))  # operations that changed the box, as in Table 6
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
-NUM_OPS = (*COLUMNS, "1+")
-RANDOM = "Random"
 NOT_RUN = "not run"
-REPORTED = Path(__file__).resolve().parents[1] / "data" / "reported" / "table6.csv"
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,11 @@ class Results:
 
 
 def read_results(profile: str, folder: Path, reported: Path = REPORTED) -> Results:
-    """Read scores.csv of a results folder and the paper's Table 6. Raises UserError with the file and the line."""
+    """Read scores.csv of a results folder, table6.csv of the folder `reported`. UserError names file and line."""
     specs = tuple(models_of(profile))
     scores = read_scores(folder / "scores.csv", {RANDOM, *(spec.name for spec in specs)}, intervals=True)
     # The tiny models are not the paper's, and they read a test set of their own: nothing to compare them with.
-    paper = {} if profile == "tiny" else read_scores(reported, known=None, intervals=False)
+    paper = {} if profile == "tiny" else read_scores(reported / "table6.csv", known=None, intervals=False)
     return Results(profile, specs, scores, paper)
 
 
@@ -96,6 +93,17 @@ def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
     return scores
 
 
+def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
+    """A CSV's lines as dictionaries, the columns `numbers` as float or None. Raises UserError with file and line."""
+    lines = read_csv(path, (*columns, *numbers)).to_dict("records")
+    for line_number, line in enumerate(lines, 2):
+        for name in numbers:
+            line[name] = number_or_none(line[name], f"{path}: line {line_number}: {name}", low=float("-inf"), high=None)
+        for name in columns:
+            line[name] = "" if pd.isna(line[name]) else str(line[name])
+    return lines
+
+
 def number_or_none(value: object, where: str, low: float = 0.0, high: float | None = 100.0) -> float | None:
     """A cell as a float within [low, high]; None for an empty one. Raises UserError that begins with `where`."""
     if value is None or pd.isna(value):
@@ -104,8 +112,9 @@ def number_or_none(value: object, where: str, low: float = 0.0, high: float | No
         number = float(value)
     except (TypeError, ValueError):
         raise UserError(f"{where} is {value!r}, not a number; run the experiment again") from None
-    if not low <= number <= (float("inf") if high is None else high):
-        raise UserError(f"{where} is {number:g}, outside {low:g} to {high}; run the experiment again")
+    high = float("inf") if high is None else high
+    if not (math.isfinite(number) and low <= number <= high):
+        raise UserError(f"{where} is {number:g}, outside {low:g} to {high:g}; run the experiment again")
     return number
 
 
@@ -134,5 +143,5 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--profile", required=True, choices=PROFILES, help="which models the rows are")
     parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to, paper/out/PROFILE")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's Table 6 (default: %(default)s)")
+    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
     return parser

@@ -109,10 +109,9 @@ def table3_specs(profile: str) -> tuple[ModelSpec, ...]:
 
 def table3(results: Results) -> Table:
     """Accuracy of the first pair of Experiment 2: overall, on unchanged boxes, on changed boxes."""
-    body = tuple(
-        (sized(spec), *_cells(results, spec.name, TABLE3_COLUMNS)) for spec in table3_specs(results.profile)
-    )
-    first, second = (sized(spec) for spec in table3_specs(results.profile))
+    rows = table3_rows(results)
+    body = tuple((label, *_cells(results, model, TABLE3_COLUMNS)) for model, label in rows)
+    first, second = (label for _, label in rows)
     caption = f"{first} and {second}: accuracy in per cent, overall and by number of operations."
     return Table(3, caption, (("Model", *TABLE3_COLUMNS.values()),), body, "lrrr")
 
@@ -184,33 +183,42 @@ def all_rows(results: Results) -> list[tuple[str, str]]:
     return [(RANDOM, RANDOM), *((spec.name, spec.label) for spec in results.specs)]
 
 
+def table3_rows(results: Results) -> list[tuple[str, str]]:
+    """(model, label) of the rows of Table 3."""
+    return [(spec.name, sized(spec)) for spec in table3_specs(results.profile)]
+
+
 def table_frame(table: Table, results: Results) -> pd.DataFrame:
     """What a table's CSV holds: Tables 3 and 6 in long form, Tables 1 and 4 as they are printed."""
     if table.number == 3:
-        rows = [(spec.name, sized(spec)) for spec in table3_specs(results.profile)]
-        return comparison(results, rows, TABLE3_COLUMNS)
+        return comparison(results, table3_rows(results), TABLE3_COLUMNS)
     if table.number == 6:
         return comparison(results, all_rows(results), COLUMNS)
     return pd.DataFrame(table.body, columns=list(table.header[0]))
 
 
-def terminal_table6(results: Results) -> str:
-    """Table 6 for a terminal of 160 columns: reproduced, and beneath it reported and the difference where there are."""
-    sizes = results.bucket_sizes()
-    names = dict(zip(COLUMNS, ("Overall", *BUCKETS), strict=True))
-    header = ["Model", "", *(f"{name}\n({sizes[c]})" if c in sizes else name for c, name in names.items())]
-    lines = []
-    for model, label in all_rows(results):
-        lines.append([label, "reproduced", *_cells(results, model, COLUMNS)])
-        reported = [results.reported_score(model, column) for column in COLUMNS]
+def stacked_table6(results: Results, minus: str = "−") -> Table:
+    """Table 6 with two more lines a row where the paper has one: reported, and the difference."""
+    return _stacked(results, table6(results), all_rows(results), COLUMNS, minus)
+
+
+def stacked_table3(results: Results, minus: str = "−") -> Table:
+    """Table 3 likewise."""
+    return _stacked(results, table3(results), table3_rows(results), tuple(TABLE3_COLUMNS), minus)
+
+
+def _stacked(results: Results, table: Table, rows: list[tuple[str, str]], columns, minus: str) -> Table:
+    body = []
+    for model, label in rows:
+        body.append((label, "reproduced", *_cells(results, model, columns)))
+        reported = [results.reported_score(model, column) for column in columns]
         if not any(reported):
             continue
-        lines.append(["", "reported", *(two_digits(score and score.accuracy) for score in reported)])
+        body.append(("", "reported", *(two_digits(score and score.accuracy) for score in reported)))
         if results.is_run(model):
-            gaps = [_gap(results, model, column) for column in COLUMNS]
-            lines.append(["", "difference", *(signed(gap, minus="-") for gap in gaps)])
-    align = ("left", "left", *["right"] * len(COLUMNS))
-    return tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=align)
+            body.append(("", "difference", *(signed(_gap(results, model, column), minus) for column in columns)))
+    header = tuple((first, "", *rest) for first, *rest in table.header)
+    return Table(table.number, table.caption, header, tuple(body), "l" + table.align)
 
 
 def _gap(results: Results, model: str, column: str) -> float | None:
@@ -222,11 +230,12 @@ TABLES = {1: table1, 3: table3, 4: table4, 6: table6}
 
 
 def for_terminal(results: Results, number: int) -> str:
-    """One table as text for a terminal."""
-    if number == 6:
-        return terminal_table6(results)
-    table = TABLES[number](results)
-    return tabulate(table.body, table.header[0], tablefmt="simple", disable_numparse=True)
+    """One table as text; Table 6 with the paper's numbers beside ours fits 160 columns."""
+    stacked = {3: stacked_table3, 6: stacked_table6}
+    table = stacked[number](results, "-") if number in stacked else TABLES[number](results)
+    align = [{"l": "left", "c": "center", "r": "right"}[letter] for letter in table.align]
+    header = ["\n".join(column) if any(column[1:]) else column[0] for column in zip(*table.header, strict=True)]
+    return tabulate(table.body, header, tablefmt="simple", disable_numparse=True, colalign=align)
 
 
 @command

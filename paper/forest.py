@@ -1,0 +1,51 @@
+"""The effects of Experiments 1-3 at a glance: treated minus base on changed boxes, with 95 % intervals."""
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from paper.results import NOT_RUN
+from paper.style import GRID, INK, MUTED, RC, STROKES, TEXT_WIDTH
+
+ROW_HEIGHT = 0.19  # inches a pair
+BUCKET = "1+"
+_STROKES = {"code": STROKES[1]["code"], "math": STROKES[2]["math"], "alignment": STROKES[3]["aligned"]}
+
+
+def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figure | None:
+    """A line a pair, grouped by experiment. effects: the lines of code, math and alignment.csv. None: nothing run."""
+    groups = {
+        name: [line for line in lines if line["status"] != NOT_RUN and line["num_ops"] == BUCKET]
+        for name, lines in effects.items()
+    }
+    count = sum(map(len, groups.values()))
+    if not count:
+        return None
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(TEXT_WIDTH, 0.9 + ROW_HEIGHT * (count + len(groups))), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=0.8)
+        ticks, y = [], 0.0
+        for name, lines in groups.items():
+            for line in lines:
+                stroke = _STROKES[name]
+                ends = [line["difference"] if line[end] is None else line[end] for end in ("ci_low", "ci_high")]
+                axes.plot(ends, [y, y], color=stroke.colour, linewidth=1.3)
+                axes.plot(
+                    line["difference"], y, color=stroke.colour, marker=stroke.marker, markersize=4.5,
+                    linestyle="none", label=stroke.label if line is lines[0] else None,
+                )  # fmt: skip
+                pair = (labels.get(line[side], line[side]) for side in ("treated", "base"))
+                ticks.append((y, " vs. ".join(pair).replace("$", r"\$")))
+                y += 1
+            y += 0.7 if lines else 0.0
+        axes.set_yticks(*zip(*ticks, strict=True))
+        axes.set_ylim(y - 0.5, -0.8)
+        axes.grid(axis="x", color=GRID, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(f"Difference in accuracy on boxes with {BUCKET} operations (percentage points)")
+        figure.legend(loc="outside upper center", ncols=3, labelcolor=MUTED)
+    return figure

@@ -1,0 +1,174 @@
+"""The report of a profile: one self-contained HTML page, and the same in Markdown beside the figures.
+
+    python -m paper.report --profile reported --results data/results/reported --runs data/runs/reported \\
+        --out paper/out/reported
+
+The page needs no script and fetches nothing; its figures are drawn here, as SVG. report.md shows figure1..3.png.
+"""
+
+import re
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from boxes.records import command, write_text
+from boxes.scoring import RANDOM
+from paper import figures, sections, tables
+from paper.forest import draw_forest
+from paper.formats import Table, markdown_escape, pipe_table
+from paper.results import Results, arguments, difference, read_results, signed
+from paper.style import GRID, INK, MUTED, STROKES
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+PROFILE_TEXT = {
+    "reported": "The paper's printed counts are the scores: no model was run. It shows the last mile, from scores to "
+    "tables, figures and claims, and what a full reproduction looks like.",
+    "tiny": "Four miniature models that ship with the repository, decoded for real. They prove the pipeline, not the "
+    "paper's hypothesis, and have no row in the paper to be compared with.",
+    "paper": "The checkpoints of Table 6, decoded from pinned revisions. Rows that have not been run say so.",
+}
+CAPTIONS = {
+    1: "Base models and models further trained on code.",
+    2: "Base models and models further trained on math.",
+    3: "Base and aligned (instruct/chat) models, without (top) and with (bottom) additional code training.",
+}
+COMMANDS = {
+    "paper": ('make weights PROFILE=paper MODELS="{}"', 'make all PROFILE=paper MODELS="{}"'),
+    "tiny": ('make all PROFILE=tiny MODELS="{}"',),
+    "reported": ("make all PROFILE=reported",),
+}
+# Colours of the figures that the page sets itself, so that they follow its light or dark scheme.
+PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", "#ffffff": "--page"} | {
+    stroke.colour: f"--figure{number}-{role}" for number, roles in STROKES.items() for role, stroke in roles.items()
+}
+
+
+def inline_svg(figure: Figure, name: str, title: str) -> Markup:
+    """A figure as an <svg> element: identifiers of its own, the page's colours, a title for readers of the screen."""
+    svg = figures.render(figure, "svg", transparent=True).decode()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
+    for colour, variable in PAGE_COLOURS.items():
+        svg = svg.replace(colour, f"var({variable})")
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
+    label = Markup('role="img" aria-label="{}"').format(title)
+    return Markup(svg.replace("<svg ", f"<svg {label} ", 1).strip())
+
+
+def collect(results: Results, folder: Path, runs: Path, reported: Path) -> dict:
+    """Everything both templates show. Raises UserError for a CSV that is missing or malformed."""
+    labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in results.specs}
+    effects = {name: sections.effect_lines(folder, name) for name in sections.EFFECTS}
+    claims = sections.claim_lines(folder)
+    decoded = results.profile != "reported"
+    return {
+        "profile": results.profile,
+        "profile_text": PROFILE_TEXT[results.profile],
+        "summary": summary(results, claims),
+        "sizes": [results.bucket_sizes().get(column) for column in tables.COLUMNS],
+        "paper_sizes": paper_sizes(results),
+        "runs": sections.runs_table(folder),
+        "provenance": sections.provenance_table(results, runs),
+        "table1": tables.table1(results),
+        "table3_title": " and ".join(label for _, label in tables.table3_rows(results)),
+        "table3_columns": list(tables.TABLE3_COLUMNS.values()),
+        "table3": sections.compared_rows(results, tables.table3_rows(results), tables.TABLE3_COLUMNS),
+        "table4": tables.table4(results),
+        "table6": sections.compared_rows(results, tables.all_rows(results)),
+        "stacked3": tables.stacked_table3(results),
+        "stacked6": tables.stacked_table6(results),
+        "captions": CAPTIONS,
+        "effects": {
+            title: (
+                sections.effects_table(effects[name], labels),
+                sections.effects_table(effects[name], labels, tables.BUCKETS),
+            )
+            for name, title in sections.EFFECTS.items()
+        },
+        "effect_lines": effects,
+        "labels": labels,
+        "constrained": sections.constrained_table(folder, reported, labels, expected=decoded),
+        "prompts": sections.prompt_table(folder, labels, expected=decoded),
+        "random": sections.random_table(folder),
+        "claims": sections.claims_table(claims),
+        "missing": [(spec.label, [c.format(spec.name) for c in COMMANDS[results.profile]])
+                    for spec in results.missing()],
+    }  # fmt: skip
+
+
+def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
+    """(what, value, remark) of the page's first lines."""
+    run = len(results.specs) - len(results.missing())
+    lines = [("Rows with scores", f"{run} of {len(results.specs)}", f"models of the profile {results.profile}")]
+    gaps = [
+        gap
+        for spec in results.specs
+        if (ours := results.score(spec.name, "all")) and (theirs := results.reported_score(spec.name, "all"))
+        if (gap := difference(ours.accuracy, theirs.accuracy)) is not None
+    ]
+    if gaps:
+        lines.append(("Largest difference", signed(max(gaps, key=abs)), "percentage points, overall accuracy"))
+    if claims:
+        holds, printed = (
+            sum(line[name] == "holds" for line in claims) for name in ("verdict", "verdict_reported")
+        )
+        open_claims = sum(line["verdict"] == "not run" for line in claims)
+        remark = f"{printed} on the reported numbers" + (f"; {open_claims} not run" if open_claims else "")
+        lines.append(("Claims that hold", f"{holds} of {len(claims)}", remark))
+    return lines
+
+
+def paper_sizes(results: Results) -> list[int] | None:
+    """The paper's bucket sizes where they are not those of this profile's test set."""
+    ours = results.bucket_sizes()
+    theirs = {column: score.n for column in tables.COLUMNS if (score := results.reported_score(RANDOM, column))}
+    differ = ours and any(ours.get(column) != n for column, n in theirs.items())
+    return [theirs[column] for column in tables.COLUMNS if column in theirs] if differ else None
+
+
+def drawings(results: Results, context: dict) -> dict:
+    """The figures of the page, as SVG."""
+    drawn = {
+        number: inline_svg(figures.draw(number, results), f"figure{number}", f"Figure {number}. {caption}")
+        for number, caption in CAPTIONS.items()
+    }
+    forest = draw_forest(context["effect_lines"], context["labels"])
+    title = "Differences between the models of each pair, with 95 % intervals"
+    return {"figures": drawn, "forest": inline_svg(forest, "forest", title) if forest else None}
+
+
+def environment() -> jinja2.Environment:
+    """Both templates escape what they are given; `pipe` writes a table of escaped cells as Markdown."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["md"] = lambda text: Markup(markdown_escape(str(text)))
+    made.filters["pipe"] = lambda table: Markup(pipe_table(table))
+    made.tests["empty_table"] = lambda table: isinstance(table, Table) and not table.body
+    return made
+
+
+@command
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", required=True, type=Path, help="folder of the runs, for their provenance")
+    options = parser.parse_args()
+    results = read_results(options.profile, options.results, options.reported)
+    context = collect(results, options.results, options.runs, options.reported)
+    context |= drawings(results, context)
+    templates = environment()
+    for name in ("report.md", "report.html"):
+        write_text(options.out / name, templates.get_template(f"{name}.j2").render(context))
+
+
+if __name__ == "__main__":
+    main()

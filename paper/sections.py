@@ -1,0 +1,204 @@
+"""What the report says: every section's table, as text cells, from the CSVs of a results folder."""
+
+from pathlib import Path
+
+from boxes.records import read_json
+from boxes.scoring import BUCKETS
+from paper.formats import Table
+from paper.results import COLUMNS, NOT_RUN, Results, difference, read_table, signed, two_digits
+
+HEADLINE = ("all", "0", "1+")  # the buckets that summarise an effect
+NAMES = {"all": "Overall"} | {bucket: bucket for bucket in (*BUCKETS, "1+")}
+EFFECTS = {"code": "Experiment 1: code", "math": "Experiment 2: math", "alignment": "Experiment 3: alignment"}
+_SHADES = (0.005, 1, 2, 5, 10)  # percentage points from which a cell is shaded one step darker
+
+
+def plain(value: object) -> str:
+    """A value of a CSV as text; an en dash where there is none."""
+    return "–" if value in (None, "") else str(value)
+
+
+def whole(value: float | None) -> str:
+    """A count, with thousands set apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value to three digits."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def shade(gap: float | None) -> str:
+    """The class of a cell of Table 6: "up" or "down" and how far it is from the paper's, 0 to 5."""
+    if gap is None:
+        return ""
+    step = sum(abs(gap) >= limit for limit in _SHADES)
+    return f"{'up' if gap > 0 else 'down'} d{step}" if step else "d0"
+
+
+def compared_cell(results: Results, model: str, num_ops: str) -> dict[str, str]:
+    """One cell of Table 6: what was reproduced, what was reported, their difference and its shade."""
+    ours, theirs = results.score(model, num_ops), results.reported_score(model, num_ops)
+    gap = difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
+    return {
+        "reproduced": two_digits(ours.accuracy if ours else None) if results.is_run(model) else NOT_RUN,
+        "reported": two_digits(theirs.accuracy) if theirs else "",
+        "difference": "" if gap is None else signed(gap),
+        "shade": shade(gap),
+    }
+
+
+def compared_rows(results: Results, rows: list[tuple[str, str]], columns=COLUMNS) -> list[dict]:
+    """Rows of Table 6 (or 3) as label, whether it was run, and cells."""
+    return [
+        {
+            "label": label,
+            "run": results.is_run(model),
+            "cells": [compared_cell(results, model, num_ops) for num_ops in columns],
+        }
+        for model, label in rows
+    ]
+
+
+def runs_table(folder: Path) -> Table:
+    """runs.csv: what was decoded, on what, how fast, and what went wrong."""
+    numbers = ("examples", "truncated", "invalid", "seconds", "statements_per_second")
+    texts = ("model", "label", "status", "reason", "device", "dtype", "prompt_format")
+    body = tuple(
+        (
+            run["label"] or run["model"],
+            run["status"],
+            plain(run["prompt_format"]),
+            plain(run["device"]),
+            plain(run["dtype"]),
+            *(whole(run[name]) for name in numbers[:3]),
+            *("–" if run[name] is None else f"{run[name]:,.1f}" for name in numbers[3:]),
+            plain(run["reason"]),
+        )
+        for run in read_table(folder / "runs.csv", texts, numbers)
+    )
+    header = ("Model", "Status", "Prompt", "Device", "Type", "Descriptions", "Truncated", "Invalid", "Seconds",
+              "Statements/s", "Remark")  # fmt: skip
+    return Table(0, "", (header,), body, "lllllrrrrrl")
+
+
+def provenance_table(results: Results, runs: Path) -> Table:
+    """run.json of every model that has one: weights, prompt, data, code and the versions they ran with."""
+    body = []
+    for spec in results.specs:
+        path = runs / spec.name / "run.json"
+        if not path.exists():
+            continue
+        run = read_json(path)
+        versions = run.get("versions") if isinstance(run.get("versions"), dict) else {}
+        body.append(
+            (
+                spec.label,
+                plain(run.get("revision") and str(run["revision"])[:12]),
+                plain(run.get("prompt_style")),
+                *(plain(str(run.get(name) or "")[:12]) for name in ("prompt_sha256", "dataset_sha256", "git_commit")),
+                plain(run.get("batch_size")),
+                plain(", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
+            )
+        )
+    header = ("Model", "Revision", "Prompt style", "Prompt sha256", "Data sha256", "Commit", "Batch", "Versions")
+    return Table(0, "", (header,), tuple(body), "llllllrl")
+
+
+def effect_lines(folder: Path, name: str) -> list[dict]:
+    """code.csv, math.csv or alignment.csv; pairs with a model that was not run have one line that says so."""
+    texts = ("base", "treated", "num_ops", "interval", "status")
+    numbers = ("n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high", "p_mcnemar", "p_holm")
+    return read_table(folder / f"{name}.csv", texts, numbers)
+
+
+def _place(line: dict) -> int:
+    return list(NAMES).index(line["num_ops"]) if line["num_ops"] in NAMES else len(NAMES)
+
+
+def effects_table(lines: list[dict], labels: dict[str, str], buckets: tuple[str, ...] = HEADLINE) -> Table:
+    """Treated minus base in percentage points: an effect a line, of the buckets asked for."""
+    body = []
+    pairs = list(dict.fromkeys((line["base"], line["treated"]) for line in lines))
+    for line in sorted(lines, key=lambda line: (pairs.index((line["base"], line["treated"])), _place(line))):
+        names = [labels.get(line[side], line[side]) for side in ("base", "treated")]
+        if line["status"] == NOT_RUN:
+            body.append((*names, NOT_RUN, *["–"] * 7))
+        elif line["num_ops"] in buckets:
+            interval = f"{signed(line['ci_low'])} to {signed(line['ci_high'])}" if line["interval"] else "–"
+            accuracies = [two_digits(line[f"{side}_accuracy"]) for side in ("base", "treated")]
+            tests = [p_value(line[name]) for name in ("p_mcnemar", "p_holm")]
+            body.append(
+                (*names, NAMES.get(line["num_ops"], line["num_ops"]), whole(line["n"]), *accuracies,
+                 signed(line["difference"]), interval, *tests)
+            )  # fmt: skip
+    header = ("Base", "Treated", "NumOps", "n", "Base %", "Treated %", "Difference", "95 % interval", "p", "Holm p")
+    return Table(0, "", (header,), tuple(body), "lllrrrrrrr")
+
+
+def constrained_table(folder: Path, reported: Path, labels: dict[str, str], expected: bool) -> Table:
+    """Appendix A.2: accuracy with and without the regular expression, beside the paper's example."""
+    texts, numbers = ("model", "decoding", "num_ops"), ("n", "accuracy", "truncated", "invalid")
+    cells = {(line["model"], line["decoding"], line["num_ops"]): line for line in _lines(
+        folder / "constrained.csv", texts, numbers, expected)}  # fmt: skip
+    paper = {line["key"]: line["value"] for line in read_table(reported / "text.csv", ("key",), ("value",))}
+    body = []
+    for model in dict.fromkeys(model for model, _, _ in cells):
+        for num_ops in HEADLINE:
+            free, constrained = (cells.get((model, kind, num_ops)) for kind in ("free", "constrained"))
+            if free and constrained:
+                both = (free["accuracy"], constrained["accuracy"])
+                body.append(
+                    (labels.get(model, model), NAMES[num_ops], whole(free["n"]), *map(two_digits, both),
+                     signed(difference(both[1], both[0])), whole(free["truncated"]), whole(free["invalid"]),
+                     two_digits(paper.get(f"{model}/{num_ops}/free")), two_digits(paper.get(f"{model}/{num_ops}")))
+                )  # fmt: skip
+    header = ("Model", "NumOps", "n", "Free %", "Constrained %", "Gain", "Free: truncated", "Free: invalid",
+              "Reported free %", "Reported constrained %")  # fmt: skip
+    return Table(0, "", (header,), tuple(body), "llrrrrrrrr")
+
+
+def prompt_table(folder: Path, labels: dict[str, str], expected: bool) -> Table:
+    """Appendix A.1: both prompt formats of the aligned models on the development set, and the one chosen."""
+    lines = _lines(folder / "prompt_format.csv", ("model", "format", "reported_format"), ("n", "accuracy", "chosen"),
+                   expected)  # fmt: skip
+    body = tuple(
+        (labels.get(line["model"], line["model"]), line["format"], whole(line["n"]), two_digits(line["accuracy"]),
+         "✓" if line["chosen"] else "", plain(line["reported_format"]))
+        for line in lines
+    )  # fmt: skip
+    return Table(0, "", (("Model", "Format", "n", "Dev accuracy %", "Chosen", "The paper's"),), body, "llrrcl")
+
+
+def random_table(folder: Path) -> Table:
+    """The random row: its expectation in closed form, a sampled one, the paper's, and how far apart they are."""
+    numbers = ("n", "expected", "sampled", "sd_sampled", "reported", "z")
+    lines = read_table(folder / "random.csv", ("num_ops",), numbers)
+    by_bucket = {line["num_ops"]: line for line in lines}
+    body = tuple(
+        (NAMES[num_ops], whole(line["n"]), *(two_digits(line[name]) for name in numbers[1:5]), signed(line["z"]))
+        for num_ops in ("all", *BUCKETS, "1+")
+        if (line := by_bucket.get(num_ops))
+    )
+    return Table(0, "", (("NumOps", "n", "Expected %", "Sampled %", "s.d.", "Reported %", "z"),), body, "lrrrrrr")
+
+
+def claim_lines(folder: Path) -> list[dict]:
+    """claims.csv: every claim of the text with the verdict on the reported and on the reproduced numbers."""
+    return read_table(
+        folder / "claims.csv", ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail")
+    )
+
+
+def claims_table(lines: list[dict]) -> Table:
+    """Claims with both verdicts and what decides them."""
+    names = ("id", "section", "claim", "verdict_reported", "verdict", "buckets", "detail")
+    header = ("Id", "Section", "Claim", "On the reported numbers", "Reproduced", "Deciding buckets", "Detail")
+    return Table(0, "", (header,), tuple(tuple(plain(line[name]) for name in names) for line in lines), "lllllll")
+
+
+def _lines(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], expected: bool) -> list[dict]:
+    """The lines of a CSV that a profile without models does not write (`expected` False)."""
+    return read_table(path, texts, numbers) if expected or path.exists() else []
