@@ -43,7 +43,7 @@ def main() -> None:
     for name in ("data", "runs", "random"):
         if getattr(arguments, name) is None:
             raise UserError(f"--{name} is missing; only --profile reported does without it")
-    chosen = {spec_of(name).name for name in arguments.models} or {spec.name for spec in models_of(arguments.profile)}
+    chosen = choose(arguments.profile, arguments.models)
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
     checksum = sha256_file(arguments.data)
     runs, queries = [], []
@@ -89,6 +89,15 @@ def write_reported(reported: Path, out: Path) -> None:
 
 def not_run(spec: ModelSpec, reason: str) -> dict:
     return {"model": spec.name, "label": spec.label, "status": "not run", "reason": reason}
+
+
+def choose(profile: str, names: list[str]) -> set[str]:
+    """The models to score: all of the profile, or those named. UserError for one that is not of the profile."""
+    known = {spec.name for spec in models_of(profile)}
+    strangers = {spec_of(name).name for name in names} - known
+    if strangers:
+        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {', '.join(known)}")
+    return set(names) or known
 
 
 def read_run(spec: ModelSpec, folder: Path) -> dict:

@@ -1,0 +1,95 @@
+"""The random row of Table 6: its expectation in closed form, a sampled version, and the paper's row beside them.
+
+python experiments/02_random_baseline.py --profile tiny \\
+    --data data/boxes/test-subsample-states-t5.jsonl --out data/results/tiny/random.csv
+python experiments/02_random_baseline.py --profile reported --out data/results/reported/random.csv
+
+All in per cent. sd_sampled: the standard deviation of one sampled run of the baseline over the whole test set.
+subsample_sd, dataset_sd: how much the expectation varies between subsets of one dataset, and between datasets.
+z: distance of the expectation from the paper's row in standard deviations of a difference of two datasets.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct
+from boxes.dataset import Example, read_examples
+from boxes.models import PROFILES
+from boxes.records import UserError, command, write_csv
+from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, REPORTED, in_bucket, reported_scores
+
+COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "subsample_sd", "dataset_sd", "z")
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", required=True, choices=PROFILES)
+    parser.add_argument("--data", type=Path, help="the dataset (not needed for --profile reported)")
+    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="sampled answers a query (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampled version (default: %(default)s)")
+    parser.add_argument("--out", required=True, type=Path, help="the CSV to write")
+    arguments = parser.parse_args()
+    if arguments.draws < 2:
+        raise UserError(f"--draws {arguments.draws}: at least 2 are needed for a standard deviation")
+    table = reported_row(arguments.reported)
+    if arguments.profile != "reported":
+        if arguments.data is None:
+            raise UserError("--data is missing; only --profile reported does without it")
+        try:
+            ours = measured_row(read_examples(arguments.data), arguments.draws, arguments.seed)
+        except ValueError as error:
+            raise UserError(f"{arguments.data}: {error}; use a dataset in the wording of experiment 01") from None
+        table = ours.merge(table.drop(columns="n"), on="num_ops")
+        table["z"] = (table.expected - table.reported) / (np.sqrt(2) * table.dataset_sd)
+    write_csv(arguments.out, table.reindex(columns=list(COLUMNS)))
+
+
+def reported_row(folder: Path) -> pd.DataFrame:
+    """num_ops,n,reported,subsample_sd,dataset_sd: the paper's row."""
+    scores = reported_scores(folder)
+    random = scores[scores.model == RANDOM]
+    return pd.DataFrame(
+        {
+            "num_ops": random.num_ops,
+            "n": random.n,
+            "reported": random.accuracy,
+            "subsample_sd": random.num_ops.map(dict(zip(BUCKETS, SUBSAMPLE_SD, strict=True))),
+            "dataset_sd": random.num_ops.map(dict(zip(BUCKETS, DATASET_SD, strict=True))),
+        }
+    )
+
+
+def measured_row(examples: list[Example], draws: int, seed: int) -> pd.DataFrame:
+    """num_ops,n,expected,sampled,sd_sampled of a dataset."""
+    num_ops, expected, sampled = [], [], []
+    for example in examples:
+        pools = mentions(example.description)
+        for box, (pool, contents) in enumerate(zip(pools, example.contents, strict=True)):
+            # A generator for each query: neither order nor size of the dataset changes its draws.
+            rng = np.random.default_rng([seed, example.sample_id, example.num_operations, box])
+            num_ops.append(example.num_ops[box])
+            expected.append(expected_accuracy(pool, contents))
+            sampled.append(sample_correct(pool, contents, rng, draws))
+    return summarise(np.array(num_ops), 100 * np.array(expected), 100 * np.array(sampled))
+
+
+def summarise(num_ops: np.ndarray, expected: np.ndarray, sampled: np.ndarray) -> pd.DataFrame:
+    """Means by bucket; num_ops and expected: (queries,), sampled: (queries, draws)."""
+    rows = []
+    for name in NUM_OPS:
+        inside = in_bucket(num_ops, name)
+        row = {"num_ops": name, "n": int(inside.sum())}
+        if row["n"]:
+            runs = sampled[inside].mean(axis=0)  # accuracy of each run over the bucket
+            row |= {"expected": expected[inside].mean(), "sampled": runs.mean(), "sd_sampled": runs.std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS[:5]))
+
+
+if __name__ == "__main__":
+    main()
