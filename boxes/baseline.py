@@ -16,12 +16,12 @@ NUM_BOXES = 7
 MAX_DRAWS = 3
 DRAWS = 1000  # per query, as in the authors' rows for 0 to 2 operations
 
-# The authors' own test subset cannot be regenerated, so their row and ours differ without anything being wrong. Standard
-# deviations of the expected accuracy, in points, for 0..7 operations:
+# The authors' own test subset cannot be regenerated, so their row and ours differ without anything being wrong.
+# Standard deviations of the expected accuracy, in points, for 0..7 operations:
 # - between subsets drawn from one and the same dataset by the recipe of the published one (measured over many);
 SUBSAMPLE_SD = (0.9, 0.5, 0.3, 0.4, 0.5, 0.7, 0.6, 0.3)
 # - between subsets of different generated datasets (measured over 100 seeds of boxes.generation; the means were 41.65,
-#   19.71, 13.23, 11.30, 10.32, 9.83, 9.37, 9.12). With 7 operations all of some 30 queries are kept, whatever the subset.
+#   19.71, 13.23, 11.30, 10.32, 9.83, 9.37, 9.12). Of 7 operations every subset keeps all queries, some 30.
 DATASET_SD = (1.51, 0.57, 0.39, 0.51, 0.77, 1.13, 1.39, 2.82)
 
 _CLAUSE = re.compile(r"Box ([0-6]) contains (.+)")

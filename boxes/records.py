@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -34,8 +34,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
     return wrapped
 
 
-def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it."""
+def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
+    """Write a whole file (its bytes, or pieces of them) or nothing: a temporary file, flushed to disk, then renamed."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
         raise UserError(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -32,7 +32,7 @@ def wilson(correct, n) -> tuple[np.ndarray, np.ndarray]:
     """Wilson 95 % interval of counts, element by element, in per cent; NaN where n is 0."""
     correct, n = np.asarray(correct, dtype=float), np.asarray(n, dtype=float)
     low, high = proportion_confint(correct, np.where(n > 0, n, np.nan), alpha=ALPHA, method="wilson")
-    return 100 * np.asarray(low), 100 * np.asarray(high)
+    return 100 * np.clip(low, 0, 1), 100 * np.clip(high, 0, 1)  # rounding leaves a hair beyond
 
 
 def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: int) -> Difference:

@@ -1,0 +1,37 @@
+"""Generate the boxes task: train, dev and test splits and the stratified test subset, in the public release's schema.
+
+    python experiments/01_generate_data.py --out data/boxes --seed 27 --checksums data/checksums.sha256
+
+With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on every run.
+"""
+
+import argparse
+from pathlib import Path
+
+from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated
+from boxes.records import command, write_text
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the four files")
+    parser.add_argument("--seed", type=int, default=27, help="seed of the generator (default: %(default)s, see data/README.md)")
+    parser.add_argument("--release-zip", type=Path, help="boxes-dataset-v1.zip: unpack it instead of generating")
+    parser.add_argument("--checksums", type=Path, help="compare with these checksums")
+    parser.add_argument("--write-checksums", type=Path, help="write the checksums of what was generated")
+    arguments = parser.parse_args()
+    if arguments.release_zip:
+        unpack_release(arguments.release_zip, arguments.out)
+    else:
+        write_generated(arguments.out, arguments.seed)
+        if arguments.checksums:
+            verify_checksums(arguments.out, arguments.checksums)
+    if arguments.write_checksums:
+        write_text(arguments.write_checksums, checksum_lines(arguments.out))
+    examples = read_examples(arguments.out / SUBSET)
+    print(f"{arguments.out / SUBSET}: {len(examples)} descriptions, {7 * len(examples)} queries")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What the tiny models read: the boxes task in plain and chat format, programs that move items, arithmetic.
+
+A document is a list of (text, weight): the weight of its tokens in the loss, high where the text can be known from what
+stands before it. All scenarios have initial states whose signature lies in the train split: no test scenario is ever seen.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from boxes.generation import Signature, sample_operations, sample_state, signature
+from boxes.prompting import EXAMPLES, INSTRUCTION, chat_messages
+from boxes.world import NUM_BOXES, Move, Remove, State, clauses, describe, replay
+
+ANSWER, REST = 1.0, 0.1
+Document = list[tuple[str, float]]
+Draw = Callable[[np.random.Generator], tuple[str, str]]  # a description and its true statement's clauses
+
+
+def scenario_source(train_signatures: set[Signature], weights: np.ndarray) -> Draw:
+    """Draws (description, true clauses) with k operations with probability weights[k], from train signatures alone."""
+
+    def draw(rng: np.random.Generator) -> tuple[str, str]:
+        state = _train_state(rng, train_signatures)
+        operations = sample_operations(rng, state, int(rng.choice(len(weights), p=weights)))
+        return describe(state, operations), clauses(replay(state, operations)[0])
+
+    return draw
+
+
+def _train_state(rng: np.random.Generator, train_signatures: set[Signature]) -> State:
+    while True:
+        state = sample_state(rng)
+        if signature(state) in train_signatures:
+            return state
+
+
+def plain_document(rng: np.random.Generator, draw: Draw, count: int, shots: bool) -> Document:
+    """`count` descriptions, each with its statement, in the format of Table 2, behind its two examples or without them."""
+    document: Document = [(f"{INSTRUCTION}\n\n", REST)]
+    if shots:
+        document.append(("".join(f"{question}\n{answer}\n\n" for question, answer in EXAMPLES), 0.0))
+    for _ in range(count):
+        description, answer = draw(rng)
+        document += [(f"Description: {description}\nStatement:", REST), (f" {answer}\n\n", ANSWER)]
+    return document
+
+
+def chat_document(rng: np.random.Generator, draw: Draw, tokenizer) -> Document:
+    """One description and its statement in the chat format of Table 5."""
+    description, answer = draw(rng)
+    prompt = tokenizer.apply_chat_template(chat_messages(description), tokenize=False, add_generation_prompt=True)
+    return [(prompt.removeprefix(tokenizer.bos_token), REST), (f"Statement: {answer}{tokenizer.eos_token}", ANSWER)]
+
+
+def code_document(rng: np.random.Generator, train_signatures: set[Signature]) -> Document:
+    """A program that fills lists, moves items between them and prints them, followed by what it prints."""
+    state = _train_state(rng, train_signatures)
+    operations = sample_operations(rng, state, int(rng.integers(0, 7)))
+    lines = [f"b{box} = {list(objects)}" for box, objects in enumerate(state)]
+    for operation in operations:
+        for noun in operation.objects:
+            if isinstance(operation, Move):
+                lines += [f"b{operation.source}.remove('{noun}')", f"b{operation.target}.append('{noun}')"]
+            elif isinstance(operation, Remove):
+                lines.append(f"b{operation.box}.remove('{noun}')")
+            else:
+                lines.append(f"b{operation.box}.append('{noun}')")
+    final = replay(state, operations)[0]
+    document: Document = [("\n".join(lines) + "\n", REST)]
+    for box in range(NUM_BOXES):
+        document += [(f"print(sorted(b{box}))\n", REST), (f"{list(final[box])}\n", ANSWER)]
+    return [*document, ("\n", REST)]
+
+
+def math_document(rng: np.random.Generator) -> Document:
+    """A dozen sums, differences and products with their results."""
+    document: Document = []
+    for _ in range(12):
+        a, b = (int(value) for value in rng.integers(0, 10 ** rng.integers(1, 5, 2)))
+        symbol, result = (("+", a + b), ("-", a - b), ("*", a * (b % 10)))[int(rng.integers(3))]
+        b = b % 10 if symbol == "*" else b
+        document += [(f"{a} {symbol} {b} =", REST), (f" {result}\n", ANSWER)]
+    return [*document, ("\n", REST)]
