@@ -60,7 +60,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 .make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures report check test lint train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures check test lint train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s without CUDA and with warm caches)
@@ -72,23 +72,29 @@ lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
 	@test -x $(VENV)/bin/uv || experiments/setup.sh $(VENV)
 	experiments/lock.sh $(VENV)/bin/uv
 
-# ---------------------------------------------------------------------------------------------------- data
-DATASET := $(DATA_DIR)/test-subsample-states-t5.jsonl
-DEV_DATASET := $(DATA_DIR)/dev-t5.jsonl
-DATASETS := $(DATASET) $(DEV_DATASET) $(DATA_DIR)/train-t5.jsonl $(DATA_DIR)/test-t5.jsonl
-
-data: $(DATASETS) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR
+# A recipe that writes several files belongs to the one it writes last; the others follow from that one, which is made again
+# when one of them is lacking. (make -n of GNU Make 4.3 passes over what depends on grouped targets, `&:`.)
+lacking = $(if $(filter-out $(wildcard $1),$1),FORCE)
 
 # A file that holds the variables of the last time is renewed when they differ: what depends on it is then made anew.
 changed = $(if $(subst |$(file < $1)|,,|$2|),FORCE)
 remember = @mkdir -p $(@D) && echo '$1' > $@
 
+# ---------------------------------------------------------------------------------------------------- data
+DATASET := $(DATA_DIR)/test-subsample-states-t5.jsonl
+DEV_DATASET := $(DATA_DIR)/dev-t5.jsonl
+OTHER_DATA := $(DATA_DIR)/train-t5.jsonl $(DEV_DATASET) $(DATA_DIR)/test-t5.jsonl
+
+data: $(DATASET) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR
+
 DATA_SETTINGS := DATA=$(DATA) $(if $(filter release,$(DATA)),RELEASE_ZIP=$(RELEASE_ZIP),SEED=$(SEED))
 $(DATA_DIR)/.settings: $(call changed,$(DATA_DIR)/.settings,$(DATA_SETTINGS))
 	$(call remember,$(DATA_SETTINGS))
 
-$(DATASETS) &: $(DATA_DIR)/.settings $(NEEDS_01_generate_data) $(RELEASE_ZIP) | $(READY)
-	$(PY) experiments/01_generate_data.py --out $(DATA_DIR) --seed $(SEED) $(RELEASE_ZIP:%=--release-zip %)
+ZIP := $(if $(filter release,$(DATA)),$(RELEASE_ZIP))
+$(DATASET): $(DATA_DIR)/.settings $(NEEDS_01_generate_data) $(ZIP) $(call lacking,$(OTHER_DATA)) | $(READY)
+	$(PY) experiments/01_generate_data.py --out $(DATA_DIR) --seed $(SEED) $(ZIP:%=--release-zip %)
+$(OTHER_DATA): $(DATASET) ;
 
 # ---------------------------------------------------------------------------------------------------- decode
 # predictions.jsonl grows beside run.json and is no target: Make never deletes it, and a run goes on where it stopped.
@@ -104,63 +110,70 @@ $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(NEEDS_04_decode) $$(wildcard data
 $(INCOMPLETE): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
-ifeq ($(PROFILE),reported)
-SCORES := $(RESULTS)/scores.csv $(RESULTS)/runs.csv
-INPUTS :=
-else
-SCORES := $(RESULTS)/scores.csv $(RESULTS)/runs.csv $(RESULTS)/queries.csv
-INPUTS := $(DATASET)
-DECODED := $(RESULTS)/prompt_format.csv $(RESULTS)/constrained.csv
-endif
+SCORES := $(RESULTS)/scores.csv
 EXPERIMENTS := $(RESULTS)/code.csv $(RESULTS)/math.csv $(RESULTS)/alignment.csv
 NARROW := $(if $(strip $(MODELS)),--models $(MODELS))
+ifneq ($(PROFILE),reported) # which knows nothing but counts
+INPUT := $(DATASET)
+OTHER_SCORES := $(RESULTS)/queries.csv
+DECODED := $(RESULTS)/prompt_format.csv $(RESULTS)/constrained.csv
+endif
+OTHER_SCORES += $(RESULTS)/runs.csv
 SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(RESULTS)/claims.csv
-
-$(RESULTS)/random.csv: data/reported/table6.csv $(INPUTS) $(NEEDS_02_random_baseline) | $(READY)
-	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUTS:%=--data %) --out $@
 
 $(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,MODELS=$(MODELS))
 	$(call remember,MODELS=$(MODELS))
 
+$(RESULTS)/random.csv: data/reported/table6.csv $(INPUT) $(NEEDS_02_random_baseline) | $(READY)
+	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUT:%=--data %) --out $@
+
 ifeq ($(PROFILE),reported)
-$(SCORES) &: data/reported/table6.csv $(NEEDS_05_score) | $(READY)
-	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(RESULTS)
+$(SCORES): data/reported/table6.csv $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
+	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(@D)
 else
-$(SCORES) &: $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) | $(READY)
-	$(PY) experiments/05_score.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --random $< --out $(RESULTS) \
-	    $(NARROW)
+$(SCORES): $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
+	$(PY) experiments/05_score.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --random $< --out $(@D) $(NARROW)
 endif
+$(OTHER_SCORES): $(SCORES) ;
 
 NUMBER_code := 06
 NUMBER_math := 07
 NUMBER_alignment := 08
 $(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(READY)
-	$(PY) experiments/$(NUMBER_$*)_$*.py --profile $(PROFILE) --results $(RESULTS) --out $@
+	$(PY) experiments/$(NUMBER_$*)_$*.py --profile $(PROFILE) --results $(@D) --out $@
 
-$(RESULTS)/prompt_format.csv: $(DEV_DATASET) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) | $(READY)
-	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $< --runs $(RUNS) --out $@ \
-	    $(NARROW)
+$(RESULTS)/prompt_format.csv: $(DATASET) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) | $(READY)
+	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
+	    --out $@ $(NARROW)
 
 $(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) | $(READY)
-	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $< --runs $(RUNS) --out $@ \
-	    $(NARROW)
+	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
+	    --out $@ $(NARROW)
 
-$(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(NEEDS_10_claims) | $(READY)
-	$(PY) experiments/10_claims.py --profile $(PROFILE) --results $(RESULTS) --out $@
+$(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(wildcard data/reported/*) $(NEEDS_10_claims) | $(READY)
+	$(PY) experiments/10_claims.py --profile $(PROFILE) --results $(@D) --out $@
 
 # ---------------------------------------------------------------------------------------------------- render
-TABLES := $(foreach number,1 3 4 6,$(foreach kind,md tex csv,$(OUT)/table$(number).$(kind)))
-FIGURES := $(foreach number,1 2 3,$(foreach kind,pdf png,$(OUT)/figure$(number).$(kind)))
-REPORT := $(OUT)/report.html $(OUT)/report.md
+LAST_TABLE := $(OUT)/table6.csv
+LAST_FIGURE := $(OUT)/figure3.png
+REPORT := $(OUT)/report.html
+OTHER_TABLES := $(filter-out $(LAST_TABLE),$(foreach number,1 3 4 6,$(addprefix $(OUT)/table$(number).,md tex csv)))
+OTHER_FIGURES := $(filter-out $(LAST_FIGURE),$(foreach number,1 2 3,$(addprefix $(OUT)/figure$(number).,pdf png)))
+OTHER_REPORT := $(OUT)/report.md
+RENDER = $(PY) -m paper.$1 --profile $(PROFILE) --results $(RESULTS) --out $(@D)
 
-$(TABLES) &: $(SCORES) $(NEEDS_tables) | $(READY)
-	$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT)
+$(LAST_TABLE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_tables) $(call lacking,$(OTHER_TABLES)) | $(READY)
+	$(call RENDER,tables)
+$(OTHER_TABLES): $(LAST_TABLE) ;
 
-$(FIGURES) &: $(SCORES) $(NEEDS_figures) | $(READY)
-	$(PY) -m paper.figures --profile $(PROFILE) --results $(RESULTS) --out $(OUT)
+$(LAST_FIGURE): $(SCORES) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
+	$(call RENDER,figures)
+$(OTHER_FIGURES): $(LAST_FIGURE) ;
 
-$(REPORT) &: $(SCORES) $(SUMMARIES) $(TABLES) $(FIGURES) $(NEEDS_report) $(wildcard paper/templates/*) | $(READY)
-	$(PY) -m paper.report --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)
+$(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/*) $(NEEDS_report) \
+    $(call lacking,$(OTHER_REPORT)) | $(READY)
+	$(call RENDER,report) --runs $(RUNS)
+$(OTHER_REPORT): $(REPORT) ;
 
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; ends with status 3 where models were not run
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
@@ -168,27 +181,27 @@ all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; ends with stat
 
 # runs.csv begins with model,label,status
 define NAME_NOT_RUN
-awk -F, -v chosen=" $(CHOSEN) " 'NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
+awk -F, -v chosen=" $(CHOSEN) " ' \
+    NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
         print (missing++ ? "" : "Models without results:\n") sprintf("  %-30s %s", $$1, $$3) } \
-    END { if (missing) { print "The reasons are in $(RESULTS)/runs.csv. Bring the weights (MODELS_DIR=folder with a folder a" \
-        " model, or the hub cache), then:\n  make all PROFILE=$(PROFILE) MODELS=\"" "name ..." "\"\nWhat is complete is kept."; \
+    END { if (missing) { \
+        print "The reasons are in $(RESULTS)/runs.csv. Once the weights are there (MODELS_DIR=folder with a folder a model,"; \
+        print "or the hub cache), make all PROFILE=$(PROFILE) runs what is missing and keeps what is complete."; \
         exit 3 } }' $(RESULTS)/runs.csv >&2
 endef
 
-table6: $(TABLES) ## Table 6 in the terminal, reproduced beside reported
+table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
 	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
 
-tables: $(TABLES) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
+tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
 
-figures: $(FIGURES) ## Figures 1-3 as PDF and PNG
-
-report: $(REPORT) ## the report alone, without the check that everything was run
+figures: $(LAST_FIGURE) ## Figures 1-3 as PDF and PNG
 
 # ---------------------------------------------------------------------------------------------------- check
 check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the reference, claims
 	$(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) --reference $(REFERENCE) $(CHECKSUMS)
 
-test: $(READY) $(DATASETS) ## the tests, offline; ARGS="-m slow" for the long ones
+test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest $(ARGS)
 
 lint: $(READY) ## style of the code
@@ -203,7 +216,7 @@ clean: ## delete figures, tables and results; data, predictions and the environm
 	rm -rf paper/out data/results .make .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## delete also data, predictions (hours of a GPU) and .venv
-	rm -rf data/runs $(DATASETS) $(DATA_DIR)/.settings .venv
+	rm -rf data/runs $(DATASET) $(OTHER_DATA) $(DATA_DIR)/.settings .venv
 
 help: ## this text
 	@echo 'Usage: make TARGET [VARIABLE=value ...]     (make -n TARGET shows what would run)'

@@ -53,7 +53,7 @@ def models() -> dict[str, list[str]]:
 
 
 def makefile() -> str:
-    """NEEDS_05_score := ..., MODELS_OF_tiny := ...; a file that is gone must not stop Make, so each is a target, too."""
+    """NEEDS_05_score := ..., MODELS_OF_tiny := ...; each file is a target, too: one that is gone stops nothing."""
     scripts = [path for folder in ("experiments", "paper") for path in sorted((ROOT / folder).glob("[!_]*.py"))]
     lines = ["# Written by experiments/depend.py"]
     every = set()
