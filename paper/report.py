@@ -113,9 +113,7 @@ def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
     if gaps:
         lines.append(("Largest difference", signed(max(gaps, key=abs)), "percentage points, overall accuracy"))
     if claims:
-        holds, printed = (
-            sum(line[name] == "holds" for line in claims) for name in ("verdict", "verdict_reported")
-        )
+        holds, printed = (sum(line[name] == "holds" for line in claims) for name in ("verdict", "verdict_reported"))
         open_claims = sum(line["verdict"] == "not run" for line in claims)
         remark = f"{printed} on the reported numbers" + (f"; {open_claims} not run" if open_claims else "")
         lines.append(("Claims that hold", f"{holds} of {len(claims)}", remark))
