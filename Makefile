@@ -1,6 +1,6 @@
 # Code pretraining and entity tracking: everything from the data to the paper's tables. `make help` says what there is.
 #
-# generate -> decode -> score -> summarise -> render; every arrow is a file (data/boxes, data/runs, data/results, paper/out).
+# generate -> decode -> score -> summarise -> render; every arrow is a file (data/..., paper/out).
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,12 +10,12 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
 # ---------------------------------------------------------------------------------------------------- variables
-PROFILE ?= tiny#          tiny: four miniature models, no download | paper: the 29 models of Table 6 | reported: its numbers
+PROFILE ?= tiny#          tiny: four miniature models, no download | paper: the 29 of Table 6 | reported: its numbers
 MODELS ?=#                only these models of the profile, by name (default: all of them)
 MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
 DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP
 RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
-SEED ?= 0#                of the generated data; the committed checksums are those of the default
+SEED ?= 27#               of the generated data; data/checksums.sha256 has the checksums of 27
 DATA_DIR ?= data/boxes#   where the dataset goes
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--device cuda:1 --batch-size 64"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow"
@@ -35,7 +35,6 @@ READY := $(VENV)/.installed
 RUNS := data/runs/$(PROFILE)
 RESULTS := data/results/$(PROFILE)
 OUT := paper/out/$(PROFILE)
-REFERENCE := data/reference/$(PROFILE)
 
 export PYTHONPATH := .
 export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR
@@ -52,7 +51,7 @@ $(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny,
 UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)),$(MODELS))
 $(if $(UNKNOWN),$(error unknown in MODELS: $(UNKNOWN); PROFILE=$(PROFILE) has $(MODELS_OF_$(PROFILE))))
 $(if $(filter generated release,$(DATA)),,$(error unknown DATA "$(DATA)"; choose generated or release))
-$(if $(filter release0,$(DATA)$(words $(RELEASE_ZIP))),$(error DATA=release needs RELEASE_ZIP=path/to/boxes-dataset-v1.zip))
+$(if $(filter release0,$(DATA)$(words $(RELEASE_ZIP))),$(error DATA=release needs RELEASE_ZIP=boxes-dataset-v1.zip))
 endif
 endif
 CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
@@ -60,10 +59,10 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 .make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures check test lint train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures check reference test lint train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
-setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s without CUDA and with warm caches)
+setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
 
 $(READY): requirements.lock requirements-cpu.lock
 	@experiments/setup.sh $(VENV)
@@ -72,8 +71,8 @@ lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
 	@test -x $(VENV)/bin/uv || experiments/setup.sh $(VENV)
 	experiments/lock.sh $(VENV)/bin/uv
 
-# A recipe that writes several files belongs to the one it writes last; the others follow from that one, which is made again
-# when one of them is lacking. (make -n of GNU Make 4.3 passes over what depends on grouped targets, `&:`.)
+# A recipe that writes several files belongs to the one it writes last; the others follow from that one, which is made
+# again when one of them is lacking. (make -n of GNU Make 4.3 passes over what depends on grouped targets, `&:`.)
 lacking = $(if $(filter-out $(wildcard $1),$1),FORCE)
 
 # A file that holds the variables of the last time is renewed when they differ: what depends on it is then made anew.
@@ -91,9 +90,11 @@ DATA_SETTINGS := DATA=$(DATA) $(if $(filter release,$(DATA)),RELEASE_ZIP=$(RELEA
 $(DATA_DIR)/.settings: $(call changed,$(DATA_DIR)/.settings,$(DATA_SETTINGS))
 	$(call remember,$(DATA_SETTINGS))
 
+CHECKED := $(if $(filter generated27,$(DATA)$(SEED)),data/checksums.sha256)
 ZIP := $(if $(filter release,$(DATA)),$(RELEASE_ZIP))
 $(DATASET): $(DATA_DIR)/.settings $(NEEDS_01_generate_data) $(ZIP) $(call lacking,$(OTHER_DATA)) | $(READY)
-	$(PY) experiments/01_generate_data.py --out $(DATA_DIR) --seed $(SEED) $(ZIP:%=--release-zip %)
+	$(PY) experiments/01_generate_data.py --out $(DATA_DIR) --seed $(SEED) $(CHECKED:%=--checksums %) \
+	    $(ZIP:%=--release-zip %)
 $(OTHER_DATA): $(DATASET) ;
 
 # ---------------------------------------------------------------------------------------------------- decode
@@ -131,7 +132,8 @@ ifeq ($(PROFILE),reported)
 $(SCORES): data/reported/table6.csv $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
 	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(@D)
 else
-$(SCORES): $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
+$(SCORES): $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) \
+    $(call lacking,$(OTHER_SCORES)) | $(READY)
 	$(PY) experiments/05_score.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --random $< --out $(@D) $(NARROW)
 endif
 $(OTHER_SCORES): $(SCORES) ;
@@ -166,7 +168,7 @@ $(LAST_TABLE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_tables) $(call lack
 	$(call RENDER,tables)
 $(OTHER_TABLES): $(LAST_TABLE) ;
 
-$(LAST_FIGURE): $(SCORES) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
+$(LAST_FIGURE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
 	$(call RENDER,figures)
 $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
@@ -185,8 +187,8 @@ awk -F, -v chosen=" $(CHOSEN) " ' \
     NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
         print (missing++ ? "" : "Models without results:\n") sprintf("  %-30s %s", $$1, $$3) } \
     END { if (missing) { \
-        print "The reasons are in $(RESULTS)/runs.csv. Once the weights are there (MODELS_DIR=folder with a folder a model,"; \
-        print "or the hub cache), make all PROFILE=$(PROFILE) runs what is missing and keeps what is complete."; \
+        print "The reasons are in $(RESULTS)/runs.csv. Once the weights are there (MODELS_DIR=folder with a folder a"; \
+        print "model, or the hub cache), make all PROFILE=$(PROFILE) runs what is missing and keeps what is complete."; \
         exit 3 } }' $(RESULTS)/runs.csv >&2
 endef
 
@@ -198,8 +200,16 @@ tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
 figures: $(LAST_FIGURE) ## Figures 1-3 as PDF and PNG
 
 # ---------------------------------------------------------------------------------------------------- check
-check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the reference, claims
-	$(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) --reference $(REFERENCE) $(CHECKSUMS)
+check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the reference results, claims
+	$(if $(and $(INPUT),$(CHECKED)),$(SUMS_AGREE))
+	$(CHECK)
+
+SUMS_AGREE = cd $(DATA_DIR) && sha256sum --check --quiet $(abspath $(CHECKED)) && echo "$(DATA_DIR): as in $(CHECKED)"
+CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
+    --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
+
+reference: $(SCORES) $(SUMMARIES) ## make the results the reference of make check (for maintainers)
+	$(CHECK) --write
 
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest $(ARGS)
@@ -209,7 +219,7 @@ lint: $(READY) ## style of the code
 	$(VENV)/bin/ruff format --check .
 
 # ---------------------------------------------------------------------------------------------------- more
-train-tiny: $(READY) ## train the tiny models anew, over the committed ones (under an hour on two cores, minutes on a GPU)
+train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
 	$(PY) experiments/train_tiny.py --out data/models
 
 clean: ## delete figures, tables and results; data, predictions and the environment stay

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Write requirements.lock and requirements-cpu.lock from requirements.in, with hashes: `make lock` calls this with uv's path.
-# The CPU build of torch is looked for in the folders or pages of PIP_FIND_LINKS and on the index TORCH_CPU_INDEX. Pins that
-# are still good are kept; UPGRADE=1 moves what requirements.in leaves open to its newest version.
+# Write requirements.lock and requirements-cpu.lock from requirements.in, with hashes; `make lock` passes the path of uv.
+# The CPU build of torch is looked for in the folders or pages of PIP_FIND_LINKS and on the index TORCH_CPU_INDEX. Pins
+# that are still good are kept; UPGRADE=1 moves what requirements.in leaves open to its newest version.
 set -euo pipefail
 uv=${1:?usage: experiments/lock.sh UV}
 cd "$(dirname "$0")/.."
@@ -26,9 +26,9 @@ sed -E 's/^(torch==[^ ]+)/\1+cpu/' requirements.in > "$scratch/cpu.in"
 compile "$scratch/cpu.in" "$scratch/requirements-cpu.lock" --constraint "$scratch/shared.txt" "${sources[@]}"
 
 write() { # NAME WHAT
-    { printf '# %s\n# Written by `make lock` from requirements.in; do not edit.\n' "$2"; cat "$scratch/$1"; } > "$scratch/new"
+    printf '# %s\n# Written by `make lock` from requirements.in; do not edit.\n' "$2" | cat - "$scratch/$1" > "$scratch/new"
     mv "$scratch/new" "$1"
     echo "wrote $1: $(grep -cE '^[a-z0-9._-]+==' "$1") packages"
 }
-write requirements.lock 'Everything pinned with hashes, torch with CUDA (it runs on a CPU too). Linux x86_64, Python 3.11 and 3.12.'
-write requirements-cpu.lock 'The same without CUDA: the CPU build of torch, Python 3.11, Linux x86_64. For machines without an NVIDIA GPU.'
+write requirements.lock 'Everything pinned with hashes, torch with CUDA, which runs on a CPU too. Linux, Python 3.11 and 3.12.'
+write requirements-cpu.lock 'The same with a CPU build of torch, for machines without an NVIDIA GPU. Linux x86_64, Python 3.11.'

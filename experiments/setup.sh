@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a virtual environment from the lock that suits this machine: `make setup` calls `experiments/setup.sh VENV`.
 # PYTHON names the interpreter to build it from, LOCK the lock (otherwise chosen here), TORCH_CPU_INDEX an index with CPU
-# builds of torch. Without VENV only the interpreter found is printed. VENV/.installed records what was installed, and is written last.
+# builds of torch. Without VENV only the interpreter found is printed. VENV/.installed, written last, records the lock.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,7 +52,8 @@ choose_lock() { # sets lock and why
         lock=$LOCK why="LOCK names it"
     elif nvidia-smi -L 2> /dev/null | grep -q '^GPU'; then
         lock=requirements.lock why="$(nvidia-smi -L | grep -c '^GPU') NVIDIA GPU(s) here"
-    elif entry torch > "$scratch/torch.txt" && PIP_RETRIES=1 get --dry-run --no-deps --require-hashes -r "$scratch/torch.txt"; then
+    elif entry torch > "$scratch/torch.txt" &&
+        PIP_RETRIES=1 get --dry-run --no-deps --require-hashes -r "$scratch/torch.txt"; then
         lock=requirements-cpu.lock why="no NVIDIA GPU here, and the CPU build of torch can be had"
     else
         lock=requirements.lock
@@ -103,7 +104,10 @@ entry uv > "$scratch/uv.txt"
 get --require-hashes -r "$scratch/uv.txt" || say "uv cannot be had; pip, which is slower, goes on alone"
 choose_lock
 say "$lock: $why"
-get --require-hashes --only-binary :all: -r "$lock" || { tail -n 20 "$log" >&2; fail "$lock cannot be installed (see above)"; }
+if ! get --require-hashes --only-binary :all: -r "$lock"; then
+    tail -n 20 "$log" >&2
+    fail "$lock cannot be installed (see above); make setup tries again"
+fi
 printf '%s\n%s\n' "$lock" "$fingerprint" > "$venv/.installed"
 rm -f "$venv/.installing"
 say "done in $SECONDS s"
