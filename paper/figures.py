@@ -70,7 +70,7 @@ def draw_panel(axes: Axes, panel: Panel, strokes: dict[str, Stroke], results: Re
     random = points(results, RANDOM)
     if random:
         x, y, _, _ = zip(*random, strict=True)
-        axes.plot(x, y, color=INK, linestyle=(0, (4, 2.4)), linewidth=1, zorder=2, gid="random")
+        axes.plot(x, y, color=INK, linestyle=(0, (4, 2.4)), linewidth=1, zorder=2, label="_random")
     missing = []
     for label, spec, role in panel.lines:
         if results.is_run(spec.name):

@@ -94,7 +94,8 @@ def collect(results: Results, folder: Path, runs: Path, reported: Path) -> dict:
         "constrained": sections.constrained_table(folder, reported, labels, expected=decoded),
         "prompts": sections.prompt_table(folder, labels, expected=decoded),
         "random": sections.random_table(folder),
-        "claims": sections.claims_table(claims),
+        "claims": claims,
+        "claims_table": sections.claims_table(claims),
         "missing": [(spec.label, [c.format(spec.name) for c in COMMANDS[results.profile]])
                     for spec in results.missing()],
     }  # fmt: skip

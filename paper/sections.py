@@ -178,7 +178,13 @@ def random_table(folder: Path) -> Table:
     lines = read_table(folder / "random.csv", ("num_ops",), numbers)
     by_bucket = {line["num_ops"]: line for line in lines}
     body = tuple(
-        (NAMES[num_ops], whole(line["n"]), *(two_digits(line[name]) for name in numbers[1:5]), signed(line["z"]))
+        (
+            NAMES[num_ops],
+            whole(line["n"]),
+            *(NOT_RUN if line[name] is None else two_digits(line[name]) for name in ("expected", "sampled")),
+            *(two_digits(line[name]) for name in ("sd_sampled", "reported")),
+            signed(line["z"]),
+        )
         for num_ops in ("all", *BUCKETS, "1+")
         if (line := by_bucket.get(num_ops))
     )
@@ -188,15 +194,16 @@ def random_table(folder: Path) -> Table:
 def claim_lines(folder: Path) -> list[dict]:
     """claims.csv: every claim of the text with the verdict on the reported and on the reproduced numbers."""
     return read_table(
-        folder / "claims.csv", ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail")
+        folder / "claims.csv",
+        ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported"),
     )
 
 
 def claims_table(lines: list[dict]) -> Table:
     """Claims with both verdicts and what decides them."""
-    names = ("id", "section", "claim", "verdict_reported", "verdict", "buckets", "detail")
-    header = ("Id", "Section", "Claim", "On the reported numbers", "Reproduced", "Deciding buckets", "Detail")
-    return Table(0, "", (header,), tuple(tuple(plain(line[name]) for name in names) for line in lines), "lllllll")
+    names = ("section", "claim", "verdict_reported", "verdict", "buckets", "detail")
+    header = ("Section", "Claim", "On the reported numbers", "Reproduced", "Deciding buckets", "Detail")
+    return Table(0, "", (header,), tuple(tuple(plain(line[name]) for name in names) for line in lines), "llllll")
 
 
 def _lines(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], expected: bool) -> list[dict]:

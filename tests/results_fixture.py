@@ -74,7 +74,9 @@ def run_rows(profile: str, run: set[str]) -> pd.DataFrame:
             )  # fmt: skip
         else:
             lines.append(known | {"status": "not run", "reason": "weights not found"})
-    return pd.DataFrame(lines)
+    columns = ["model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
+               "statements_per_second", "device", "dtype", "prompt_format"]  # fmt: skip
+    return pd.DataFrame(lines, columns=columns)
 
 
 def write_results(folder: Path, profile: str, models: list[str] | None = None) -> Path:
@@ -91,9 +93,11 @@ def write_results(folder: Path, profile: str, models: list[str] | None = None) -
         pd.DataFrame({"num_ops": random.num_ops, "n": random.n, "expected": random.accuracy, "sampled": 33.25,
                       "sd_sampled": 0.5, "reported": random.accuracy, "subsample_sd": 0.7, "z": 1.5}),
     )  # fmt: skip
-    claims = [("code-helps", "3.3", "Code training helps.", "holds", "holds", "1+", "5 of 5 pairs"),
-              ("math", "3.4", "Math does not help.", "not run", "does not hold", "all", "")]  # fmt: skip
-    columns = ["id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail"]
+    claims = [
+        ("code-helps", "3.3", "Code training helps.", "holds", "holds", "1+", "5 of 5 pairs", "5 of 5 pairs"),
+        ("math", "3.4", "Math does not help.", "not run", "does not hold", "all", "", "one pair gains"),
+    ]
+    columns = ["id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported"]
     write_csv(folder / "claims.csv", pd.DataFrame(claims, columns=columns))
     formats = pd.DataFrame(columns=["model", "format", "n", "accuracy", "chosen", "reported_format"])
     free = pd.DataFrame(columns=["model", "decoding", "num_ops", "n", "accuracy", "truncated", "invalid"])

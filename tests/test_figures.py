@@ -78,7 +78,7 @@ def test_random_is_a_dashed_black_line_in_every_panel(case):
     results, _, figure = case
     expected = [results.score(RANDOM, bucket).accuracy for bucket in BUCKETS]
     for axes in figure.axes:
-        (random,) = [line for line in axes.lines if line.get_gid() == "random"]
+        (random,) = [line for line in axes.lines if line.get_label() == "_random"]
         assert hexadecimal(random.get_color()) == INK == "#000000"
         assert random.is_dashed()
         np.testing.assert_allclose(random.get_ydata(), expected)
@@ -157,7 +157,7 @@ def test_an_empty_bucket_is_left_out(tmp_path):
     frame.loc[frame["num_ops"] == "7", ["accuracy", "ci_low", "ci_high"]] = None
     write_csv(path, frame)
     (axes,) = figures.draw(1, read_results("tiny", tmp_path)).axes
-    assert [len(line.get_xdata()) for line in axes.lines if line.get_gid() == "random"] == [7]
+    assert [len(line.get_xdata()) for line in axes.lines if line.get_label() == "_random"] == [7]
     assert [len(container[0].get_xdata()) for container in axes.containers] == [7, 7]
 
 

@@ -1,0 +1,302 @@
+"""The report: one page that needs nothing else, holds the paper's table, escapes what it is given, invents nothing."""
+
+import dataclasses
+import json
+import re
+import sys
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+from results_fixture import write_results
+
+from boxes import models
+from boxes.models import models_of
+from boxes.records import UserError, read_csv, write_csv
+from boxes.scoring import RANDOM, REPORTED
+from paper import report, sections
+from paper.results import COLUMNS, read_results
+
+RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf"]
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+HOSTILE = '<script>alert("x")</script> & | ]] `tick` {{ 7 * 7 }}'
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects attributes, table rows and the text of marked elements."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.ids, self.links, self.texts = [], set(), [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [value for name, value in attributes if name in ("href", "src", "srcset", "xlink:href", "data")]
+        if tag not in VOID:
+            self.open.append((tag, values.get("class") or ""))
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if data.strip():
+            self.texts.append(([*self.open], data.strip()))
+
+
+def run_command(monkeypatch, folder, profile, out) -> int:
+    words = ["report.py", "--profile", profile, "--results", folder, "--runs", folder / "runs", "--out", out]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as stop:
+        report.main()
+    return stop.value.code
+
+
+def rendered(folder, profile: str) -> dict[str, str]:
+    """Both templates without the figures, which take most of the time."""
+    results = read_results(profile, folder)
+    context = report.collect(results, folder, folder / "runs", REPORTED)
+    context |= {"figures": dict.fromkeys(report.CAPTIONS, ""), "forest": None}
+    made = report.environment()
+    return {kind: made.get_template(f"report.{kind}.j2").render(context) for kind in ("html", "md")}
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """The folder of the reported profile and its two files as the command writes them."""
+    folder = tmp_path_factory.mktemp("reported")
+    write_results(folder, "reported")
+    with pytest.MonkeyPatch.context() as patch:
+        assert run_command(patch, folder, "reported", folder / "out") == 0
+    return folder, {kind: (folder / "out" / f"report.{kind}").read_text() for kind in ("html", "md")}
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    return rendered(write_results(tmp_path_factory.mktemp("paper"), "paper", RUN), "paper")
+
+
+def table6_rows(html: str) -> dict[str, list[list[str]]]:
+    """label -> the cells' texts as [[reproduced, reported, difference], ...]."""
+    body = re.search(r'<section id="table6">.*?<tbody>(.*?)</tbody>', html, re.DOTALL)[1]
+    rows = {}
+    for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL):
+        label = re.search(r'<th scope="row">(.*?)</th>', row)[1]
+        cells = re.findall(r"<td.*?</td>", row, re.DOTALL)
+        rows[label] = [re.findall(r'<span class="\w+">(.*?)</span>', cell) for cell in cells]
+    return rows
+
+
+def test_page_nests_is_self_contained_and_needs_no_script(reported):
+    html = reported[1]["html"]
+    page = Page(html)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed", "img", "base"}
+    assert all(link.startswith("#") for link in page.links)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+    assert set(re.findall(r'https?://[^"\s<]*', html)) <= {"http://www.w3.org/2000/svg"}
+    assert "@import" not in html
+    assert not re.search(r'\son\w+="', html)
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+
+
+def test_page_follows_the_scheme_the_screen_and_the_printer(reported):
+    html = reported[1]["html"]
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert 'name="viewport"' in html
+    drawings = re.findall(r"<svg .*?</svg>", html, re.DOTALL)
+    assert len(drawings) == 4
+    for svg in drawings:
+        assert 'role="img" aria-label=' in svg
+        assert "#000000" not in svg
+        for name in re.findall(r"var\((--[\w-]+)\)", svg):
+            assert f"{name}:" in html
+
+
+def test_table6_holds_all_rows_and_equals_the_papers_cell_by_cell(reported):
+    rows = table6_rows(reported[1]["html"])
+    labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in models_of("reported")}
+    printed = {}
+    for line in read_csv(REPORTED / "table6.csv").to_dict("records"):
+        printed[labels[line["model"]], line["num_ops"]] = f"{line['accuracy']:.2f}"
+    assert len(rows) == 30
+    for label, cells in rows.items():
+        assert cells == [[printed[label, column]] * 2 + ["0.00"] for column in COLUMNS]
+
+
+def test_markdown_carries_the_same_sections_and_numbers(reported):
+    texts = reported[1]
+    for heading in ("Runs", "Table 6", "Figures", "Table 3", "Effects", "Constrained against free decoding",
+                    "Choice of the prompt format", "Random baseline", "Claims of the text", "Models"):  # fmt: skip
+        assert re.search(rf"^## {heading}", texts["md"], re.MULTILINE)
+        assert heading in texts["html"]
+    for label, cells in table6_rows(texts["html"]).items():
+        line = next(
+            line for line in texts["md"].splitlines() if line.startswith(f"| {label} ") and "reproduced" in line
+        )
+        assert [cell.strip() for cell in line.split("|")[3:-1]] == [cell[0] for cell in cells]
+    for number in (1, 2, 3):
+        assert f"](figure{number}.png)" in texts["md"]
+
+
+def test_rendering_twice_gives_the_same_bytes(reported, tmp_path, monkeypatch):
+    folder, texts = reported
+    assert run_command(monkeypatch, folder, "reported", tmp_path) == 0
+    assert {kind: (tmp_path / f"report.{kind}").read_text() for kind in texts} == texts
+
+
+def test_rows_not_run_show_no_number_of_ours_and_the_command_that_runs_them(partial):
+    rows = table6_rows(partial["html"])
+    assert len(rows) == 30
+    for spec in models_of("paper"):
+        cells = rows[spec.label]
+        command = f'make all PROFILE=paper MODELS="{spec.name}"'
+        for text in partial.values():
+            assert (command in unescape(text)) == (spec.name not in RUN)
+        if spec.name in RUN:
+            assert all(re.fullmatch(r"\d+\.\d\d", cell[0]) and len(cell) == 3 for cell in cells)
+        else:
+            assert all(cell[0] == "not run" and len(cell) == 2 for cell in cells)
+    assert 'make weights PROFILE=paper MODELS="codegemma-7b"' in unescape(partial["html"])
+    assert "weights not found" in partial["html"]
+
+
+def test_pairs_not_run_hold_no_number(partial):
+    effects = re.search(r'<section id="effects">.*?</section>', partial["html"], re.DOTALL)[0]
+    lines = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", effects)]
+    missing = [line for line in lines if "not run" in line]
+    assert missing
+    assert all(line[3:] == ["–"] * 7 for line in missing)
+    assert any(line[:3] == ["Llama 2-7B", "Code Llama 7B", "1+"] and re.fullmatch(r"[+−]?\d+\.\d\d", line[6])
+               for line in lines)  # fmt: skip
+
+
+def test_other_test_sets_than_the_papers_are_said_to_be(reported, partial):
+    assert "5012, 1303, 1410" in partial["html"]
+    assert "another draw" in partial["md"]
+    assert "another draw" not in reported[1]["html"]
+
+
+def test_hostile_names_and_reasons_are_text(tmp_path, monkeypatch):
+    write_results(tmp_path, "tiny")
+    spec = dataclasses.replace(models.MODELS["tiny-code"], label=HOSTILE)
+    monkeypatch.setitem(models.MODELS, "tiny-code", spec)
+    for name, column in (("runs", "reason"), ("claims", "claim"), ("constrained", "model")):
+        frame = read_csv(tmp_path / f"{name}.csv").astype({column: object})
+        frame.loc[0, column] = HOSTILE
+        write_csv(tmp_path / f"{name}.csv", frame)
+    texts = rendered(tmp_path, "tiny")
+    page = Page(texts["html"])
+    assert "script" not in page.tags
+    assert sum(text == HOSTILE for _, text in page.texts) >= 4
+    for text in texts.values():
+        assert "<script" not in text
+        assert re.search(r"\{\{ 7 \\?\* 7 \}\}", text)
+    tables = re.findall(r"(?:^\|.*\n)+", texts["md"], re.MULTILINE)
+    for table in tables:
+        widths = {len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1
+
+
+def test_svg_titles_are_escaped(tmp_path):
+    results = read_results("tiny", write_results(tmp_path, "tiny"))
+    svg = report.inline_svg(report.figures.draw(1, results), "f", '"><script>')
+    assert "<script" not in svg
+    Page(svg)
+
+
+def test_sections_without_lines_say_not_run(tmp_path):
+    write_results(tmp_path, "paper", [])
+    texts = rendered(tmp_path, "paper")
+    for part in ("constrained", "prompts"):
+        section = re.search(rf'<section id="{part}">.*?</section>', texts["html"], re.DOTALL)[0]
+        assert "not run" in section
+        assert "<table" not in section
+    assert texts["md"].count("\nnot run\n") == 2
+    for name in ("code", "math", "alignment", "claims", "random"):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert rendered(tmp_path, "paper")["md"].count("\nnot run\n") == 7
+
+
+def test_only_the_profile_without_models_does_without_decoded_tables(tmp_path):
+    for profile in ("reported", "tiny"):
+        folder = write_results(tmp_path / profile, profile)
+        (folder / "constrained.csv").unlink()
+        (folder / "prompt_format.csv").unlink()
+    assert "not run" in rendered(tmp_path / "reported", "reported")["md"]
+    with pytest.raises(UserError, match=r"constrained\.csv: no such file"):
+        rendered(tmp_path / "tiny", "tiny")
+
+
+@pytest.mark.parametrize("name", ["runs", "code", "math", "alignment", "random", "claims"])
+def test_missing_tables_end_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, name):
+    folder = write_results(tmp_path / "in", "tiny")
+    (folder / f"{name}.csv").unlink()
+    assert run_command(monkeypatch, folder, "tiny", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{name}.csv: no such file" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "says"),
+    [
+        ("code", "difference", "much", "code.csv: line 3: difference is 'much', not a number"),
+        ("runs", "seconds", "soon", "runs.csv: line 3: seconds is 'soon'"),
+        ("random", "z", "inf", "random.csv: line 3: z is inf"),
+        ("claims", "verdict", None, "claims.csv: line 1: missing column verdict"),
+    ],
+)
+def test_malformed_tables_name_the_line(tmp_path, name, column, value, says):
+    path = write_results(tmp_path, "tiny") / f"{name}.csv"
+    frame = read_csv(path).astype({column: object})
+    if value is None:
+        frame = frame.drop(columns=column)
+    else:
+        frame.loc[1, column] = value
+    write_csv(path, frame)
+    with pytest.raises(UserError, match=re.escape(says)):
+        rendered(tmp_path, "tiny")
+
+
+def test_provenance_comes_from_the_runs(tmp_path):
+    folder = write_results(tmp_path, "tiny")
+    run = {"revision": "0123456789abcdef", "prompt_style": "table2", "git_commit": "d" * 40, "batch_size": 32}
+    run |= {"prompt_sha256": "f" * 64, "dataset_sha256": "e" * 64}
+    run["versions"] = {"torch": "2.9.0", "transformers": "5.23.0"}
+    (folder / "runs" / "tiny-math").mkdir(parents=True)
+    (folder / "runs" / "tiny-math" / "run.json").write_text(json.dumps(run))
+    for text in rendered(folder, "tiny").values():
+        assert "0123456789ab" in text
+        assert "torch 2.9.0, transformers 5.23.0" in text
+        assert "d" * 12 in text
+
+
+@pytest.mark.parametrize(
+    ("gap", "name"),
+    [(None, ""), (0.0, "d0"), (0.01, "up d1"), (-0.99, "down d1"), (1.0, "up d2"), (-3, "down d3"), (9.9, "up d4"),
+     (-10, "down d5"), (65.5, "up d5")],
+)  # fmt: skip
+def test_shades_grow_with_the_difference(gap, name):
+    assert sections.shade(gap) == name
+
+
+def test_claims_show_both_verdicts_and_what_decides_them(partial):
+    html = partial["html"]
+    assert re.search(r'id="claim-math".*?class="no">does not hold<.*?class="none">not run<', html, re.DOTALL)
+    assert "Reported: one pair gains" in html
+    assert "Claims that hold: **1 of 2** (1 on the reported numbers; 1 not run)" in partial["md"]
