@@ -6,7 +6,6 @@ Make includes the file written here and renews it when a module changes. Standar
 """
 
 import ast
-import importlib.util
 import sys
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -44,8 +43,7 @@ def needs(path: Path) -> list[str]:
 
 def models() -> dict[str, list[str]]:
     """Profile -> names of its models, from boxes/models.py."""
-    if importlib.util.find_spec("pandas") is None:
-        sys.modules["pandas"] = MagicMock()  # boxes.records imports it; the table of models does without
+    sys.modules["pandas"] = MagicMock()  # boxes.records imports it; the table of models does without
     sys.path.insert(0, str(ROOT))
     from boxes.models import PROFILES, models_of
 

@@ -69,7 +69,7 @@ if [[ $# -eq 0 ]]; then
     exit
 fi
 venv=$1
-fingerprint=$(cat requirements.lock requirements-cpu.lock | sha256sum | cut -d ' ' -f 1)
+fingerprint=$(grep -hv '^#' requirements.lock requirements-cpu.lock | sha256sum | cut -d ' ' -f 1)
 if grep -qs "$fingerprint" "$venv/.installed"; then
     touch "$venv/.installed" 2> /dev/null || true # the locks are newer than the environment, but the same
     exit

@@ -1,0 +1,288 @@
+"""The Makefile, set-up and the locks: what would run, what must never run, and what must never be committed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
+LOCKS = ("requirements.lock", "requirements-cpu.lock")
+LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/models", "data/reported",
+          "paper/templates", *(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py")))  # fmt: skip
+# What a `make test` around these tests hands down must not reach the Make inside them.
+OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|TORCH_CPU_INDEX|DECODE|ARGS)")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of links to this one: nothing has run in it, and what runs writes into it alone."""
+    for name in LINKED:
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if not OUTER.match(key)}
+    return subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=300)
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """make with the virtual environment of these tests."""
+    return run(folder, "make", f"VENV={sys.prefix}", *arguments)
+
+
+def scripts(result: subprocess.CompletedProcess) -> list[str]:
+    """The numbered experiments and modules that a `make -n` would run."""
+    assert result.returncode == 0, result.stderr
+    return re.findall(r"experiments/(\d\d_\w+)\.py|-m (paper\.\w+)", result.stdout)
+
+
+def names(result: subprocess.CompletedProcess) -> list[str]:
+    return [experiment or module for experiment, module in scripts(result)]
+
+
+def pretend_decoded(folder: Path, model: str, status: str = "complete") -> None:
+    """A run.json newer than all it depends on."""
+    run_json = folder / "data/runs/tiny" / model / "run.json"
+    run_json.parent.mkdir(parents=True, exist_ok=True)
+    run_json.write_text(f'{{\n  "status": "{status}"\n}}\n')
+
+
+def pretend_data(folder: Path) -> None:
+    assert make(folder, "data/boxes/.settings").returncode == 0
+    for name in ("train-t5", "dev-t5", "test-t5", "test-subsample-states-t5"):
+        (folder / f"data/boxes/{name}.jsonl").touch()
+
+
+# ------------------------------------------------------------------------------------------------ what would run
+
+
+def test_reported_needs_no_data_and_no_model(checkout):
+    assert names(make(checkout, "-n", "table6", "PROFILE=reported")) == ["05_score", "paper.tables", "paper.tables"]
+    everything = names(make(checkout, "-n", "all", "PROFILE=reported"))
+    assert not {"01_generate_data", "03_select_prompt_format", "04_decode", "09_constrained_decoding"} & set(everything)
+    assert {"02_random_baseline", "06_code", "07_math", "08_alignment", "10_claims", "paper.report"} < set(everything)
+
+
+def test_tiny_goes_all_the_way(checkout):
+    result = make(checkout, "-n", "table6")
+    assert names(result) == ["01_generate_data", "02_random_baseline", *["04_decode"] * 4, "05_score",
+                             *["paper.tables"] * 2]  # fmt: skip
+    assert [model for model in TINY if f"--model {model} " in result.stdout] == list(TINY)
+
+
+def test_models_narrows(checkout):
+    result = make(checkout, "-n", "all", "MODELS=tiny-chat")
+    assert names(result).count("04_decode") == 1
+    assert "--model tiny-chat " in result.stdout
+    assert result.stdout.count("--models tiny-chat") == 3  # experiments 03, 05 and 09
+
+
+def test_what_is_decoded_is_not_decoded_again(checkout):
+    pretend_data(checkout)
+    for model in TINY:
+        pretend_decoded(checkout, model)
+    assert "04_decode" not in names(make(checkout, "-n", "table6"))
+    assert "01_generate_data" not in names(make(checkout, "-n", "table6"))
+
+
+@pytest.mark.parametrize("status", ["partial", "not run", "failed"])
+def test_an_incomplete_run_is_tried_again(checkout, status):
+    pretend_data(checkout)
+    for model in TINY:
+        pretend_decoded(checkout, model, status if model == "tiny-math" else "complete")
+    result = make(checkout, "-n", "table6")
+    assert names(result).count("04_decode") == 1
+    assert "--model tiny-math " in result.stdout
+
+
+def test_another_seed_generates_anew(checkout):
+    pretend_data(checkout)
+    result = make(checkout, "-n", "data", "SEED=1")
+    assert names(result) == ["01_generate_data"]
+    assert "--seed 1" in result.stdout
+    assert "--checksums" not in result.stdout
+
+
+def test_a_lacking_file_is_made_again(checkout):
+    pretend_data(checkout)
+    (checkout / "data/boxes/dev-t5.jsonl").unlink()
+    assert names(make(checkout, "-n", "data")) == ["01_generate_data"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, paper or reported'),
+        (["all", "MODELS=tiny-bse"], "unknown in MODELS: tiny-bse; PROFILE=tiny has tiny-base"),
+        (["data", "DATA=release"], "DATA=release needs RELEASE_ZIP"),
+        (["data", "DATA=realease"], 'unknown DATA "realease"; choose generated or release'),
+    ],
+)
+def test_a_wrong_name_is_named(checkout, arguments, message):
+    result = make(checkout, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_clean_leaves_predictions_and_data(checkout):
+    for target, expected in (("clean", False), ("distclean", True)):
+        removed = make(checkout, "-n", target).stdout
+        assert ("data/runs" in removed) is expected
+        assert (".jsonl" in removed) is expected
+        assert "data/models" not in removed
+        assert "data/reported" not in removed
+
+
+def test_predictions_are_no_target():
+    rules = [line for line in (ROOT / "Makefile").read_text().splitlines() if not line.startswith(("#", "\t"))]
+    assert not [line for line in rules if "predictions" in line.split("##")[0]]
+
+
+def test_help_has_every_target_and_variable(checkout):
+    makefile = (ROOT / "Makefile").read_text()
+    shown = make(checkout, "help").stdout
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    for name in [*phony[:-1], *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:
+        assert re.search(rf"^  {name}[ =]", shown, re.MULTILINE), name
+    assert not (checkout / ".make").exists()
+
+
+# ------------------------------------------------------------------------------------------------ what runs
+
+
+def test_a_second_time_nothing_runs_but_the_printing(checkout):
+    first = make(checkout, "table6", "PROFILE=reported")
+    assert first.returncode == 0, first.stderr
+    assert "06_code" not in first.stdout
+    second = make(checkout, "table6", "PROFILE=reported")
+    assert names(second) == []
+    assert second.stdout.count("Code Llama 70B Instruct") == 1
+    assert second.stdout in first.stdout
+
+
+def test_models_not_run_are_named_with_status_3(checkout):
+    results = checkout / "data/results/paper"
+    results.mkdir(parents=True)
+    (results / "runs.csv").write_text(
+        'model,label,status,reason\nLlama-2-7b-hf,Llama 2-7B,complete,\nllama-7b,LLama 7B,not run,"no weights, none"\n'
+    )
+    (checkout / "only.mk").write_text("include Makefile\nall-runs:\n\t@$(NAME_NOT_RUN)\n")
+    result = make(checkout, "-f", "only.mk", "all-runs", "PROFILE=paper")
+    assert "Error 3" in result.stderr
+    assert re.search(r"^  llama-7b +not run$", result.stderr, re.MULTILINE)
+    assert "Llama-2-7b-hf" not in result.stderr
+    assert make(checkout, "-f", "only.mk", "all-runs", "PROFILE=paper", "MODELS=Llama-2-7b-hf").returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------ set-up
+
+
+def setup(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return run(folder, "experiments/setup.sh", *arguments, **variables)
+
+
+def test_setup_finds_a_python():
+    found = setup(ROOT).stdout.strip()
+    version = subprocess.run([found, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True)
+    assert version.stdout == b"True\n"
+
+
+def test_setup_says_what_to_do_without_python(tmp_path):
+    result = setup(ROOT, str(tmp_path / "venv"), PYTHON="/nowhere/python3")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "PYTHON=/path/to/python3.11" in result.stderr
+
+
+def test_setup_leaves_a_folder_that_is_not_its_own(tmp_path):
+    (tmp_path / "thesis.tex").write_text("everything")
+    result = setup(ROOT, str(tmp_path))
+    assert result.returncode == 2
+    assert "neither a virtual environment nor empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_setup_starts_an_interrupted_one_again(tmp_path):
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").touch()
+    (venv / ".installing").touch()
+    result = setup(ROOT, str(venv), LOCK="no.lock", PIP_INDEX_URL="http://127.0.0.1:9", PIP_RETRIES="0",
+                   PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")  # fmt: skip
+    assert "half made; starting again" in result.stdout
+    assert "no.lock: no such lock" in result.stderr
+    assert (venv / "pyvenv.cfg").exists()
+    assert (venv / ".installing").exists()
+    assert not (venv / ".installed").exists()
+
+
+# ------------------------------------------------------------------------------------------------ locks
+
+
+def locked(name: str) -> dict[str, tuple[str, int]]:
+    """Package -> (version, number of hashes)."""
+    text = re.sub(r"^#.*\n", "", (ROOT / name).read_text(), flags=re.MULTILINE)
+    found = {}
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        first, *rest = entry.replace("\\", "").split("\n")
+        package, version = re.fullmatch(r"([a-z0-9.-]+)==([^ ]+)(?: ;.*)?\s*", first).groups()
+        assert package not in found, package
+        assert all(re.fullmatch(r"\s+--hash=sha256:[0-9a-f]{64}\s*", line) for line in rest), package
+        found[package] = (version, len(rest))
+    return found
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_hashes_and_no_address(name):
+    assert all(hashes for _, hashes in locked(name).values())
+    assert not re.search(r"://|file:|--index|--find-links|--extra|/work|/tmp|/opt", (ROOT / name).read_text())
+
+
+def test_the_locks_agree():
+    full, lean = (locked(name) for name in LOCKS)
+    assert lean.pop("torch")[0] == full.pop("torch")[0] + "+cpu"
+    assert {package: full[package] for package in lean} == lean
+    only_cuda = set(full) - set(lean)
+    assert all(package == "triton" or package.startswith(("nvidia-", "cuda-")) for package in only_cuda)
+
+
+def test_the_locks_have_what_is_asked_for():
+    wanted = dict(re.findall(r"^([\w-]+)==([^ \n]+)", (ROOT / "requirements.in").read_text(), re.MULTILINE))
+    full = locked("requirements.lock")
+    assert wanted == {package: full[package.replace("_", "-")][0] for package in wanted}
+
+
+# ------------------------------------------------------------------------------------------------ the repository
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    return subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")[:-1]
+
+
+def test_no_task_data_is_tracked(tracked):
+    assert not [name for name in tracked if re.match(r"data/boxes/.*\.jsonl|.*\.zip$|data/(runs|results)/", name)]
+
+
+def test_tracked_files_stay_small(tracked):
+    sizes = {name: (ROOT / name).stat().st_size for name in tracked if (ROOT / name).exists()}
+    assert sum(size for name, size in sizes.items() if name.startswith("data/models/")) <= 12 * 2**20
+    assert sum(size for name, size in sizes.items() if not name.startswith("data/models/")) <= 8 * 2**20
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert re.search(r"^make test\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    readme = ROOT / "README.md"
+    if readme.exists():
+        assert "make test" in readme.read_text()
