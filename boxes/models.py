@@ -184,3 +184,10 @@ def _legend(spec: ModelSpec) -> str:
     if spec.added != "alignment":
         return spec.family
     return f"{spec.family}-{'Chat' if spec.prompt_format == 'chat' else 'Instruct'}"
+
+
+def load(name_or_path, device=None, dtype=None):
+    """Load a model by its name in this table or by a folder: `.model`, `.tokenizer`, `.spec`. See boxes.weights.load."""
+    from boxes.weights import load as load_weights  # torch is imported only where a model is loaded
+
+    return load_weights(name_or_path, device, dtype)

@@ -8,8 +8,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
+    import pandas as pd
 
 
 class UserError(Exception):
@@ -80,13 +82,15 @@ def read_json(path: Path | str) -> dict:
     return value
 
 
-def write_csv(path: Path | str, frame: pd.DataFrame) -> None:
+def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
     """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the point."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
-def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
     """Read a CSV that write_csv wrote; `columns` must be there. num_ops stays text ('0'..'7', 'all', '1+')."""
+    import pandas as pd
+
     try:
         frame = pd.read_csv(path, dtype={"num_ops": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:

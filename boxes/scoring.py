@@ -39,7 +39,7 @@ def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") ->
 
 
 def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
-    """The contents text of every box that is named exactly once; `cut` leaves out a last clause without its period."""
+    """The contents text of every box that is named exactly once; `cut` leaves out an unfinished last clause."""
     text, period, _ = prediction.partition(".")
     start = _FIRST.match(text)
     if not start:
@@ -47,9 +47,15 @@ def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
     first, *rest = _NEXT.split(text[start.end() :])
     clauses = [(0, first), *((int(box), contents) for box, contents in zip(rest[::2], rest[1::2], strict=True))]
     if cut and not period:
-        clauses.pop()
+        clauses[-1:] = _finished(*clauses[-1])
     named = [box for box, _ in clauses]
     return {box: contents for box, contents in clauses if named.count(box) == 1}
+
+
+def _finished(box: int, contents: str) -> list[tuple[int, str]]:
+    """The last clause of a cut text where only the head of the next clause was cut (", Bo"), else nothing."""
+    contents, comma, head = contents.partition(",")
+    return [(box, contents)] if comma and f" Box {box + 1} contains".startswith(head) else []
 
 
 def _same_contents(predicted: str | None, truth: str) -> bool:

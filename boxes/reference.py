@@ -1,0 +1,56 @@
+"""The paper's way of decoding (A.2): transformers' `generate` under outlines' processor, one prompt at a time. The oracle.
+
+Slow on purpose: everything here is somebody else's code, so that the engine in decoding.py has an independent judge.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
+from transformers import GenerationConfig, LogitsProcessorList
+
+from boxes.completion import Completion, finish
+from boxes.constraint import build_index, end_ids_of, literal_beginning
+from boxes.prompting import STATEMENT_REGEX, encode_prompt
+
+
+def reference_decode(
+    model, tokenizer, prompts: Sequence[str], regex: str = STATEMENT_REGEX, max_new_tokens: int = 256
+) -> list[Completion]:
+    """Greedy constrained decoding, one prompt at a time. A prompt that ends in the expression's literal beginning has begun it."""
+    literal = literal_beginning(regex)
+    processors: dict[str, OutlinesCoreLogitsProcessor] = {}
+    completions = []
+    for prompt in prompts:
+        head = literal if literal and prompt.endswith(literal) else ""
+        if head not in processors:
+            # The head's own characters are literal, so what is left of the expression begins right behind it.
+            index, spelled, _ = build_index(regex[len(head) :], tokenizer)
+            processors[head] = OutlinesCoreLogitsProcessor(index, "torch")
+        ids = _generate(model, tokenizer, prompt, processors[head], max_new_tokens)
+        ended = ids[-1:] == list(end_ids_of(tokenizer))
+        ids = ids[:-1] if ended else ids
+        text = head + b"".join(spelled[i] for i in ids).decode("utf-8", errors="replace")
+        completions.append(finish(text, ids, ended, regex))
+    return completions
+
+
+def _generate(model, tokenizer, prompt: str, processor: OutlinesCoreLogitsProcessor, max_new_tokens: int) -> list[int]:
+    """The new token ids for one prompt, the end included. A clean configuration: no stop ids, penalties or sampling leak in."""
+    processor.reset()
+    input_ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+    end = end_ids_of(tokenizer)[0]
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end, pad_token_id=end)
+    defaults = model.generation_config
+    try:
+        model.generation_config = copy.deepcopy(settings)
+        output = model.generate(
+            input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([processor]),
+        )
+    finally:
+        model.generation_config = defaults
+    return output[0, input_ids.shape[1] :].tolist()
