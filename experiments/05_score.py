@@ -96,7 +96,7 @@ def choose(profile: str, names: list[str]) -> set[str]:
     known = {spec.name for spec in models_of(profile)}
     strangers = {spec_of(name).name for name in names} - known
     if strangers:
-        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {', '.join(known)}")
+        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {', '.join(sorted(known))}")
     return set(names) or known
 
 

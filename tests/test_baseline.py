@@ -1,0 +1,139 @@
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxes.baseline import DATASET_SD, DRAWS, MAX_DRAWS, expected_accuracy, mentions, sample_correct
+from boxes.generation import generate, stratified_states
+from boxes.scoring import BUCKETS, RANDOM, reported_scores
+from boxes.world import clauses, contents_text, sentence
+
+SEED = 27  # of the data that `make data` generates
+DESCRIPTION = (  # the second example of Table 2, and one operation that mentions an object for the third time
+    "Box 0 contains the car, Box 1 contains nothing, Box 2 contains the bag and the machine, "
+    "Box 3 contains the paper and the string, Box 4 contains the bill, "
+    "Box 5 contains the apple and the cash and the glass, Box 6 contains the bottle and the map. "
+    "Remove the car from Box 0. Remove the paper and the string from Box 3. Put the plane into Box 0. "
+    "Move the map from Box 6 to Box 2. Remove the bill from Box 4. Put the coat into Box 3. "
+    "Move the map from Box 2 to Box 6."
+)
+
+
+def test_mentions_of_the_example():
+    assert mentions(DESCRIPTION) == (
+        ("car", "car", "plane"),
+        (),
+        ("bag", "machine", "map", "map"),
+        ("paper", "string", "paper", "string", "coat"),
+        ("bill", "bill"),
+        ("apple", "cash", "glass"),
+        ("bottle", "map", "map", "map"),
+    )
+
+
+@pytest.mark.parametrize("clause", ["Box 7 contains the car", "Box 0 is empty", "Put the car in Box 0", ""])
+def test_mentions_quotes_what_it_cannot_read(clause):
+    with pytest.raises(ValueError, match=f"not a clause about boxes: '{clause}'"):
+        mentions(f"Box 0 contains the map. {clause}.")
+
+
+@pytest.mark.parametrize(
+    ("pool", "contents", "probability"),
+    [
+        ([], "nothing", 1),  # nothing to draw from
+        ([], "the car", 0),
+        (["car"], "nothing", 1 / 4),  # n = 0
+        (["car"], "the car", 3 / 4),  # n = 1, 2, 3
+        (["car", "car"], "the car", 3 / 4),
+        (["car", "map"], "the car", (1 / 2 + 1 / 4 + 1 / 8) / 4),
+        (["car", "map"], "the car and the map", (1 / 2 + 3 / 4) / 4),
+        (["car", "map", "map"], "the car and the map", (4 / 9 + 2 / 3) / 4),  # a mention counts twice
+        (["car", "map", "bag"], "the bag and the car and the map", (6 / 27) / 4),
+        (["car", "map", "bag"], "the plane", 0),  # never mentioned
+        (["car", "map", "bag"], "the car and the plane", 0),
+    ],
+)
+def test_expectation_by_hand(pool, contents, probability):
+    assert expected_accuracy(pool, contents) == pytest.approx(probability)
+
+
+pools = st.lists(st.sampled_from("abcd"), max_size=5)
+contents = st.sets(st.sampled_from("abc"), max_size=3).map(contents_text)
+
+
+@given(pools, contents)
+def test_expectation_equals_the_enumeration_of_all_draws(pool, truth):
+    gold = set() if truth == "nothing" else set(truth.replace("the ", "").split(" and "))
+    shares = [
+        sum(set(drawn) == gold for drawn in product(pool, repeat=n)) / len(pool) ** n if pool else float(not gold)
+        for n in range(MAX_DRAWS + 1)
+    ]
+    assert expected_accuracy(pool, truth) == pytest.approx(np.mean(shares))
+
+
+@pytest.mark.parametrize(
+    ("pool", "truth"),
+    [
+        (["car"], "nothing"),
+        (["car", "map", "map"], "the map"),
+        (["car", "map", "map"], "the car and the map"),
+        (["car", "map", "bag", "bag", "tea"], "the bag and the car and the map"),
+        (["car", "map"], "the plane"),
+        ([], "nothing"),
+    ],
+)
+def test_sampling_agrees_with_the_expectation(pool, truth):
+    draws = 40_000
+    p = expected_accuracy(pool, truth)
+    share = sample_correct(pool, truth, np.random.default_rng(5), draws).mean()
+    assert abs(share - p) <= 4 * np.sqrt(p * (1 - p) / draws)
+
+
+def test_sampling_is_seeded():
+    first, again, other = (sample_correct(["car", "map"], "the car", np.random.default_rng(s)) for s in (1, 1, 2))
+    assert len(first) == DRAWS
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def literal_accuracy(pool, truth):
+    """Section 3.2 to the letter: n uniform in 0..3 different objects (all, where there are fewer)."""
+    gold = set() if truth == "nothing" else set(truth.replace("the ", "").split(" and "))
+    objects = set(pool)
+    chances = [min(n, len(objects)) == len(gold) and gold <= objects for n in range(4)]
+    return sum(chances) / 4 / comb(len(objects), len(gold)) if any(chances) else 0.0
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Accuracy by bucket on a generated subset: with replacement, and to the letter. Per cent."""
+    states = [
+        (" ".join([clauses(scenario.initial), *map(sentence, scenario.operations[:number])]), state, changes)
+        for scenario in generate(SEED)["test"]
+        for number, state, changes in scenario.states()
+    ]
+    num_ops = np.array([[sum(kinds) for kinds in changes] for *_, changes in states])
+    kept = stratified_states(num_ops, np.random.default_rng([SEED, 2]))
+    queries = [
+        (pool, contents_text(objects))
+        for index in kept
+        for pool, objects in zip(mentions(states[index][0]), states[index][1], strict=True)
+    ]
+    buckets = num_ops[kept].ravel()
+
+    def row(accuracy):
+        values = 100 * np.array([accuracy(*query) for query in queries])
+        return np.array([values[buckets == int(bucket)].mean() for bucket in BUCKETS])
+
+    return row(expected_accuracy), row(literal_accuracy)
+
+
+def test_the_papers_row_comes_out_in_all_eight_buckets(rows):
+    scores = reported_scores()
+    printed = scores[(scores.model == RANDOM) & scores.num_ops.isin(BUCKETS)].accuracy.to_numpy()
+    with_replacement, literal = (np.abs(row - printed) / DATASET_SD for row in rows)
+    assert (with_replacement < 3).all(), with_replacement
+    assert (literal[:2] > 6).all(), literal  # so the test can tell the two readings apart

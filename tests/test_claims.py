@@ -1,0 +1,280 @@
+import dataclasses
+import re
+import runpy
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boxes.claims import CODE_CLAIMS, FAILS, HOLDS, NOT_RUN, Claim, claims_of, judge
+from boxes.comparison import COLUMNS as PAIR_COLUMNS
+from boxes.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
+from boxes.models import MODELS, models_of
+from boxes.predicates import (
+    CLOSE,
+    MARGINAL,
+    NONTRIVIAL,
+    SATURATED,
+    ahead_in,
+    close,
+    gain_within,
+    gains_mostly_at,
+    not_better_than_random,
+    saturated,
+)
+from boxes.records import read_csv, write_csv
+from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
+from boxes.statistics import Difference
+
+SIZES = dict(zip(BUCKETS, (1303, 1410, 1083, 651, 288, 142, 106, 29), strict=True))
+ALIGNED = [spec for spec in models_of("paper") if spec.added == "alignment"]
+
+
+@pytest.fixture(scope="module")
+def printed() -> Evidence:
+    return reported_evidence()
+
+
+def table(models: list[str], shares: np.ndarray) -> pd.DataFrame:
+    """Scores of models from their share of correct answers: shares is (models, 8)."""
+    rows = []
+    for model, row in zip(models, shares, strict=True):
+        counts = {k: (SIZES[k], round(SIZES[k] * share)) for k, share in zip(BUCKETS, row, strict=True)}
+        for total, members in (("all", BUCKETS), ("1+", BUCKETS[1:])):
+            counts[total] = tuple(sum(counts[k][place] for k in members) for place in (0, 1))
+        rows += [(model, k, *counts[k]) for k in NUM_OPS]
+    return with_accuracy(pd.DataFrame(rows, columns=["model", "num_ops", "n", "correct"]))
+
+
+def evidence_of(models: list[str], shares: np.ndarray, formats: dict[str, str]) -> Evidence:
+    frame = table(models, shares)
+    scores = {(r.model, r.num_ops): Score(r.n, r.correct, r.accuracy, r.ci_low, r.ci_high) for r in frame.itertuples()}
+    decoding = {
+        (model, kind): scores[other, "all"]
+        for model, other in zip(models, models[::-1], strict=True)
+        for kind, other in (("free", other), ("constrained", model))
+    }
+    return Evidence(scores, decoding=decoding, formats=formats)
+
+
+def one(model: str, **accuracies: float) -> dict[tuple[str, str], Score]:
+    """Scores of a model by bucket (k0=.., k1=..), with an interval of +-2 points."""
+    return {(model, key[1:]): Score(1000, round(10 * a), a, a - 2, a + 2) for key, a in accuracies.items()}
+
+
+# --- the paper's own numbers ---
+
+NOT_BORNE_OUT = {
+    "code-nontrivial-13b": "at 7: 13.79 against 17.24, -3.45 [-22.64, +15.89] newcombe (not told apart",
+    "llemma-more-limited": "llemma_7b +5.12 [+3.56, +6.69] newcombe, deepseek-math-7b-base +3.07",
+    "math-marginal": "llemma_7b +5.12 [+3.56, +6.69] newcombe (no)",
+    "alignment-llama2-minor": "Llama-2-7b-chat-hf +19.12 [+17.53, +20.70] newcombe (no)",
+}
+DETAILS = {
+    "float-marginal": "5.85 against 4.34",
+    "llemma-34b-narrow": "47.86 against 45.46, +2.40",
+    "best-model": "CodeLlama-70b-Instruct-hf 64.87",
+    "constrained-decoding": "from 54.95 to 62.13, +7.18",
+    "code-trivial-13b": "95.70 against 77.05",
+    "code-trivial-70b": "99.00",
+    "openmath-only-7": "at 7: 20.69 against 10.34, +10.34 [-9.02, +29.29]",
+    "random-mistral": "by point estimate only: Mistral-7B-v0.1 at 5: 12.68",
+    "random-llama2-7b": "CodeLlama-7b-hf at 7: 13.79",
+    "random-gemma": "codegemma-7b at 3: 13.67",
+    "deepseek-math-close": "5 of 8 buckets",
+    "alignment-base-greater": "3 of 5",
+}
+
+
+@pytest.mark.parametrize("claim", claims_of("reported"), ids=lambda claim: claim.id)
+def test_verdicts_on_the_printed_numbers(claim, printed):
+    verdict, detail = judge(claim, printed)
+    if claim.id == "prompt-format":  # the paper prints no development set accuracies
+        assert (verdict, detail) == (
+            NOT_RUN,
+            "not run: no development set accuracies of 11 models (CodeLlama-7b-Instruct-hf, ...)",
+        )
+        return
+    assert verdict == (FAILS if claim.id in NOT_BORNE_OUT else HOLDS)
+    assert (NOT_BORNE_OUT | DETAILS).get(claim.id, "") in detail
+
+
+def test_claims_are_told_apart_and_say_where_they_stand():
+    claims = claims_of("tiny")
+    assert len({claim.id for claim in claims}) == len(claims)
+    assert all(re.fullmatch(r"3\.[345]|4|A\.[12]", claim.section) for claim in claims)
+    assert all(re.fullmatch(r"\d(-\d)?|1\+|all|development set", claim.buckets) for claim in claims)
+    assert claims_of("reported") == claims_of("paper") == [c for c in claims if not c.id.startswith("tiny-")]
+
+
+# --- a claim must be able to fail ---
+
+
+def worlds() -> list[Evidence]:
+    """Invented results of every model: noise, everything alike, and models in and against the order of Table 6."""
+    names = [RANDOM, *MODELS]
+    count, rng = len(names), np.random.default_rng(1)
+    ramp = np.linspace(0.05, 0.95, count)[:, None] * np.ones(8)
+    shares = [*rng.random((40, count, 8)), np.zeros((count, 8)), np.ones((count, 8)), ramp, ramp[::-1]]
+    as_used = {spec.name: spec.prompt_format for spec in MODELS.values() if spec.added == "alignment"}
+    return [evidence_of(names, share, as_used | extra) for share in shares for extra in ({}, {"tiny-chat": "plain"},
+            {ALIGNED[0].name: "plain"})]  # fmt: skip
+
+
+def test_every_claim_can_hold_and_can_fail(printed):
+    tried = [printed, *worlds()]
+    for claim in claims_of("tiny"):
+        wanted = {HOLDS, FAILS}
+        for evidence in tried:
+            wanted.discard(judge(claim, evidence)[0])
+            if not wanted:
+                break
+        assert not wanted, f"{claim.id} never {wanted}"
+
+
+def test_a_claim_about_a_model_that_was_not_run_is_not_run(printed):
+    for gone in ("CodeLlama-13b-hf", "float-7b", "CodeLlama-70b-Instruct-hf"):
+        scores = {key: score for key, score in printed.scores.items() if key[0] != gone}
+        for claim in claims_of("paper"):
+            before, after = (judge(claim, dataclasses.replace(printed, scores=s))[0] for s in (printed.scores, scores))
+            assert after in (before, NOT_RUN), claim.id
+    named = {"code-nontrivial-13b", "code-consistent", "alignment-code-mixed", "best-model", "code-scale"}
+    scores = {key: score for key, score in printed.scores.items() if key[0] != "CodeLlama-13b-hf"}
+    not_run = {c.id for c in claims_of("paper") if judge(c, dataclasses.replace(printed, scores=scores))[0] == NOT_RUN}
+    assert named < not_run
+    assert "code-nontrivial-70b" not in not_run
+
+
+def test_nothing_is_invented_without_results():
+    assert {judge(claim, Evidence({}))[0] for claim in claims_of("tiny")} == {NOT_RUN}
+
+
+def test_an_empty_bucket_is_not_run():
+    evidence = Evidence(one("a", k1=10.0) | {("a", "7"): Score(0, 0, float("nan"), float("nan"), float("nan"))})
+    with pytest.raises(NotRun, match="no queries with 7 operations"):
+        evidence.score("a", "7")
+
+
+# --- the edges of the definitions ---
+
+
+def test_better_than_random_goes_by_the_lower_end_of_the_interval():
+    chance = one(RANDOM, k1=10.0)
+    test = not_better_than_random(["a"], ["1"])
+    assert test(Evidence(chance | one("a", k1=12.1)))[0] is False  # 10.1 and more
+    holds, detail = test(Evidence(chance | one("a", k1=12.0)))  # 10.0 and more
+    assert holds
+    assert "above it by point estimate only: a at 1" in detail
+    assert test(Evidence(chance | one("a", k1=9.0))) == (True, "better than random: none")
+
+
+def test_edges_of_saturated_close_and_marginal():
+    assert saturated("a", "0")(Evidence(one("a", k0=SATURATED)))[0]
+    assert not saturated("a", "0")(Evidence(one("a", k0=SATURATED - 0.1)))[0]
+    base = one("a", k1=20.0, k2=20.0)
+    for points, near in ((CLOSE - 0.1, True), (0.1 - CLOSE, True), (CLOSE + 0.1, False), (-CLOSE - 0.1, False)):
+        pair = Evidence(base | one("b", k1=20 + points, k2=20 + points))
+        assert close("a", "b", ["1", "2"])(pair)[0] is near
+    half = Evidence(base | one("b", k1=20.0, k2=40.0))
+    assert not close("a", "b", ["1", "2"])(half)[0]  # half is not most
+    for points, within in ((0.0, False), (0.1, True), (MARGINAL - 0.1, True), (MARGINAL + 0.1, False)):
+        assert gain_within("a", "b", "1", MARGINAL)(Evidence(base | one("b", k1=20 + points)))[0] is within
+
+
+def test_ahead_needs_every_bucket_and_names_the_exceptions():
+    base = one("a", k1=20.0, k2=20.0, k3=20.0)
+    holds, detail = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.1, k3=40.0)))
+    assert holds
+    assert "the interval includes 0, at 2" in detail
+    holds, detail = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.0, k3=5.0)))
+    assert not holds
+    assert "ahead in 1 of 3" in detail
+    assert "at 2: 20.00 against 20.00" in detail
+    assert "at 3: 5.00 against 20.00" in detail
+    assert detail.count("clearly behind") == 1
+
+
+def test_gains_mostly_at_counts_answers():
+    base = dict.fromkeys(BUCKETS, 20.0)
+    for gained, holds in (({"0": 10, "1": 10, "2": 19}, True), ({"0": 10, "1": 10, "2": 20}, False),
+                          ({"0": 30, "1": 0}, False), ({"0": 10, "1": 10, "2": -50}, True), ({}, False)):  # fmt: skip
+        treated = {bucket: max(0, base[bucket] + gained.get(bucket, 0)) for bucket in BUCKETS}
+        scores = [one(name, **{f"k{k}": v for k, v in row.items()}) for name, row in (("a", base), ("b", treated))]
+        assert gains_mostly_at("a", "b", ["0", "1"])(Evidence(scores[0] | scores[1]))[0] is holds, gained
+
+
+# --- reading results ---
+
+
+def test_paired_differences_come_before_those_from_counts(tmp_path):
+    names = ["Llama-2-13b-hf", "CodeLlama-13b-hf"]
+    frame = table(names, np.array([[0.2] * 8, [0.4] * 8]))
+    write_csv(tmp_path / "scores.csv", frame)
+    assert read_evidence(tmp_path).gain(*names, "7").interval == "newcombe"
+    row = dict(zip(("base", "treated"), names, strict=True)) | {"num_ops": "7", "n": 29, "status": "complete"}
+    row |= {"difference": 20.5, "ci_low": 1.0, "ci_high": 40.0, "interval": "bootstrap"}
+    not_run = {"base": "a", "treated": "b", "num_ops": "all", "status": "not run"}
+    write_csv(tmp_path / "code.csv", pd.DataFrame([row, not_run], columns=list(PAIR_COLUMNS)))
+    evidence = read_evidence(tmp_path)
+    assert evidence.gain(*names, "7") == Difference(20.5, 1.0, 40.0, "bootstrap")
+    assert evidence.gain(*names, "6").interval == "newcombe"
+    assert "+20.50 [+1.00, +40.00] bootstrap" in judge(
+        Claim("x", "4", "", "7", gain_within(*names, "7", MARGINAL)), evidence
+    )[1]  # fmt: skip
+    assert judge(CODE_CLAIMS[0], evidence)[0] == HOLDS
+    assert len(NONTRIVIAL) == 7
+
+
+def test_constrained_decoding_and_prompt_formats_are_read(tmp_path):
+    write_csv(tmp_path / "scores.csv", reported_scores())
+    counts = pd.DataFrame({"model": "Llama-2-70b-hf", "decoding": ["free", "constrained"], "num_ops": "all", "n": 5012,
+                           "correct": [3100, 3114], "truncated": 0, "invalid": 3})  # fmt: skip
+    write_csv(tmp_path / "constrained.csv", with_accuracy(counts))
+    formats = [(spec.name, f, 10, 50.0, int(f == spec.prompt_format)) for spec in ALIGNED for f in ("plain", "chat")]
+    columns = ["model", "format", "n", "accuracy", "chosen"]
+    write_csv(tmp_path / "prompt_format.csv", pd.DataFrame(formats, columns=columns))
+    verdicts = {claim.id: judge(claim, read_evidence(tmp_path)) for claim in claims_of("paper")}
+    assert verdicts["constrained-decoding"][0] == FAILS  # 14 answers of 5012 are no significant improvement
+    assert "from 61.85 to 62.13" in verdicts["constrained-decoding"][1]
+    assert verdicts["prompt-format"] == (HOLDS, "11 of 11 as used; others: none")
+
+
+def run(monkeypatch, folder, profile):
+    arguments = ["--profile", profile, "--results", str(folder), "--out", str(folder / "claims.csv")]
+    monkeypatch.setattr(sys, "argv", ["10_claims.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path("experiments/10_claims.py", run_name="__main__")
+    assert stopped.value.code == 0
+    return read_csv(
+        folder / "claims.csv", ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail")
+    )
+
+
+def test_the_script_on_reported_numbers(tmp_path, monkeypatch):
+    rows = run(monkeypatch, tmp_path, "reported")
+    assert (rows.verdict == rows.verdict_reported).all()
+    assert rows[rows.verdict == FAILS].id.tolist() == list(NOT_BORNE_OUT)
+
+
+def test_the_script_on_tiny_results(tmp_path, monkeypatch):
+    """The paper's claims are not run on the tiny models, whatever these do; their own claims are judged."""
+    names = [RANDOM, *(spec.name for spec in models_of("tiny"))]
+    shares = np.array([[0.3] * 8, [0.4] * 8, [0.6] * 8, [0.5] * 8, [0.2] * 8])
+    write_csv(tmp_path / "scores.csv", table(names, shares))
+    rows = run(monkeypatch, tmp_path, "tiny").set_index("id")
+    tiny = rows.index.str.startswith("tiny-")
+    assert set(rows.verdict[~tiny]) == {NOT_RUN}
+    assert set(rows.verdict_reported[tiny]) == {NOT_RUN}
+    assert (rows.verdict_reported[~tiny] == HOLDS).sum() == 33
+    assert rows.verdict[tiny].to_dict() == {
+        "tiny-code": HOLDS,
+        "tiny-math": FAILS,  # ten points more are not marginal
+        "tiny-alignment": FAILS,
+        "tiny-random-base": FAILS,  # ahead everywhere, but 29 queries do not show it
+        "tiny-random-code": HOLDS,
+        "tiny-random-math": HOLDS,
+        "tiny-random-chat": FAILS,
+        "tiny-prompt-format": NOT_RUN,
+        "tiny-constrained": NOT_RUN,
+    }

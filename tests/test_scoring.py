@@ -1,0 +1,296 @@
+import json
+import re
+import runpy
+import sys
+
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from boxes.records import JsonLines, read_csv, sha256_file, write_json, write_text
+from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement
+from boxes.world import NOUNS, contents_text, statement
+
+GOLD = ("the car", "nothing", "the bag and the machine", "nothing", "the bill", "the apple and the cash", "the map")
+TRUE = ", ".join(f"Box {box} contains {contents}" for box, contents in enumerate(GOLD)) + "."
+ALL = (True,) * 7
+
+
+def but(*wrong: int) -> tuple[bool, ...]:
+    return tuple(box not in wrong for box in range(7))
+
+
+@pytest.mark.parametrize("prediction", [f"Statement: {TRUE}", TRUE, f" {TRUE}", f"{TRUE}\nDescription: Box 0 contains"])
+def test_a_true_statement_is_right_everywhere(prediction):
+    assert score_statement(prediction, GOLD) == ALL
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("the bag and the machine", "the machine and the bag", ALL),  # a set: order does not count
+        ("the bag and the machine", "the bag and the machine and the bag", ALL),  # nor does repetition
+        ("the bag and the machine", "bag and machine", ALL),  # "the " is dropped
+        ("the bag and the machine", "the bag", but(2)),
+        ("the bag and the machine", "the bag and the machine and the map", but(2)),
+        ("the bag and the machine", "the bag the machine", but(2)),
+        ("the bag and the machine", "the bag and", but(2)),
+        ("the bag and the machine", "the bag, the machine", but(2)),
+        ("the car", "The car", but(0)),
+        ("the car", "the cart", but(0)),
+        ("the car", "nothing", but(0)),
+        ("Box 3 contains nothing", "Box 3 contains the nothing", but(3)),  # exactly "nothing"
+        ("Box 3 contains nothing", "Box 3 contains nothing and nothing", but(3)),
+        ("Box 3 contains nothing", "Box 3 contains", but(3)),  # an empty continuation is not an empty box
+        ("Box 4 contains the bill", "Box 4 contains", but(4)),
+        ("Box 4 contains the bill", "Box 4 containsthe bill", but(4)),
+        (", Box 4 contains the bill", "", but(4)),  # a missing box
+        ("Box 4 contains", "Box 3 contains", but(3, 4)),  # one box named twice, another missing
+        ("Box 1 contains nothing, Box 2", "Box 2", but(1)),
+        ("Box 0 contains", "Box 0 holds", but(*range(7))),
+        (", Box 6", ". Box 6", but(6)),  # after the first period nothing counts
+        (", Box 6", ".\nBox 6", but(6)),
+    ],
+)
+def test_one_change(old, new, expected):
+    assert old in TRUE
+    assert score_statement(TRUE.replace(old, new, 1), GOLD) == expected
+
+
+@pytest.mark.parametrize("prediction", ["", ".", "Statement:", "nothing", "Statement: Box 0 contains", "\x00", "Box 0"])
+def test_no_statement_is_wrong_everywhere(prediction):
+    assert score_statement(prediction, ("nothing",) * 7) == (False,) * 7
+
+
+def test_invalid_text_is_read_as_it_stands():
+    assert score_statement(TRUE.removesuffix("."), GOLD, "invalid") == ALL
+
+
+def test_bad_arguments_raise():
+    with pytest.raises(ValueError, match="7 boxes, found 6"):
+        score_statement(TRUE, GOLD[:6])
+    with pytest.raises(ValueError, match="unknown status 'done'"):
+        score_statement(TRUE, GOLD, "done")
+
+
+def test_every_prefix_of_a_truncated_statement_has_only_its_whole_clauses_right():
+    whole = f"Statement: {TRUE}"
+    for end in range(len(whole) + 1):
+        text = whole[:end]
+        finished = [f"Box {box} contains {contents}{',.'[box == 6]}" in text for box, contents in enumerate(GOLD)]
+        assert score_statement(text, GOLD, "truncated") == tuple(finished), text
+
+
+def test_a_cut_clause_is_wrong_even_where_it_reads_like_the_truth():
+    cut = TRUE[: TRUE.index("the apple") + len("the apple")]
+    gold = (*GOLD[:5], "the apple", GOLD[6])
+    assert score_statement(cut, gold, "ok")[5]
+    assert not score_statement(cut, gold, "truncated")[5]
+    assert not score_statement("Box 0 contains the car, the m", GOLD, "truncated")[0]
+
+
+boxes = st.permutations(NOUNS[:21]).flatmap(
+    lambda nouns: st.lists(st.integers(0, 3), min_size=7, max_size=7).map(
+        lambda sizes: tuple(tuple(sorted(nouns[3 * box : 3 * box + size])) for box, size in enumerate(sizes))
+    )
+)
+
+
+@given(boxes, boxes)
+def test_a_statement_is_right_exactly_where_the_states_agree(said, truth):
+    gold = [contents_text(objects) for objects in truth]
+    assert score_statement(statement(said), gold) == tuple(a == b for a, b in zip(said, truth, strict=True))
+
+
+fragments = st.one_of(
+    st.sampled_from(["Statement: ", "Box 0 contains", " the car", " car", " and", " the map", " nothing", *".,\n "]),
+    st.integers(0, 8).map(", Box {} contains".format),
+    st.integers(0, 8).map("Box {} contains".format),
+    st.text(max_size=4),
+)
+texts = st.one_of(st.text(), st.lists(fragments, max_size=40).map("".join))
+
+
+def strictly_right(text: str, box: int, truth: str) -> bool:
+    """Read by eye: before the first period the box is named once as a clause, and what follows is the truth."""
+    text = text.split(".")[0]
+    named = re.findall(rf"(?:, |^\s*(?:Statement:\s*)?)Box {box} contains", text)
+    clause = text.rpartition(f"Box {box} contains ")[2]
+    said = re.split(r", Box [1-6]|,\s*$|, B?o?x?\s*$", clause)[0].split()
+    words = [word for word in said if word not in ("the", "and")]
+    return len(named) == 1 and set(words) == set(truth.replace("the ", "").split(" and "))
+
+
+@given(texts, st.lists(st.sampled_from(["nothing", "the car", "the car and the map"]), min_size=7, max_size=7),
+       st.sampled_from(["ok", "truncated", "invalid"]))  # fmt: skip
+@example("Box 0 contains the car, Box 1 contains", ["the car"] * 7, "ok")
+def test_no_text_raises_and_none_is_right_that_does_not_say_so(text, gold, status):
+    scored = score_statement(text, gold, status)
+    assert [type(right) for right in scored] == [bool] * 7
+    for box, right in enumerate(scored):
+        assert not right or strictly_right(text, box, gold[box])
+    if status == "truncated":
+        assert sum(scored) <= sum(score_statement(text, gold)) + 1  # the clause before a cut head, if anything
+
+
+def test_buckets_count_eight_changes_in_the_totals_only():
+    queries = pd.DataFrame({"num_ops": [0, 0, 1, 7, 8, 9], "correct": [1, 0, 1, 0, 1, 1]})
+    rows = bucket_scores(queries).set_index("num_ops")
+    assert list(rows.index) == list(NUM_OPS)
+    assert rows.n.to_dict() == {"0": 2, "1": 1, **dict.fromkeys("23456", 0), "7": 1, "all": 6, "1+": 4}
+    assert (rows.correct["0"], rows.correct["7"], rows.correct["all"], rows.correct["1+"]) == (1, 0, 4, 3)
+    assert rows.accuracy["0"] == 50
+    assert rows.accuracy[["2", "6"]].isna().all()
+    assert rows.ci_low[["2", "6"]].isna().all()
+    assert in_bucket(pd.Series([0, 1, 8]), "1+").tolist() == [False, True, True]
+
+
+# --- experiments/05_score.py ---
+
+DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothing" for b in range(1, 7)) + "."]
+DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")
+TRUTHS = [["the car", *["nothing"] * 6], ["the car", "the map", *["nothing"] * 5]]
+CHANGES = [[0] * 7, [0, 1, 0, 0, 0, 0, 0]]
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """A dataset of two states, random.csv and complete runs of tiny-base (all right) and tiny-code (says 'nothing')."""
+    lines = []
+    for description, truths, changes in zip(DESCRIPTIONS, TRUTHS, CHANGES, strict=True):
+        for box, (truth, count) in enumerate(zip(truths, changes, strict=True)):
+            lines.append(json.dumps({
+                "sentence": f"{description} Box {box} contains {truth}.",
+                "sentence_masked": f"{description} Box {box} contains <extra_id_0> .",
+                "masked_content": f"<extra_id_0> {truth}", "sample_id": 3, "numops": count,
+                "numops_by_op": {"move": 0, "remove": 0, "put": count}}))  # fmt: skip
+    write_text(tmp_path / "data.jsonl", "\n".join(lines) + "\n")
+    write_text(tmp_path / "random.csv", "num_ops,n,expected\n0,13,40.0\n1,1,20.0\nall,14,38.6\n1+,1,20.0\n")
+    nothing = ["nothing"] * 7
+    add_run(tmp_path, "tiny-base", [TRUTHS[0], TRUTHS[1]])
+    add_run(tmp_path, "tiny-code", [nothing, nothing])
+    return tmp_path
+
+
+def add_run(folder, name, answers, **changes):
+    predictions = [
+        {"sample_id": 3, "num_operations": number, "input": DESCRIPTIONS[number], "status": "ok", "tokens": [],
+         "prediction": "Statement: " + ", ".join(f"Box {b} contains {c}" for b, c in enumerate(contents)) + "."}
+        for number, contents in enumerate(answers)
+    ]  # fmt: skip
+    path = folder / "runs" / name / "predictions.jsonl"
+    path.unlink(missing_ok=True)
+    JsonLines(path).append(predictions)
+    run = {"status": "complete", "model": name, "dataset_sha256": sha256_file(folder / "data.jsonl"), "truncated": 0}
+    write_json(path.with_name("run.json"), run | changes)
+
+
+def score(folder, monkeypatch, capsys, *more):
+    """Run the script; (exit status, stderr)."""
+    paths = {"--data": "data.jsonl", "--runs": "runs", "--random": "random.csv", "--out": "out"}
+    arguments = [text for option, name in paths.items() for text in (option, str(folder / name))]
+    monkeypatch.setattr(sys, "argv", ["05_score.py", "--profile", "tiny", *arguments, *more])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path("experiments/05_score.py", run_name="__main__")
+    return stopped.value.code, capsys.readouterr().err
+
+
+def test_scores_of_two_runs(workplace, monkeypatch, capsys):
+    assert score(workplace, monkeypatch, capsys) == (0, "")
+    scores = read_csv(workplace / "out" / "scores.csv").set_index(["model", "num_ops"])
+    assert scores.index.levels[0].tolist() == ["Random", "tiny-base", "tiny-code"]
+    assert (scores.correct["tiny-base", "all"], scores.n["tiny-base", "all"]) == (14, 14)
+    assert (scores.correct["tiny-code", "0"], scores.correct["tiny-code", "1"]) == (11, 0)
+    assert scores.accuracy["tiny-code", "0"] == pytest.approx(100 * 11 / 13)
+    assert scores.accuracy["Random", "1"] == 20
+    assert scores.correct["Random", "all"] == pytest.approx(5.404)
+    queries = read_csv(workplace / "out" / "queries.csv")
+    assert len(queries) == 28
+    assert queries.query("model == 'tiny-code' and correct == 0")[["num_operations", "box"]].values.tolist() == [
+        [0, 0], [1, 0], [1, 1]]  # fmt: skip
+
+
+def test_counts_of_models_are_whole_numbers_in_the_file(workplace, monkeypatch, capsys):
+    score(workplace, monkeypatch, capsys)
+    text = (workplace / "out" / "scores.csv").read_text()
+    assert re.search(r"^tiny-base,all,14,14,100\.000000,", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("status", ["partial", "not run", "failed"])
+def test_a_run_that_is_not_complete_is_listed_and_never_scored(workplace, monkeypatch, capsys, status):
+    add_run(workplace, "tiny-code", TRUTHS, status=status, reason="killed")
+    assert score(workplace, monkeypatch, capsys)[0] == 0
+    runs = read_csv(workplace / "out" / "runs.csv").set_index("model")
+    assert (runs.status["tiny-code"], runs.reason["tiny-code"]) == (status, "killed")
+    assert (runs.status["tiny-math"], runs.status["tiny-base"]) == ("not run", "complete")
+    for name in ("scores.csv", "queries.csv"):
+        assert "tiny-code" not in set(read_csv(workplace / "out" / name).model)
+
+
+def test_models_narrow_the_scores(workplace, monkeypatch, capsys):
+    assert score(workplace, monkeypatch, capsys, "--models", "tiny-code")[0] == 0
+    assert set(read_csv(workplace / "out" / "scores.csv").model) == {"Random", "tiny-code"}
+    status, error = score(workplace, monkeypatch, capsys, "--models", "gemma-7b")
+    assert status == 2
+    assert "gemma-7b is no model of profile tiny" in error
+
+
+def test_without_any_run_only_random_is_scored(workplace, monkeypatch, capsys):
+    for name in ("tiny-base", "tiny-code"):
+        (workplace / "runs" / name / "run.json").unlink()
+    assert score(workplace, monkeypatch, capsys)[0] == 0
+    assert set(read_csv(workplace / "out" / "scores.csv").model) == {"Random"}
+    assert len(read_csv(workplace / "out" / "queries.csv")) == 0
+
+
+def change_line(folder, number, **changes):
+    path = folder / "runs" / "tiny-code" / "predictions.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[number - 1] |= changes
+    write_text(path, "".join(json.dumps({k: v for k, v in line.items() if v is not None}) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"num_operations": 0, "input": DESCRIPTIONS[0]}, "line 2: the description of line 1 again"),
+        ({"num_operations": 5}, "line 2: results of another dataset"),
+        ({"input": DESCRIPTIONS[0]}, "line 2: results of another dataset"),
+        ({"prediction": None}, "line 2: no proper prediction"),
+        ({"prediction": 7}, "line 2: no proper prediction"),
+        ({"sample_id": [3]}, "line 2: no proper sample_id"),
+        ({"status": "fine"}, "line 2: unknown status 'fine'"),
+    ],
+)
+def test_predictions_that_do_not_belong(workplace, monkeypatch, capsys, changes, error):
+    change_line(workplace, 2, **changes)
+    status, stderr = score(workplace, monkeypatch, capsys)
+    assert status == 2
+    assert f"predictions.jsonl: {error}" in stderr
+    assert stderr.count("\n") == 1
+    assert not (workplace / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"dataset_sha256": "0" * 64}, "results of another dataset than"),
+        ({"dataset_sha256": None}, "results of another dataset than"),
+        ({"model": "tiny-math"}, "results of 'tiny-math', not of tiny-code"),
+        ({"status": "done"}, "status 'done' is none of"),
+    ],
+)
+def test_runs_that_do_not_belong(workplace, monkeypatch, capsys, changes, error):
+    add_run(workplace, "tiny-code", TRUTHS, **changes)
+    status, stderr = score(workplace, monkeypatch, capsys)
+    assert status == 2
+    assert error in stderr
+    assert not (workplace / "out").exists()
+
+
+def test_a_complete_run_that_lacks_a_description(workplace, monkeypatch, capsys):
+    add_run(workplace, "tiny-code", TRUTHS[:1])
+    status, stderr = score(workplace, monkeypatch, capsys)
+    assert status == 2
+    assert "1 of 2 descriptions in a complete run" in stderr
