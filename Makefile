@@ -59,7 +59,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 .make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures check reference test lint train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures check reference test lint weights train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -187,8 +187,8 @@ awk -F, -v chosen=" $(CHOSEN) " ' \
     NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
         print (missing++ ? "" : "Models without results:\n") sprintf("  %-30s %s", $$1, $$3) } \
     END { if (missing) { \
-        print "The reasons are in $(RESULTS)/runs.csv. Once the weights are there (MODELS_DIR=folder with a folder a"; \
-        print "model, or the hub cache), make all PROFILE=$(PROFILE) runs what is missing and keeps what is complete."; \
+        print "The reasons are in $(RESULTS)/runs.csv. Weights come from MODELS_DIR=folder (a folder a model) or by"; \
+        print "make weights PROFILE=$(PROFILE); then make all PROFILE=$(PROFILE) runs what is missing and keeps the rest."; \
         exit 3 } }' $(RESULTS)/runs.csv >&2
 endef
 
@@ -219,6 +219,9 @@ lint: $(READY) ## style of the code
 	$(VENV)/bin/ruff format --check .
 
 # ---------------------------------------------------------------------------------------------------- more
+weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
+	$(PY) experiments/fetch_weights.py --models $(CHOSEN)
+
 train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
 	$(PY) experiments/train_tiny.py --out data/models
 

@@ -1,0 +1,38 @@
+"""Fetch weights into the hub's cache, each model at its pinned commit; what is already here stays as it is.
+
+python experiments/fetch_weights.py --models CodeLlama-7b-hf deepseek-llm-7b-base
+
+Gated repositories need HF_TOKEN of an account that accepted their licence. One that fails does not stop the others;
+the exit status is then 2. A second run resumes.
+"""
+
+import argparse
+import sys
+
+from boxes.models import spec_of
+from boxes.records import UserError, command
+from boxes.weights import WeightsMissing, fetch, find
+
+
+@command
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", required=True, metavar="NAME", help="names of boxes/models.py")
+    failed = 0
+    for spec in [spec_of(name) for name in parser.parse_args().models]:
+        try:
+            print(f"{spec.name}: in {find(spec)}")
+        except WeightsMissing as missing:
+            try:
+                if spec.hub_id is None:
+                    raise missing
+                print(f"{spec.name}: fetching {spec.hub_id} (licence: {spec.licence})", flush=True)
+                print(f"{spec.name}: in {fetch(spec)}")
+            except UserError as error:
+                failed += 1
+                print(f"fetch_weights.py: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    main()
