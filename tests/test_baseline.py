@@ -1,3 +1,6 @@
+import json
+import runpy
+import sys
 from itertools import product
 from math import comb
 
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 
 from boxes.baseline import DATASET_SD, DRAWS, MAX_DRAWS, expected_accuracy, mentions, sample_correct
 from boxes.generation import generate, stratified_states
+from boxes.records import read_csv, write_text
 from boxes.scoring import BUCKETS, RANDOM, reported_scores
 from boxes.world import clauses, contents_text, sentence
 
@@ -137,3 +141,59 @@ def test_the_papers_row_comes_out_in_all_eight_buckets(rows):
     with_replacement, literal = (np.abs(row - printed) / DATASET_SD for row in rows)
     assert (with_replacement < 3).all(), with_replacement
     assert (literal[:2] > 6).all(), literal  # so the test can tell the two readings apart
+
+
+# --- experiments/02_random_baseline.py ---
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["02_random_baseline.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path("experiments/02_random_baseline.py", run_name="__main__")
+    return stopped.value.code
+
+
+def write_state(path, description, truths, num_ops):
+    """A dataset file of one state."""
+    queries = [
+        {"sentence": f"{description} Box {box} contains {truth}.",
+         "sentence_masked": f"{description} Box {box} contains <extra_id_0> .",
+         "masked_content": f"<extra_id_0> {truth}", "sample_id": 0, "numops": count, "numops_by_op": {}}
+        for box, (truth, count) in enumerate(zip(truths, num_ops, strict=True))
+    ]  # fmt: skip
+    write_text(path, "".join(json.dumps(query) + "\n" for query in queries))
+
+
+def test_the_script_on_one_state(tmp_path, monkeypatch):
+    truths = ["the plane", "nothing", "the bag and the machine", "the coat", "nothing"]
+    truths += ["the apple and the cash and the glass", "the bottle and the map"]
+    num_ops = (2, 0, 2, 2, 1, 0, 2)
+    write_state(tmp_path / "data.jsonl", DESCRIPTION, truths, num_ops)
+    settings = ("--profile", "tiny", "--data", tmp_path / "data.jsonl", "--draws", 20_000)
+    assert run(monkeypatch, *settings, "--out", tmp_path / "a.csv") == 0
+    assert run(monkeypatch, *settings, "--out", tmp_path / "b.csv") == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    rows = read_csv(tmp_path / "a.csv").set_index("num_ops")
+    assert rows.n.to_dict() == {"0": 2, "1": 1, "2": 4, **dict.fromkeys("34567", 0), "all": 7, "1+": 5}
+    assert rows.expected["0"] == pytest.approx(100 * (1 + 6 / 27 / 4) / 2, abs=1e-5)
+    assert rows.expected["1"] == pytest.approx(25)
+    filled = rows[rows.n > 0]
+    assert (abs(filled.sampled - filled.expected) < 4 * filled.sd_sampled / np.sqrt(20_000)).all()
+    assert rows[rows.n == 0][["expected", "sampled", "sd_sampled", "z"]].isna().all(axis=None)
+    assert rows.z["1"] == pytest.approx((25 - 17.85) / (np.sqrt(2) * DATASET_SD[1]), abs=1e-5)
+
+
+def test_the_script_on_the_papers_row(tmp_path, monkeypatch):
+    assert run(monkeypatch, "--profile", "reported", "--out", tmp_path / "random.csv") == 0
+    rows = read_csv(tmp_path / "random.csv").set_index("num_ops")
+    assert (rows.reported["0"], rows.reported["all"], rows.reported["1+"]) == (41.06, 21.08, 14.06)
+    assert rows[["expected", "sampled", "z"]].isna().all(axis=None)
+
+
+def test_the_script_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    out = ("--out", tmp_path / "random.csv")
+    assert run(monkeypatch, "--profile", "tiny", *out) == 2
+    assert "--data is missing" in capsys.readouterr().err
+    assert run(monkeypatch, "--profile", "reported", "--draws", 1, *out) == 2
+    assert "--draws 1: at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "random.csv").exists()
