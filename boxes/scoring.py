@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from boxes.completion import Status
 from boxes.records import UserError, read_csv
 from boxes.statistics import wilson
 
 NUM_BOXES = 7
-STATUSES = ("ok", "truncated", "invalid")
+STATUSES = tuple(status.value for status in Status)
 BUCKETS = tuple("01234567")  # Table 6; a box that changed 8 times or more counts in "all" and "1+" only
 NUM_OPS = (*BUCKETS, "all", "1+")
 RANDOM = "Random"
@@ -34,7 +35,7 @@ def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") ->
         raise ValueError(f"expected the contents of {NUM_BOXES} boxes, found {len(gold)}")
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; expected one of {', '.join(STATUSES)}")
-    predicted = read_statement(prediction, cut=status == "truncated")
+    predicted = read_statement(prediction, cut=status == Status.TRUNCATED)
     return tuple(_same_contents(predicted.get(box), truth) for box, truth in enumerate(gold))
 
 
