@@ -102,13 +102,15 @@ $(OTHER_DATA): $(DATASET) ;
 # Models are decoded one after the other (flock), for each takes the whole device.
 RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
 ALONE := mkdir -p $(RUNS) && flock $(RUNS)/.lock
-INCOMPLETE := $(if $(wildcard $(RUN_FILES)),$(shell grep -L '"status": "complete"' $(wildcard $(RUN_FILES))))
+# Of the run.json files of all chosen models (in a folder below, where $1 names one) those of runs to be tried again.
+incomplete = $(if $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json)),$(shell \
+    grep -L '"status": "complete"' $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json))))
 
 .PRECIOUS: $(RUN_FILES)
 .SECONDEXPANSION:
 $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) | $(READY)
 	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(DECODE)
-$(INCOMPLETE): FORCE
+$(call incomplete): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
 SCORES := $(RESULTS)/scores.csv
@@ -144,11 +146,13 @@ NUMBER_alignment := 08
 $(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(READY)
 	$(PY) experiments/$(NUMBER_$*)_$*.py --profile $(PROFILE) --results $(@D) --out $@
 
-$(RESULTS)/prompt_format.csv: $(DATASET) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) | $(READY)
+$(RESULTS)/prompt_format.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) \
+    $(if $(call incomplete,dev-plain/)$(call incomplete,dev-chat/),FORCE) | $(READY)
 	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
 	    --out $@ $(NARROW)
 
-$(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) | $(READY)
+$(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) \
+    $(if $(call incomplete,free/),FORCE) | $(READY)
 	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
 	    --out $@ $(NARROW)
 

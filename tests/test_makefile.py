@@ -103,6 +103,22 @@ def test_an_incomplete_run_is_tried_again(checkout, status):
     assert "--model tiny-math " in result.stdout
 
 
+def test_an_incomplete_run_of_a_side_experiment_is_tried_again(checkout):
+    pretend_data(checkout)
+    for model in TINY:
+        pretend_decoded(checkout, model)
+    results = checkout / "data/results/tiny"
+    assert make(checkout, "data/results/tiny/.settings").returncode == 0
+    for name in ("random", "scores", "queries", "runs", "prompt_format", "constrained"):
+        (results / f"{name}.csv").touch()
+    sides = {"03_select_prompt_format", "09_constrained_decoding"}
+    assert not sides & set(names(make(checkout, "-n", "all")))
+    pretend_decoded(checkout, "tiny-base/free", "partial")
+    assert sides & set(names(make(checkout, "-n", "all"))) == {"09_constrained_decoding"}
+    pretend_decoded(checkout, "tiny-base/dev-chat", "not run")
+    assert sides & set(names(make(checkout, "-n", "all"))) == sides
+
+
 def test_another_seed_generates_anew(checkout):
     pretend_data(checkout)
     result = make(checkout, "-n", "data", "SEED=1")
