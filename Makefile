@@ -189,7 +189,7 @@ all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; ends with stat
 define NAME_NOT_RUN
 awk -F, -v chosen=" $(CHOSEN) " ' \
     NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
-        print (missing++ ? "" : "Models without results:\n") sprintf("  %-30s %s", $$1, $$3) } \
+        print (missing++ ? "" : "Models without results:\n") sprintf("  %-32s %s", $$1, $$3) } \
     END { if (missing) { \
         print "The reasons are in $(RESULTS)/runs.csv. Weights come from MODELS_DIR=folder (a folder a model) or by"; \
         print "make weights PROFILE=$(PROFILE); then make all PROFILE=$(PROFILE) runs what is missing and keeps the rest."; \
