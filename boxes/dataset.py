@@ -22,7 +22,14 @@ SUBSET = "test-subsample-states-t5.jsonl"
 FILES = (*(f"{split}-t5.jsonl" for split in SPLITS), SUBSET)
 RELEASE_FOLDER = "few_shot_boxes_nso_exp2_max3"
 RELEASE_PASSWORD = b"iamnotaLM"  # published by the authors beside the zip; it keeps the text out of training corpora
-FIELDS = {"sentence": str, "sentence_masked": str, "masked_content": str, "sample_id": int, "numops": int, "numops_by_op": dict}
+FIELDS = {
+    "sentence": str,
+    "sentence_masked": str,
+    "masked_content": str,
+    "sample_id": int,
+    "numops": int,
+    "numops_by_op": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ def write_generated(folder: Path | str, seed: int) -> None:
     splits = generate(seed)
     for split, scenarios in splits.items():
         _write_states(Path(folder) / f"{split}-t5.jsonl", scenarios)
-    num_ops = [[sum(by_kind) for by_kind in counts] for scenario in splits["test"] for _, _, counts in scenario.states()]
+    num_ops = [
+        [sum(by_kind) for by_kind in counts] for scenario in splits["test"] for _, _, counts in scenario.states()
+    ]
     kept = stratified_states(np.array(num_ops), np.random.default_rng([seed, 2]))
     _write_states(Path(folder) / SUBSET, splits["test"], set(kept.tolist()))
 
@@ -98,7 +107,9 @@ def _read_query(path: Path, number: int, line: bytes) -> dict:
     try:
         query = json.loads(line)
     except ValueError:
-        raise UserError(f"{path}: line {number}: not JSON, or a line cut short; make the data again (make data)") from None
+        raise UserError(
+            f"{path}: line {number}: not JSON, or a line cut short; make the data again (make data)"
+        ) from None
     if not isinstance(query, dict):
         raise UserError(f"{path}: line {number}: expected a JSON object, found {type(query).__name__}")
     for field, kind in FIELDS.items():
@@ -111,7 +122,9 @@ def _check_query(query: dict, box: int) -> tuple[str, str]:
     """The description and the gold contents of a query. ValueError says what contradicts what."""
     tail = f" Box {box} contains {MASK} ."
     if not query["sentence_masked"].endswith(tail):
-        raise ValueError(f"sentence_masked must end in {tail.strip()!r}: a state has the queries of Box 0 to Box 6 in order")
+        raise ValueError(
+            f"sentence_masked must end in {tail.strip()!r}: a state has the queries of Box 0 to Box 6 in order"
+        )
     description = query["sentence_masked"].removesuffix(tail)
     contents = query["masked_content"].removeprefix(f"{MASK} ")
     if query["sentence"] != f"{description} Box {box} contains {contents}.":
@@ -175,4 +188,6 @@ def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
     for line in Path(checksums).read_text().splitlines():
         digest, name = line.split("  ")
         if sha256_file(Path(folder) / name) != digest:
-            raise UserError(f"{Path(folder) / name}: not the bytes of {checksums}; was SEED changed, or another numpy used?")
+            raise UserError(
+                f"{Path(folder) / name}: not the bytes of {checksums}; was SEED changed, or another numpy used?"
+            )

@@ -128,4 +128,3 @@ def step(model, batch: Batch, chosen: torch.Tensor) -> None:
         past_key_values=batch.cache,
     )
     batch.logits, batch.positions = output.logits[:, -1], batch.positions + 1
-

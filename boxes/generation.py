@@ -124,7 +124,9 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
     return splits
 
 
-def stratified_states(num_ops: np.ndarray, rng: np.random.Generator, per_bucket: int = QUERIES_PER_BUCKET) -> np.ndarray:
+def stratified_states(
+    num_ops: np.ndarray, rng: np.random.Generator, per_bucket: int = QUERIES_PER_BUCKET
+) -> np.ndarray:
     """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw `per_bucket` queries (all where
     there are fewer), and take the union of the states they lie in. `num_ops`: (states, 7), changes of each box."""
     kept: set[int] = set()

@@ -32,6 +32,7 @@ class ModelSpec:
     weights: str = "safetensors"  # "bin" where the repository has nothing else
     prompt_format: str = "plain"  # the one used in Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
     instruct_data: bool = False  # math data in the format of instructions (FLoat, OpenMathMistral)
+    system_role: bool | None = None  # None: the chat template tells; False: the authors did without it all the same
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
 
@@ -71,7 +72,7 @@ _ROWS = (
     _hub("Llemma 7B", "Llemma", "7B", "CodeLlama-7b-hf", "math", "EleutherAI/llemma_7b", "e223eee41c53449e6ea6548c9b71c50865e4a85c", "llama2", weights="bin"),
     _hub("Llemma 34B", "Llemma", "34B", "CodeLlama-34b-hf", "math", "EleutherAI/llemma_34b", "08634a81f7bc7343f94d1c82fae461ad9b03e233", "llama2", weights="bin"),
     _hub("DeepSeek 7B", "DeepSeek", "7B", None, None, "deepseek-ai/deepseek-llm-7b-base", "7683fea62db869066ddaff6a41d032262c490d4f", "deepseek", weights="bin"),
-    _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat"),
+    _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat", system_role=False),
     _hub("DeepSeek 7B Coder Base", "DeepSeek-Coder", "7B", "deepseek-llm-7b-base", "code", "deepseek-ai/deepseek-coder-7b-base-v1.5", "e4f7de1cf2fd3ab9519f79d750eac4393282e844", "deepseek"),
     _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek"),
     _hub("DeepSeek 7B Math Base", "DeepSeek-Math", "7B", "deepseek-coder-7b-base-v1.5", "math", "deepseek-ai/deepseek-math-7b-base", "036a8c6189aac6e2fc4e07b46e1e57c6b647bca5", "deepseek", weights="bin"),
@@ -138,7 +139,6 @@ class Panel:
 
 
 _ADDED = {1: "code", 2: "math", 3: "alignment"}
-
 
 
 def _pair_order(pair: Pair) -> tuple:

@@ -55,7 +55,9 @@ def fetch(spec: ModelSpec) -> Path:
         if spec.tokenizer:
             snapshot_download(spec.tokenizer[0], revision=spec.tokenizer[1], allow_patterns=list(_COMMON_FILES))
     except GatedRepoError:
-        raise UserError(f"{spec.name}: {spec.hub_id} is gated; accept its licence on the hub and set HF_TOKEN") from None
+        raise UserError(
+            f"{spec.name}: {spec.hub_id} is gated; accept its licence on the hub and set HF_TOKEN"
+        ) from None
     except RepositoryNotFoundError:
         raise UserError(f"{spec.name}: {spec.hub_id} is not on the hub, or not visible with this HF_TOKEN") from None
     except (HfHubHTTPError, OSError) as error:
@@ -110,7 +112,9 @@ def resolve(name_or_path: str) -> tuple[ModelSpec, Path]:
     return spec, find(spec)
 
 
-def load(name_or_path: str, device: "str | torch.device | None" = None, dtype: "str | torch.dtype | None" = None) -> Loaded:
+def load(
+    name_or_path: str, device: "str | torch.device | None" = None, dtype: "str | torch.dtype | None" = None
+) -> Loaded:
     """Load a row of the model table, or a local folder. Defaults: the GPU in bfloat16 where there is one, else float32."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -122,7 +126,11 @@ def load(name_or_path: str, device: "str | torch.device | None" = None, dtype: "
     tokenizer = load_tokenizer(spec, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=any(folder.glob("*.safetensors")), weights_only=True
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=any(folder.glob("*.safetensors")),
+            weights_only=True,
         )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise UserError(f"{folder}: cannot load the model ({str(error).splitlines()[0]})") from None
@@ -138,7 +146,9 @@ def load_tokenizer(spec: ModelSpec, folder: Path):
         named = Path(root) / spec.tokenizer[0].split("/")[1] if root else None
         other = named if named and named.is_dir() else _cached(*spec.tokenizer)
         if other is None:
-            raise WeightsMissing(f"{spec.name}: its tokenizer, {spec.tokenizer[0]}, is not here; `make weights` fetches it")
+            raise WeightsMissing(
+                f"{spec.name}: its tokenizer, {spec.tokenizer[0]}, is not here; `make weights` fetches it"
+            )
         folder = other
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -14,24 +14,18 @@ from pathlib import Path
 import pandas as pd
 
 from boxes.comparison import QUERY_COLUMNS
-from boxes.dataset import Example, read_examples
-from boxes.models import PROFILES, ModelSpec, models_of, spec_of
-from boxes.records import JsonLines, UserError, command, read_csv, read_json, sha256_file, write_csv
+from boxes.dataset import read_examples
+from boxes.models import PROFILES, models_of, spec_of
+from boxes.records import UserError, command, read_csv, sha256_file, write_csv
+from boxes.runs import COLUMNS as RUN_COLUMNS
+from boxes.runs import check_belongs, not_run, read_run, score_run
 from boxes.scoring import (
     REPORTED,
     SCORE_COLUMNS,
-    STATUSES,
     bucket_scores,
     random_scores,
     reported_scores,
-    score_statement,
 )
-
-RUN_COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
-               "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
-               "max_new_tokens", "dataset_sha256", "git_commit")  # fmt: skip
-RUN_STATUSES = ("complete", "partial", "not run", "failed")
-FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
 
 
 @command
@@ -87,10 +81,6 @@ def write_reported(reported: Path, out: Path) -> None:
     print(f"{out}: {len(runs)} models as printed")
 
 
-def not_run(spec: ModelSpec, reason: str) -> dict:
-    return {"model": spec.name, "label": spec.label, "status": "not run", "reason": reason}
-
-
 def choose(profile: str, names: list[str]) -> set[str]:
     """The models to score: all of the profile, or those named. UserError for one that is not of the profile."""
     known = {spec.name for spec in models_of(profile)}
@@ -98,51 +88,6 @@ def choose(profile: str, names: list[str]) -> set[str]:
     if strangers:
         raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {', '.join(sorted(known))}")
     return set(names) or known
-
-
-def read_run(spec: ModelSpec, folder: Path) -> dict:
-    """The row of runs.csv: the run's provenance, or why there is none."""
-    if not (folder / "run.json").exists():
-        return not_run(spec, "no run.json; decode first")
-    run = read_json(folder / "run.json")
-    if run.get("status") not in RUN_STATUSES:
-        raise UserError(
-            f"{folder / 'run.json'}: status {run.get('status')!r} is none of {', '.join(RUN_STATUSES)}; decode again"
-        )
-    if run.get("model") != spec.name:
-        raise UserError(f"{folder / 'run.json'}: results of {run.get('model')!r}, not of {spec.name}; decode again")
-    return {name: run.get(name) for name in RUN_COLUMNS} | {"model": spec.name, "label": spec.label}
-
-
-def check_belongs(run: dict, folder: Path, data: Path, checksum: str) -> None:
-    """UserError unless the run decoded this very dataset file."""
-    if run["dataset_sha256"] != checksum:
-        raise UserError(f"{folder / 'run.json'}: results of another dataset than {data}; decode again")
-
-
-def score_run(spec: ModelSpec, path: Path, examples: dict[tuple[int, int], Example]) -> list[tuple]:
-    """QUERY_COLUMNS of a complete run, one row a box. UserError with the line that does not belong here."""
-    rows, seen = [], {}
-    for number, line in enumerate(JsonLines(path).read(), 1):
-        where = f"{path}: line {number}"
-        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
-        if wrong:
-            raise UserError(f"{where}: no proper {', '.join(wrong)}; delete the line and decode again")
-        if line["status"] not in STATUSES:
-            raise UserError(f"{where}: unknown status {line['status']!r}; delete the line and decode again")
-        key = (line["sample_id"], line["num_operations"])
-        example = examples.get(key)
-        if example is None or example.description != line["input"]:
-            raise UserError(f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again")
-        if key in seen:
-            raise UserError(f"{where}: the description of line {seen[key]} again; delete one of them")
-        seen[key] = number
-        correct = score_statement(line["prediction"], example.contents, line["status"])
-        for box, (num_ops, right) in enumerate(zip(example.num_ops, correct, strict=True)):
-            rows.append((spec.name, *key, box, num_ops, int(right)))
-    if len(seen) != len(examples):
-        raise UserError(f"{path}: {len(seen)} of {len(examples)} descriptions in a complete run; decode again")
-    return rows
 
 
 def score_table(queries: pd.DataFrame, random: Path) -> pd.DataFrame:

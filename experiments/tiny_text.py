@@ -46,11 +46,21 @@ def plain_document(rng: np.random.Generator, draw: Draw, count: int, shots: bool
     return document
 
 
-def chat_document(rng: np.random.Generator, draw: Draw, tokenizer) -> Document:
-    """One description and its statement in the chat format of Table 5."""
-    description, answer = draw(rng)
-    prompt = tokenizer.apply_chat_template(chat_messages(description), tokenize=False, add_generation_prompt=True)
-    return [(prompt.removeprefix(tokenizer.bos_token), REST), (f"Statement: {answer}{tokenizer.eos_token}", ANSWER)]
+def chat_document(rng: np.random.Generator, draw: Draw, tokenizer, count: int) -> Document:
+    """`count` descriptions, each with its statement, as turns in the chat format of Table 5."""
+    messages: list[dict[str, str]] = []
+    document: Document = []
+    written = tokenizer.bos_token
+    for _ in range(count):
+        description, answer = draw(rng)
+        turns = chat_messages(description)
+        messages += turns if not messages else turns[-1:]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        document.append((text.removeprefix(written), REST))
+        document.append((f"Statement: {answer}{tokenizer.eos_token}", ANSWER))
+        messages.append({"role": "assistant", "content": f"Statement: {answer}"})
+        written = text + document[-1][0]
+    return document
 
 
 def code_document(rng: np.random.Generator, train_signatures: set[Signature]) -> Document:

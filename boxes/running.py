@@ -1,0 +1,224 @@
+"""Decode a dataset with one model into a run's folder: resumable, with its provenance, never mixed with another run."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from boxes.completion import Completion, Status
+from boxes.dataset import Example, read_examples
+from boxes.generation import stratified_states
+from boxes.models import ModelSpec
+from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
+from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json
+from boxes.runs import IDENTITY, Run, read_predictions
+from boxes.weights import WeightsMissing, load, resolve, revision_of
+
+PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is decoded; None leaves the default of the model's row, the device or the engine."""
+
+    constrained: bool = True
+    prompt_format: str | None = None
+    prompt_style: str = "table2"
+    max_new_tokens: int | None = None
+    batch_size: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is decoded: a dataset file, its checksum, and the examples chosen from it."""
+
+    data: Path
+    checksum: str
+    examples: list[Example]
+    selection: str
+
+    @property
+    def by_key(self) -> dict[tuple[int, int], Example]:
+        """The examples by (sample_id, num_operations)."""
+        return {(example.sample_id, example.num_operations): example for example in self.examples}
+
+
+def read_task(data: Path, per_bucket: int | None = None) -> Task:
+    """A dataset file, or its stratified subset with `per_bucket` queries a bucket (its draw is fixed)."""
+    examples = read_examples(data)
+    selection = "all"
+    if per_bucket:
+        num_ops = np.array([example.num_ops for example in examples])
+        examples = [examples[index] for index in stratified_states(num_ops, np.random.default_rng(0), per_bucket)]
+        selection = f"{per_bucket} queries a bucket"
+    return Task(data, sha256_file(data), examples, selection)
+
+
+def decode_run(name: str, task: Task, folder: Path, settings: Settings) -> dict:
+    """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included."""
+    run = Run(folder)
+    try:
+        spec, weights = resolve(name)
+    except WeightsMissing as missing:
+        return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
+    try:
+        return _decode(run, spec, weights, task, settings)
+    except (UserError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return _finish(run, {"model": spec.name, "status": "failed", "reason": reason})
+
+
+def _finish(run: Run, provenance: dict) -> dict:
+    if provenance["status"] in ("not run", "failed"):
+        print(f"{provenance['model']}: {provenance['status']}: {provenance['reason']}", file=sys.stderr)
+        if run.predictions.path.exists() and run.provenance.exists():
+            provenance = read_json(run.provenance) | provenance  # predictions keep the settings they were made with
+    write_json(run.provenance, provenance)
+    return provenance
+
+
+def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> dict:
+    old = read_json(run.provenance) if run.provenance.exists() else {}
+    if old.get("status") == "complete" and _same_request(old, spec, weights, task, settings):
+        run.provenance.touch()
+        return old
+    from boxes.decoding import Decoder  # torch is imported only where there is something to decode
+
+    loaded = load(str(weights) if spec.profile == "local" else spec.name, settings.device, settings.dtype)
+    chosen = PromptSettings(settings.prompt_format or spec.prompt_format, settings.prompt_style, spec.system_role)
+    options = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
+    decoder = Decoder(
+        loaded.model,
+        loaded.tokenizer,
+        STATEMENT_REGEX if settings.constrained else None,
+        **{key: value for key, value in options.items() if value is not None},
+    )
+    make_prompt = prompt_maker(chosen, loaded.tokenizer)
+    now = _provenance(spec, weights, task, decoder, chosen, make_prompt("{description}"))
+    if old and any(old.get(key) != now[key] for key in IDENTITY):
+        kept = run.set_aside()
+        if kept:
+            print(f"{spec.name}: predictions with other settings are kept in {kept}", file=sys.stderr)
+        old = {}
+    done = read_predictions(run.predictions.path, task.by_key)
+    if not old and done:
+        raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
+    write_json(run.provenance, now | {"seconds": old.get("seconds", 0.0)})
+    seconds = _decode_missing(run, decoder, task, make_prompt, done, float(old.get("seconds") or 0.0))
+    return _finish(run, now | _counts(run, task, seconds) | {"status": "complete", "reason": ""})
+
+
+def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
+    """Whether a complete run is what is asked for, as far as can be told without loading the model."""
+    asked = {
+        "dataset_sha256": task.checksum,
+        "selection": task.selection,
+        "revision": _revision(spec, weights),
+        "prompt_format": settings.prompt_format or spec.prompt_format,
+        "constrained": settings.constrained,
+    }
+    optional = {"max_new_tokens": settings.max_new_tokens, "dtype": settings.dtype}
+    asked |= {key: value for key, value in optional.items() if value is not None}
+    style_agrees = asked["prompt_format"] == "chat" or old.get("prompt_style") == settings.prompt_style
+    return style_agrees and all(old.get(key) == value for key, value in asked.items())
+
+
+def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict, before: float) -> float:
+    """Decode and append what is not there yet, a batch at a time; the seconds spent, those of earlier parts included."""
+    from tqdm import tqdm
+
+    missing = [example for key, example in task.by_key.items() if key not in done]
+    bar = tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2)
+    began = time.monotonic()
+    for indices, completions in decoder.batches([make_prompt(example.description) for example in missing]):
+        run.predictions.append(list(_lines([missing[index] for index in indices], completions)))
+        bar.update(len(indices))
+    bar.close()
+    return before + time.monotonic() - began
+
+
+def _lines(examples: Sequence[Example], completions: Sequence[Completion]) -> Iterator[dict]:
+    for example, completion in zip(examples, completions, strict=True):
+        yield {
+            "sample_id": example.sample_id,
+            "num_operations": example.num_operations,
+            "input": example.description,
+            "prediction": completion.text,
+            "status": completion.status.value,
+            "tokens": list(completion.tokens),
+        }
+
+
+def _counts(run: Run, task: Task, seconds: float) -> dict:
+    statuses = [line["status"] for line in run.predictions.read()]
+    return {
+        "seconds": round(seconds, 3),
+        "statements_per_second": round(len(task.examples) / seconds, 3) if seconds else None,
+        "truncated": statuses.count(Status.TRUNCATED),
+        "invalid": statuses.count(Status.INVALID),
+    }
+
+
+def _revision(spec: ModelSpec, weights: Path) -> str | None:
+    """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
+    if spec.hub_id:
+        return revision_of(spec)
+    files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
+    return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
+
+
+def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
+    """What run.json holds besides counts; "partial" until the last description is decoded."""
+    model = decoder.model
+    return {
+        "status": "partial",
+        "reason": "not finished; run again to go on",
+        "model": spec.name,
+        "hub_id": spec.hub_id,
+        "revision": _revision(spec, weights),
+        "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
+        "prompt_format": chosen.format,
+        "prompt_style": chosen.style if chosen.format == "plain" else None,
+        "prompt_sha256": sha256_text(prompt),
+        "constrained": decoder.regex is not None,
+        "regex": decoder.regex,
+        "max_new_tokens": decoder.max_new_tokens,
+        "batch_size": decoder.batch_size,
+        "dataset": task.data.name,
+        "dataset_sha256": task.checksum,
+        "selection": task.selection,
+        "examples": len(task.examples),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": _device_name(model.device),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _device_name(device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def _git_commit() -> str | None:
+    """The commit of this checkout, "-dirty" where tracked files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
+    try:
+        commit, changes = (
+            subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout for command in commands
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.strip() + ("-dirty" if changes.strip() else "")

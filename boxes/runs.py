@@ -1,0 +1,114 @@
+"""A run on disk: predictions.jsonl, one line a description, and run.json, its provenance. Reading, checking, scoring.
+
+Results of another dataset, prompt, expression or revision are never mixed with a run's own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxes.completion import Status
+from boxes.dataset import Example
+from boxes.models import ModelSpec
+from boxes.records import JsonLines, UserError, read_json
+from boxes.scoring import score_statement
+
+STATUSES = ("complete", "partial", "not run", "failed")
+COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
+           "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
+           "max_new_tokens", "dataset_sha256", "git_commit")  # fmt: skip
+FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
+# What two runs must agree in for their predictions to belong to one table row.
+IDENTITY = (
+    "model", "revision", "prompt_format", "prompt_sha256", "regex", "max_new_tokens", "dataset_sha256", "selection", "dtype"
+)  # fmt: skip
+Key = tuple[int, int]  # (sample_id, num_operations)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def provenance(self) -> Path:
+        """run.json."""
+        return self.folder / "run.json"
+
+    @property
+    def predictions(self) -> JsonLines:
+        """predictions.jsonl."""
+        return JsonLines(self.folder / "predictions.jsonl")
+
+    def set_aside(self) -> Path | None:
+        """Keep predictions that belong to other settings under another name, so that a new run can begin. None: there are none."""
+        if not self.predictions.path.exists():
+            return None
+        number = 1
+        while (kept := self.folder / f"superseded-{number}").exists():
+            number += 1
+        kept.mkdir()
+        for path in (self.predictions.path, self.provenance):
+            if path.exists():
+                path.rename(kept / path.name)
+        return kept
+
+
+def not_run(spec: ModelSpec, reason: str) -> dict:
+    """COLUMNS of a row without results, and why."""
+    return {"model": spec.name, "label": spec.label, "status": "not run", "reason": reason}
+
+
+def read_run(spec: ModelSpec, folder: Path) -> dict:
+    """COLUMNS of a run: its provenance, or why there is none."""
+    path = folder / "run.json"
+    if not path.exists():
+        return not_run(spec, "no run.json; decode first")
+    run = read_json(path)
+    if run.get("status") not in STATUSES:
+        raise UserError(f"{path}: status {run.get('status')!r} is none of {', '.join(STATUSES)}; decode again")
+    if run.get("model") != spec.name:
+        raise UserError(f"{path}: results of {run.get('model')!r}, not of {spec.name}; decode again")
+    return {name: run.get(name) for name in COLUMNS} | {"model": spec.name, "label": spec.label}
+
+
+def check_belongs(run: dict, folder: Path, data: Path, checksum: str) -> None:
+    """UserError unless the run decoded this very dataset file."""
+    if run["dataset_sha256"] != checksum:
+        raise UserError(f"{folder / 'run.json'}: results of another dataset than {data}; decode again")
+
+
+def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
+    """The lines of a predictions.jsonl by example. UserError with the line that does not belong here."""
+    found: dict[Key, dict] = {}
+    first: dict[Key, int] = {}
+    for number, line in enumerate(JsonLines(path).read(), 1):
+        where = f"{path}: line {number}"
+        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
+        if wrong:
+            raise UserError(f"{where}: no proper {', '.join(wrong)}; delete the line and decode again")
+        if line["status"] not in tuple(Status):
+            raise UserError(f"{where}: unknown status {line['status']!r}; delete the line and decode again")
+        key = (line["sample_id"], line["num_operations"])
+        example = examples.get(key)
+        if example is None or example.description != line["input"]:
+            raise UserError(
+                f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again"
+            )
+        if key in found:
+            raise UserError(f"{where}: the description of line {first[key]} again; delete one of them")
+        found[key], first[key] = line, number
+    return found
+
+
+def score_run(spec: ModelSpec, path: Path, examples: dict[Key, Example]) -> list[tuple]:
+    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box."""
+    found = read_predictions(path, examples)
+    if len(found) != len(examples):
+        raise UserError(f"{path}: {len(found)} of {len(examples)} descriptions in a complete run; decode again")
+    rows = []
+    for key, line in found.items():
+        correct = score_statement(line["prediction"], examples[key].contents, line["status"])
+        for box, (num_ops, right) in enumerate(zip(examples[key].num_ops, correct, strict=True)):
+            rows.append((spec.name, *key, box, num_ops, int(right)))
+    return rows

@@ -1,0 +1,68 @@
+"""Free against constrained decoding (Appendix A.2): what the regular expression of Figure 4 is worth.
+
+    python experiments/09_constrained_decoding.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+        --runs data/runs/tiny --out data/results/tiny/constrained.csv
+
+Constrained predictions are those of 04_decode.py; free ones are decoded here, into RUNS/MODEL/free. By default for the
+base models without alignment tuning of the `tiny` profile, and for Llama 2 70B, the one the paper reports.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from boxes.models import PROFILES, ModelSpec, models_of
+from boxes.records import command, write_csv
+from boxes.running import Settings, Task, decode_run, read_task
+from boxes.runs import check_belongs, read_run, score_run
+from boxes.scoring import bucket_scores
+
+REPORTED_MODEL = "Llama-2-70b-hf"  # the paper gives free decoding for this one alone
+COLUMNS = ["model", "decoding", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high", "truncated", "invalid"]
+QUERY = ["model", "sample_id", "num_operations", "box", "num_ops", "correct"]
+
+
+def compared(profile: str, names: list[str]) -> list[ModelSpec]:
+    """The models decoded freely."""
+    specs = [spec for spec in models_of(profile) if not names or spec.name in names]
+    return [spec for spec in specs if spec.name == REPORTED_MODEL or (profile == "tiny" and spec.added != "alignment")]
+
+
+def decoding_rows(spec: ModelSpec, decoding: str, task: Task, folder: Path, run: dict) -> pd.DataFrame:
+    """COLUMNS of one complete run."""
+    queries = pd.DataFrame(score_run(spec, folder / "predictions.jsonl", task.by_key), columns=QUERY)
+    counts = {"truncated": run["truncated"], "invalid": run["invalid"]}
+    return bucket_scores(queries).assign(model=spec.name, decoding=decoding, **counts)[COLUMNS]
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", required=True, choices=PROFILES)
+    parser.add_argument("--data", type=Path, required=True, help="the dataset that 04_decode.py decoded")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with a folder a model")
+    parser.add_argument("--out", type=Path, required=True, help="constrained.csv")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
+    arguments = parser.parse_args()
+    task = read_task(arguments.data)
+    specs = compared(arguments.profile, arguments.models)
+    tables = []
+    for spec in specs:
+        folder = arguments.runs / spec.name
+        constrained = read_run(spec, folder)
+        if constrained["status"] != "complete":
+            continue
+        check_belongs(constrained, folder, task.data, task.checksum)
+        # In the same prompt format, in the free decoding that the regular expression is compared with.
+        settings = Settings(constrained=False, prompt_format=constrained["prompt_format"])
+        free = decode_run(spec.name, task, folder / "free", settings)
+        if free["status"] == "complete":
+            tables.append(decoding_rows(spec, "constrained", task, folder, constrained))
+            tables.append(decoding_rows(spec, "free", task, folder / "free", free))
+    write_csv(arguments.out, pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS))
+    print(f"{arguments.out}: {len(tables) // 2} of {len(specs)} models compared")
+
+
+if __name__ == "__main__":
+    main()
