@@ -29,7 +29,7 @@ def experiment(number: int, description: str) -> None:
     scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
     queries = None
     if arguments.profile != "reported":  # the paper's answers to single queries are not published
-        queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS)
+        queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS).astype({"num_ops": int})
     table = compare_pairs(pairs(number, arguments.profile), scores, queries)
     write_csv(arguments.out, table)
     missing = table[table.status != "complete"]
