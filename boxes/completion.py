@@ -24,8 +24,5 @@ class Completion:
 
 def finish(text: str, tokens: list[int], ended: bool, regex: str) -> Completion:
     """A completion with its status: every finished output must match the whole expression, whatever produced it."""
-    if not ended:
-        status = Status.TRUNCATED
-    else:
-        status = Status.OK if re.fullmatch(regex, text) else Status.INVALID
-    return Completion(text, tuple(tokens), status)
+    whole = Status.OK if re.fullmatch(regex, text) else Status.INVALID
+    return Completion(text, tuple(tokens), whole if ended else Status.TRUNCATED)

@@ -58,7 +58,7 @@ def has_system_role(tokenizer) -> bool:
     """Whether the tokenizer's chat template takes a system message and keeps its text."""
     try:
         text = _render(tokenizer, chat_messages("Box 0 contains nothing."))
-    except Exception as error:  # noqa: BLE001 - a template refuses with any error; jinja2's own is a subclass of Exception
+    except Exception as error:  # a template refuses with jinja2's TemplateError, or one of its own
         if "Template" not in type(error).__name__:
             raise
         return False
@@ -80,7 +80,7 @@ def chat_prompt(description: str, tokenizer, system_role: bool | None = None) ->
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """How prompts are made: `format` plain | chat, `style` table2 | released (plain only), `system_role` None = ask the template."""
+    """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None asks the template."""
 
     format: str = "plain"
     style: str = "table2"

@@ -18,7 +18,7 @@ from boxes.prompting import STATEMENT_REGEX, encode_prompt
 def reference_decode(
     model, tokenizer, prompts: Sequence[str], regex: str = STATEMENT_REGEX, max_new_tokens: int = 256
 ) -> list[Completion]:
-    """Greedy constrained decoding, one prompt at a time. A prompt that ends in the expression's literal beginning has begun it."""
+    """Greedy constrained decoding, a prompt at a time. One that ends in the expression's literal beginning has begun it."""
     literal = literal_beginning(regex)
     processors: dict[str, OutlinesCoreLogitsProcessor] = {}
     completions = []

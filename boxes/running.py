@@ -199,7 +199,8 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "examples": len(task.examples),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": _device_name(model.device),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -41,7 +41,7 @@ class Run:
         return JsonLines(self.folder / "predictions.jsonl")
 
     def set_aside(self) -> Path | None:
-        """Keep predictions that belong to other settings under another name, so that a new run can begin. None: there are none."""
+        """Keep predictions that belong to other settings under another name, so that a new run can begin; None without any."""
         if not self.predictions.path.exists():
             return None
         number = 1
@@ -92,9 +92,7 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
         key = (line["sample_id"], line["num_operations"])
         example = examples.get(key)
         if example is None or example.description != line["input"]:
-            raise UserError(
-                f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again"
-            )
+            raise UserError(f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again")
         if key in found:
             raise UserError(f"{where}: the description of line {first[key]} again; delete one of them")
         found[key], first[key] = line, number

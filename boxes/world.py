@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 NUM_BOXES = 7
 MAX_OBJECTS = 3
-NOUNS = tuple(
-    """book car paper letter game computer picture plant cup machine bill glass note stone fish drug television card
+_NOUNS = """
+    book car paper letter game computer picture plant cup machine bill glass note stone fish drug television card
     document rock radio ball tea file newspaper branch train cash fig flower bag boat key painting phone drink engine bus
     coffee sheet plate magazine egg tape bottle block brain map crown ring leaf dress fan milk ticket shoe bone gift cross
     plane mirror coat wheel string ice rose boot hat suit creature bomb camera bread cake meat beer shirt cigarette jacket
     apple pipe guitar disk medicine knife cream clock chemical seed tie watch cheese bowl dish shell wire tissue pot brick
-    bell""".split()
-)
+    bell
+"""
+NOUNS = tuple(_NOUNS.split())
 _KNOWN = frozenset(NOUNS)
 
 Objects = tuple[str, ...]  # alphabetical

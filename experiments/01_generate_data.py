@@ -16,7 +16,9 @@ from boxes.records import command, write_text
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the four files")
-    parser.add_argument("--seed", type=int, default=27, help="seed of the generator (default: %(default)s, see data/README.md)")
+    parser.add_argument(
+        "--seed", type=int, default=27, help="seed of the generator (default: %(default)s, see data/README.md)"
+    )
     parser.add_argument("--release-zip", type=Path, help="boxes-dataset-v1.zip: unpack it instead of generating")
     parser.add_argument("--checksums", type=Path, help="compare with these checksums")
     parser.add_argument("--write-checksums", type=Path, help="write the checksums of what was generated")

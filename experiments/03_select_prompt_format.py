@@ -30,7 +30,9 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
         if decode_run(spec.name, task, folder, settings)["status"] != "complete":
             return []
         correct = [row[-1] for row in score_run(spec, folder / "predictions.jsonl", task.by_key)]
-        rows.append({"model": spec.name, "format": name, "n": len(correct), "accuracy": 100 * sum(correct) / len(correct)})
+        rows.append(
+            {"model": spec.name, "format": name, "n": len(correct), "accuracy": 100 * sum(correct) / len(correct)}
+        )
     best = max(row["accuracy"] for row in rows)
     for row in rows:
         # No format was reported for the tiny models; on a tie, the plain format of Table 2 is the choice.
@@ -46,7 +48,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the development set")
     parser.add_argument("--runs", type=Path, required=True, help="folder with a folder a model")
     parser.add_argument("--out", type=Path, required=True, help="prompt_format.csv")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)")
+    parser.add_argument(
+        "--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)"
+    )
     arguments = parser.parse_args()
     specs = [spec for spec in models_of(arguments.profile) if spec.added == "alignment"]
     specs = [spec for spec in specs if not arguments.models or spec.name in arguments.models]

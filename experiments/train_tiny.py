@@ -259,12 +259,12 @@ def save(model, tokenizer, folder: Path, card: dict) -> None:
     tokenizer.save_pretrained(folder)
     write_json(folder / "training.json", card)
     rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in card.items() if key != "phases")
-    write_text(
-        folder / "README.md",
-        f"# {folder.name}\n\nA miniature Llama of {card['parameters']:,} parameters. It proves the pipeline of this repository, not the "
-        f"paper's hypothesis.\nTrained by `make train-tiny` on generated text alone; the stretches of training are in "
-        f"training.json.\n\n| | |\n|---|---|\n{rows}\n",
+    text = (
+        f"# {folder.name}\n\nA miniature Llama of {card['parameters']:,} parameters. It proves the pipeline of this "
+        "repository, not the paper's hypothesis.\nTrained by `make train-tiny` on generated text alone; the stretches of "
+        f"training are in training.json.\n\n| | |\n|---|---|\n{rows}\n"
     )
+    write_text(folder / "README.md", text)
 
 
 def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: str, arguments) -> dict:

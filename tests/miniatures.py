@@ -60,10 +60,10 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 TOKENIZERS = {"byte-level": byte_level_tokenizer, "sentencepiece": sentencepiece_tokenizer}
-_COMMON = dict(
-    hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=2048,
-    initializer_range=0.3,
-)  # fmt: skip
+_COMMON = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 2048, "initializer_range": 0.3,
+}  # fmt: skip
 # Gemma: a head size unlike width / heads, scaled embeddings, tied to the output. Mistral: grouped KV heads.
 SHAPES = {
     "llama": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 4}),
