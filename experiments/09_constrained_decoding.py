@@ -3,8 +3,8 @@
     python experiments/09_constrained_decoding.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/constrained.csv
 
-Constrained predictions are those of 04_decode.py; free ones are decoded here, into RUNS/MODEL/free. By default for the
-base models without alignment tuning of the `tiny` profile, and for Llama 2 70B, the one the paper reports.
+Constrained predictions are those of 04_decode.py; free ones are decoded here, into RUNS/MODEL/free: for
+the models of the `tiny` profile and for Llama 2 70B, the one the paper reports.
 """
 
 import argparse
@@ -26,7 +26,7 @@ QUERY = ["model", "sample_id", "num_operations", "box", "num_ops", "correct"]
 def compared(profile: str, names: list[str]) -> list[ModelSpec]:
     """The models decoded freely."""
     specs = [spec for spec in models_of(profile) if not names or spec.name in names]
-    return [spec for spec in specs if spec.name == REPORTED_MODEL or (profile == "tiny" and spec.added != "alignment")]
+    return [spec for spec in specs if profile == "tiny" or spec.name == REPORTED_MODEL]
 
 
 def decoding_rows(spec: ModelSpec, decoding: str, task: Task, folder: Path, run: dict) -> pd.DataFrame:
