@@ -60,6 +60,9 @@ def apply(state: State, operation: Operation) -> State:
     objects = set(operation.objects)
     if not objects or len(objects) != len(operation.objects):
         raise ValueError("an operation needs different objects, at least one")
+    for box in changed_boxes(operation):
+        if box not in range(NUM_BOXES):
+            raise ValueError(f"there is no Box {box}")
     if isinstance(operation, Put):
         held = objects & set().union(*boxes)
         if held:
