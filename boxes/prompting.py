@@ -1,6 +1,6 @@
 """The prompts of Table 2 (plain) and Table 5 (chat), and the regular expression of Figure 4, as constants and a few functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from boxes.records import UserError
@@ -97,9 +97,16 @@ def prompt_maker(settings: PromptSettings, tokenizer) -> Callable[[str], str]:
     return lambda description: chat_prompt(description, tokenizer, system_role)
 
 
-def encode_prompt(tokenizer, prompt: str) -> list[int]:
+def encode_prompts(tokenizer, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids with exactly one BOS where the tokenizer's models have one: a chat template may have written it already."""
-    ids = tokenizer(prompt, add_special_tokens=False).input_ids
+    if not prompts:
+        return []
     bos = tokenizer.bos_token_id
     starts_with_bos = bos is not None and tokenizer("a").input_ids[0] == bos
-    return [bos, *ids] if starts_with_bos and ids[:1] != [bos] else ids
+    encoded = tokenizer(list(prompts), add_special_tokens=False).input_ids
+    return [[bos, *ids] if starts_with_bos and ids[:1] != [bos] else ids for ids in encoded]
+
+
+def encode_prompt(tokenizer, prompt: str) -> list[int]:
+    """encode_prompts for one prompt."""
+    return encode_prompts(tokenizer, [prompt])[0]

@@ -1,0 +1,136 @@
+"""Prefix-shared attention: the prompts' common beginning is stored once, whatever the batch, and every row attends to it.
+
+One attention function, registered with transformers, serves every decoder that takes custom attention. Each row's own keys
+and values lie in preallocated memory with a length of its own. Shapes: B rows, T new tokens, P prefix tokens, C own tokens,
+H query heads, K key-value heads, G = H / K, D head size.
+"""
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "prefix_shared"
+
+
+class KVStore:
+    """Keys and values of all layers. It stands in for transformers' cache (the methods below that it calls)."""
+
+    is_compileable = False
+    is_sliding = (False,)
+
+    def __init__(self, rows: int, capacity: int, prefix: "KVStore | None" = None):
+        self.rows, self.capacity = rows, capacity
+        self.prefix = prefix  # a store of one row
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (B, C, K, D) each
+        self.slots: torch.Tensor | None = None  # (B, T) where the new tokens of the forward under way go
+        self.first = True  # the forward under way is the rows' first: own tokens attend causally among themselves
+        self.width = 0  # no row has more own tokens than this, those of the forward under way included
+
+    def begin(self, lengths: torch.Tensor, new: int, width: int) -> None:
+        """Announce a forward of `new` tokens a row, behind `lengths` tokens; `width` bounds what any row then holds."""
+        self.first, self.width = self.width == 0, min(width, self.capacity)
+        self.slots = lengths[:, None] + torch.arange(new, device=lengths.device)  # (B, T)
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store the new keys and values, (B, K, T, D), in each row's own slots."""
+        if layer == len(self.layers):
+            shape = (self.rows, self.capacity, keys.shape[1])
+            self.layers.append((keys.new_zeros(*shape, keys.shape[3]), values.new_zeros(*shape, values.shape[3])))
+        index = torch.arange(self.rows, device=keys.device)[:, None]
+        for stored, new in zip(self.layers[layer], (keys, values), strict=True):
+            stored[index, self.slots] = new.transpose(1, 2)
+        return keys, values
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Tokens before this forward; positions are passed explicitly, so only that it is not None matters."""
+        return 0
+
+    def get_mask_sizes(self, query_length, layer: int = 0) -> tuple[int, int]:
+        """For transformers' mask, which is not used."""
+        return query_length if isinstance(query_length, int) else len(query_length), 0
+
+    def get_query_offset(self, layer: int = 0) -> int:
+        """For transformers' mask, which is not used."""
+        return 0
+
+
+def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, causal: bool):
+    """Attention without a mask, or causal, and its log-sum-exp: (B, H, T, D) and (B, H, T); equal numbers of heads."""
+    if query.device.type == "cpu":
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return flash(query, keys, values, dropout_p=0.0, is_causal=causal, scale=scale)
+    if query.dtype in (torch.float16, torch.bfloat16):
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        output, logsumexp, *_ = flash(query, keys, values, dropout_p=0.0, is_causal=causal, scale=scale)
+        return output, logsumexp
+    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+    output, logsumexp, *_ = efficient(query, keys, values, None, True, dropout_p=0.0, is_causal=causal, scale=scale)
+    return output, logsumexp[..., : query.shape[2]]
+
+
+def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], length: int, scale: float):
+    """Every row's queries over the one prefix: rows and grouped heads are laid out as more queries of one sequence."""
+    rows, heads, new, size = query.shape
+    keys, values = (stored[:, :length].transpose(1, 2) for stored in layer)  # (1, K, P, D)
+    groups = heads // keys.shape[1]
+    together = (
+        query.reshape(rows, -1, groups, new, size).permute(1, 0, 2, 3, 4).reshape(1, -1, rows * groups * new, size)
+    )
+    output, logsumexp = full(together, keys, values, scale, causal=False)
+    output = output.view(-1, rows, groups, new, size).permute(1, 0, 2, 3, 4).reshape(query.shape)
+    return output, logsumexp.view(-1, rows, groups, new).permute(1, 0, 2, 3).reshape(rows, heads, new)
+
+
+def _over_own(query: torch.Tensor, store: KVStore, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
+    """A few new queries a row over the row's own tokens, by its length: grouped heads share their keys without copies."""
+    rows, heads, new, size = query.shape
+    keys, values = (stored[:, : store.width].transpose(1, 2) for stored in layer)  # (B, K, C, D)
+    grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
+    scores = (grouped @ keys.transpose(2, 3)).float() * scale
+    scores = scores.view(rows, heads, new, -1)
+    visible = torch.arange(keys.shape[2], device=query.device) <= store.slots[:, :, None]  # (B, T, C)
+    scores.masked_fill_(~visible[:, None], -torch.inf)
+    logsumexp = scores.logsumexp(dim=-1)
+    weights = (scores - logsumexp[..., None]).exp().to(values.dtype).view(rows, keys.shape[1], -1, keys.shape[2])
+    return (weights @ values).view(rows, heads, new, -1), logsumexp
+
+
+def attend(module, query, key, value, attention_mask=None, scaling=None, store: KVStore | None = None, **_):
+    """transformers' attention function: over the prefix and over the row's own tokens, merged in float32."""
+    if store is None:
+        raise ValueError("prefix-shared attention needs the store as a keyword of the model's call")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    layer = store.layers[module.layer_idx]
+    if store.first:
+        groups = query.shape[1] // key.shape[1]
+        own = full(query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), scale, causal=True)
+    else:
+        own = _over_own(query, store, layer, scale)
+    output = own[0]
+    if store.prefix is not None:
+        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], store.prefix.capacity, scale)
+        share = torch.sigmoid(shared[1].float() - own[1].float())[..., None]  # of the prefix in the whole softmax
+        output = (share * shared[0].float() + (1 - share) * own[0].float()).to(query.dtype)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def no_mask(*_, **__) -> None:
+    """transformers' mask function: none is made, lengths do its work."""
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, no_mask)
+
+
+def why_not(model, longest: int) -> str | None:
+    """Why a model cannot use prefix-shared attention over `longest` tokens; None where it can."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and window < longest:
+        return f"its sliding window of {window} tokens is shorter than {longest}"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "it caps attention scores"
+    if not getattr(model, "_supports_attention_backend", False):
+        return "it does not take a custom attention function"
+    return None

@@ -1,0 +1,58 @@
+"""Text drafts: what a symbolic reading of the description says the statement is, as the tokens a model would write it in.
+
+The model's own masked argmax decides on every token; a wrong draft costs time and never changes an answer.
+"""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+
+from boxes.prompting import encode_prompts
+from boxes.world import parse, replay, statement
+
+_DESCRIPTION = re.compile(r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)")
+_CLAUSE = re.compile(r", Box [1-6] contains|\.$")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Token ids of a proposed statement (behind the prompt), and where its clauses begin: the comma before "Box 1", ..., and
+    the final period. After a divergence drafting starts again at the next of them."""
+
+    tokens: tuple[int, ...] = ()
+    clauses: tuple[int, ...] = ()
+
+
+def draft_text(prompt: str) -> str | None:
+    """The true statement about the last description of a prompt; None where there is none that can be read."""
+    descriptions = _DESCRIPTION.findall(prompt)
+    if not descriptions:
+        return None
+    try:
+        return statement(replay(*parse(descriptions[-1]))[0])
+    except ValueError:
+        return None
+
+
+def drafts(
+    tokenizer, spelled: list[bytes], prompts: list[str], encoded: list[list[int]], heads: list[str]
+) -> list[Draft]:
+    """A draft for each prompt; `encoded` are the prompts' tokens, `heads` the beginning of the statement each ends in, and
+    `spelled` the bytes each token id stands for."""
+    rests = []
+    for prompt, head in zip(prompts, heads, strict=True):
+        text = draft_text(prompt)
+        rests.append(text[len(head) :] if text and text.startswith(head) else "")
+    whole = encode_prompts(tokenizer, [prompt + rest for prompt, rest in zip(prompts, rests, strict=True)])
+    return [
+        # Where the seam is tokenized in another way, nothing is proposed.
+        _draft(rest, after[len(ids) :], spelled) if after[: len(ids)] == ids else Draft()
+        for rest, ids, after in zip(rests, encoded, whole, strict=True)
+    ]
+
+
+def _draft(rest: str, tokens: list[int], spelled: list[bytes]) -> Draft:
+    ends = list(accumulate(len(spelled[token]) for token in tokens))
+    starts = [match.start() for match in _CLAUSE.finditer(rest)]
+    return Draft(tuple(tokens), tuple(bisect_right(ends, start) for start in starts))
