@@ -6,6 +6,7 @@ One JSON object a query, the seven queries of a state on consecutive lines in bo
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,10 @@ def _scenario_lines(scenario: Scenario) -> Iterator[list[str]]:
 
 def write_generated(folder: Path | str, seed: int) -> None:
     """Generate the four files of FILES from a seed, each written whole or not at all."""
-    splits = generate(seed)
+    try:
+        splits = generate(seed)
+    except ValueError as error:
+        raise UserError(f"seed {seed}: {error}") from None
     for split, scenarios in splits.items():
         _write_states(Path(folder) / f"{split}-t5.jsonl", scenarios)
     num_ops = [
@@ -95,7 +99,7 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
             contents = {name: release.read(members[name], pwd=RELEASE_PASSWORD) for name in FILES}
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file; name the release's zip with RELEASE_ZIP=...") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{archive}: not a readable zip ({error}); download it again") from None
     except RuntimeError as error:  # what zipfile raises for a wrong password
         raise UserError(f"{archive}: {error}; this is not the release of the boxes task") from None
@@ -185,6 +189,8 @@ def checksum_lines(folder: Path | str) -> str:
 
 def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
     """UserError names the first of the four files whose bytes are not those of the committed checksums."""
+    if not Path(checksums).exists():
+        raise UserError(f"{checksums}: no such file of checksums")
     for line in Path(checksums).read_text().splitlines():
         digest, name = line.split("  ")
         if sha256_file(Path(folder) / name) != digest:

@@ -120,7 +120,7 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
         splits[name].append(Scenario(len(splits[name]), state, sample_operations(rng, state, NUM_OPERATIONS)))
     short = [name for name in SPLITS if len(splits[name]) < SPLITS[name]]
     if short:
-        raise ValueError(f"seed {seed} leaves {', '.join(short)} short of scenarios; choose another")
+        raise ValueError(f"too few scenarios for {', '.join(short)}; choose another seed")
     return splits
 
 

@@ -264,7 +264,7 @@ def test_another_seed_is_another_dataset(splits):
 
 def test_a_split_that_stays_short_is_an_error(monkeypatch):
     monkeypatch.setattr(generation, "sample_state", lambda rng: ((),) * NUM_BOXES)
-    with pytest.raises(ValueError, match="seed 5 leaves train, dev, test short of scenarios; choose another"):
+    with pytest.raises(ValueError, match="too few scenarios for train, dev, test; choose another seed"):
         generate(5)
 
 
