@@ -47,6 +47,10 @@ translate_pip_settings() { # uv does not read pip's: mirrors and local wheel fol
     [[ -n ${SSL_CERT_FILE:-} || -z $setting ]] || export SSL_CERT_FILE=$setting
 }
 
+link_repository() { # the repository's packages can be imported, so that scripts run without Make
+    pwd > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/repository.pth"
+}
+
 choose_lock() { # sets lock and why
     if [[ -n ${LOCK:-} ]]; then
         lock=$LOCK why="LOCK names it"
@@ -71,6 +75,7 @@ fi
 venv=$1
 fingerprint=$(grep -hv '^#' requirements.lock requirements-cpu.lock | sha256sum | cut -d ' ' -f 1)
 if grep -qs "$fingerprint" "$venv/.installed"; then
+    link_repository 2> /dev/null || true
     touch "$venv/.installed" 2> /dev/null || true # the locks are newer than the environment, but the same
     exit
 fi
@@ -108,6 +113,7 @@ if ! get --require-hashes --only-binary :all: -r "$lock"; then
     tail -n 20 "$log" >&2
     fail "$lock cannot be installed (see above); make setup tries again"
 fi
+link_repository
 printf '%s\n%s\n' "$lock" "$fingerprint" > "$venv/.installed"
 rm -f "$venv/.installing"
 say "done in $SECONDS s"
