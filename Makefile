@@ -105,12 +105,18 @@ ALONE := mkdir -p $(RUNS) && flock $(RUNS)/.lock
 # Of the run.json files of all chosen models (in a folder below, where $1 names one) those of runs to be tried again.
 incomplete = $(if $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json)),$(shell \
     grep -L '"status": "complete"' $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json))))
+emptied = $(foreach run,$(wildcard $(RUN_FILES)),$(if $(wildcard $(dir $(run))predictions.jsonl),,$(run)))
 
+$(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
+	$(call remember,DECODE=$(DECODE))
+
+# predictions.jsonl is older than its run.json, unless somebody mended it: then what lacks is decoded.
 .PRECIOUS: $(RUN_FILES)
 .SECONDEXPANSION:
-$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) | $(READY)
+$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) \
+    $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
 	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(DECODE)
-$(call incomplete): FORCE
+$(call incomplete) $(emptied): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
 SCORES := $(RESULTS)/scores.csv

@@ -88,7 +88,8 @@ def _finish(run: Run, provenance: dict) -> dict:
 
 def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> dict:
     old = read_json(run.provenance) if run.provenance.exists() else {}
-    if old.get("status") == "complete" and _same_request(old, spec, weights, task, settings):
+    same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)
+    if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
         run.provenance.touch()
         return old
     from boxes.decoding import Decoder  # torch is imported only where there is something to decode
