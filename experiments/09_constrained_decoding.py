@@ -54,8 +54,14 @@ def main() -> None:
         if constrained["status"] != "complete":
             continue
         check_belongs(constrained, folder, task.data, task.checksum)
-        # In the same prompt format, in the free decoding that the regular expression is compared with.
-        settings = Settings(constrained=False, prompt_format=constrained["prompt_format"])
+        # The regular expression apart, as the constrained predictions were decoded.
+        settings = Settings(
+            constrained=False,
+            prompt_format=constrained["prompt_format"],
+            prompt_style=constrained["prompt_style"] or Settings.prompt_style,
+            max_new_tokens=constrained["max_new_tokens"],
+            dtype=constrained["dtype"],
+        )
         free = decode_run(spec.name, task, folder / "free", settings)
         if free["status"] == "complete":
             tables.append(decoding_rows(spec, "constrained", task, folder, constrained))
