@@ -3,8 +3,8 @@
 Code in a checkpoint is never run, and a pickle is never opened but as plain tensors (weights_only).
 """
 
-import json
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ def file_patterns(spec: ModelSpec) -> list[str]:
 def fetch(spec: ModelSpec) -> Path:
     """Download a row's snapshot at its pinned commit into the hub's cache; pin the commit where none is known yet."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
     try:
         folder = Path(snapshot_download(spec.hub_id, revision=revision_of(spec), allow_patterns=file_patterns(spec)))
@@ -60,8 +60,8 @@ def fetch(spec: ModelSpec) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise UserError(f"{spec.name}: {spec.hub_id} is not on the hub, or not visible with this HF_TOKEN") from None
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (HTTPError, OSError) as error:
+        reason = _first_line(error)
         raise UserError(f"{spec.name}: could not fetch {spec.hub_id} ({reason}); run again, it resumes") from None
     if revision_of(spec) is None:
         pinned = read_json(REVISIONS) if REVISIONS.exists() else {}
@@ -80,25 +80,48 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
 
 
 def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    """Whether all weights are in a folder: in one file, or every shard of an index (a fetch that stopped leaves some out)."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        shards = set(read_json(index).get("weight_map", {}).values()) if index.exists() else {name}
+        if shards and all((folder / shard).exists() for shard in shards):
+            return True
+    return False
+
+
+def _places(hub_id: str, revision: str | None) -> list[Path]:
+    """The folders where a repository of the hub can lie: two in MODELS_DIR, and the hub's cache."""
+    root = os.environ.get("MODELS_DIR")
+    mine = [Path(root) / hub_id.split("/")[1], Path(root) / hub_id] if root else []
+    cached = _cached(hub_id, revision)
+    return [folder for folder in (*mine, cached) if folder and folder.is_dir()]
 
 
 def find(spec: ModelSpec) -> Path:
-    """The folder of a row's weights. WeightsMissing says how to get them."""
-    if spec.folder:
-        candidates = [spec.folder]
-    else:
-        root = os.environ.get("MODELS_DIR")
-        candidates = [Path(root) / spec.name, Path(root) / spec.hub_id] if root else []
-        candidates.append(_cached(spec.hub_id, revision_of(spec)))
+    """The folder of a row's weights. WeightsMissing says how to get them, or the tokenizer where another's is used."""
+    candidates = [spec.folder] if spec.folder else _places(spec.hub_id, revision_of(spec))
     for folder in candidates:
-        if folder and folder.is_dir() and _has_weights(folder):
+        if _has_weights(folder):
+            _tokenizer_folder(spec, folder)
             return folder
     if spec.folder:
         raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
     raise WeightsMissing(
         f'{spec.name}: weights not found; `make weights PROFILE=paper MODELS="{spec.name}"` fetches them, '
         "or name a folder that has them with MODELS_DIR=..."
+    )
+
+
+def _tokenizer_folder(spec: ModelSpec, folder: Path) -> Path:
+    """The folder itself, or that of the tokenizer which the row names instead (float-7b carries none)."""
+    if not spec.tokenizer or (folder / "tokenizer.json").exists():
+        return folder
+    for place in _places(*spec.tokenizer):
+        if (place / "tokenizer.json").exists() or (place / "tokenizer.model").exists():
+            return place
+    raise WeightsMissing(
+        f'{spec.name}: its tokenizer, {spec.tokenizer[0]}, not found; `make weights PROFILE=paper MODELS="{spec.name}"` '
+        "fetches it, or put its folder beside the weights in MODELS_DIR"
     )
 
 
@@ -117,40 +140,66 @@ def load(
 ) -> Loaded:
     """Load a row of the model table, or a local folder. Defaults: the GPU in bfloat16 where there is one, else float32."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     spec, folder = resolve(str(name_or_path))
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise UserError(f"unknown dtype {str(dtype)!r}; choose float32, bfloat16 or float16")
     tokenizer = load_tokenizer(spec, folder)
+    model = _read_model(folder, dtype)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        return Loaded(model.to(device).eval(), tokenizer, spec)
+    except torch.OutOfMemoryError:
+        raise UserError(f"{spec.name}: too little memory on {device} for its weights in {dtype}") from None
+
+
+def _device(device: "str | torch.device") -> "torch.device":
+    import torch
+
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r}: {_first_line(error)}; choose cpu, cuda or cuda:0") from None
+
+
+def _read_model(folder: Path, dtype: "torch.dtype"):
+    """The model of a folder, every one of its weights from there; UserError where that cannot be."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=any(folder.glob("*.safetensors")),
             weights_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder}: cannot load the model ({str(error).splitlines()[0]})") from None
-    return Loaded(model.to(device).eval(), tokenizer, spec)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{folder}: a .bin file is damaged or holds more than plain tensors; it was not loaded"
+        ) from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot load the model ({_first_line(error)})") from None
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would make them up at random
+        raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} the first; fetch the model again")
+    return model
 
 
 def load_tokenizer(spec: ModelSpec, folder: Path):
     """The tokenizer of a folder, or the one that the row names instead (float-7b carries none)."""
     from transformers import AutoTokenizer
 
-    if spec.tokenizer and not (folder / "tokenizer.json").exists():
-        root = os.environ.get("MODELS_DIR")
-        named = Path(root) / spec.tokenizer[0].split("/")[1] if root else None
-        other = named if named and named.is_dir() else _cached(*spec.tokenizer)
-        if other is None:
-            raise WeightsMissing(
-                f"{spec.name}: its tokenizer, {spec.tokenizer[0]}, is not here; `make weights` fetches it"
-            )
-        folder = other
+    folder = _tokenizer_folder(spec, folder)
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot load the tokenizer ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{folder}: cannot load the tokenizer ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,370 @@
+"""Where weights are found and how they are loaded; what is damaged, incomplete or could run code is refused. No network."""
+
+import json
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from miniatures import TOKENIZERS, miniature
+from safetensors.torch import load_file, save_file
+
+import boxes.models
+from boxes import weights
+from boxes.models import MODELS, TINY_FOLDER
+from boxes.records import UserError, read_json
+from boxes.weights import WeightsMissing, fetch, file_patterns, find, load, load_tokenizer, resolve
+
+TINY = TINY_FOLDER / "tiny-base"
+SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+CODE_LLAMA, CODEGEMMA, FLOAT, LLAMA = (
+    MODELS[name] for name in ("CodeLlama-7b-hf", "codegemma-7b", "float-7b", "llama-7b")
+)
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path, monkeypatch):
+    """An empty cache, no MODELS_DIR, and a hub that cannot be reached."""
+    monkeypatch.delenv("MODELS_DIR", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(weights, "REVISIONS", tmp_path / "revisions.json")
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def checkpoint(folder: Path) -> Path:
+    """A tiny checkpoint without its weights."""
+    folder.mkdir(parents=True)
+    for name in SMALL_FILES:
+        shutil.copy(TINY / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return load_file(TINY / "model.safetensors")
+
+
+# --- finding ---
+
+
+def test_a_tiny_model_lies_in_the_repository():
+    assert find(MODELS["tiny-base"]) == TINY
+
+
+@pytest.mark.parametrize("folder", ["CodeLlama-7b-hf", "codellama/CodeLlama-7b-hf"])
+def test_models_dir_has_a_folder_a_model(folder, tmp_path, monkeypatch):
+    touch(tmp_path / folder / "model.safetensors")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    assert find(CODE_LLAMA) == tmp_path / folder
+
+
+def cached_snapshot(tmp_path: Path, spec, commit: str) -> Path:
+    repository = tmp_path / "cache" / f"models--{spec.hub_id.replace('/', '--')}"
+    touch(repository / "snapshots" / commit / "model.safetensors")
+    return repository
+
+
+def test_the_cache_counts_at_the_pinned_commit_alone(tmp_path):
+    cached_snapshot(tmp_path, CODE_LLAMA, "0" * 40)
+    with pytest.raises(WeightsMissing):
+        find(CODE_LLAMA)
+    repository = cached_snapshot(tmp_path, CODE_LLAMA, CODE_LLAMA.revision)
+    assert find(CODE_LLAMA) == repository / "snapshots" / CODE_LLAMA.revision
+
+
+def test_what_is_missing_comes_with_the_command_that_fetches_it(tmp_path, monkeypatch):
+    for _ in range(2):  # without MODELS_DIR, and with one that has another model
+        with pytest.raises(WeightsMissing) as caught:
+            find(CODE_LLAMA)
+        assert str(caught.value) == (
+            'CodeLlama-7b-hf: weights not found; `make weights PROFILE=paper MODELS="CodeLlama-7b-hf"` fetches them, '
+            "or name a folder that has them with MODELS_DIR=..."
+        )
+        touch(tmp_path / "models" / LLAMA.name / "model.safetensors")
+        monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+
+
+def test_a_tiny_model_that_is_missing_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(boxes.models, "TINY_FOLDER", tmp_path)
+    with pytest.raises(WeightsMissing, match=r"tiny-base: no weights here; `make train-tiny` trains them$"):
+        find(MODELS["tiny-base"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_shards_count_when_all_are_there(name, tmp_path, monkeypatch):
+    """A fetch that was interrupted is not taken for a model."""
+    folder = tmp_path / CODE_LLAMA.name
+    shards = [name.replace(".", f"-0000{number}-of-00002.") for number in (1, 2)]
+    touch(folder / shards[0])
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    with pytest.raises(WeightsMissing):
+        find(CODE_LLAMA)
+    (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+    with pytest.raises(WeightsMissing):
+        find(CODE_LLAMA)
+    touch(folder / shards[1])
+    assert find(CODE_LLAMA) == folder
+
+
+def test_resolve_takes_names_and_folders(tmp_path):
+    assert resolve("tiny-code") == (MODELS["tiny-code"], TINY_FOLDER / "tiny-code")
+    spec, folder = resolve(str(checkpoint(tmp_path / "my-model")))
+    assert (spec.name, spec.profile, spec.hub_id, folder) == ("my-model", "local", None, tmp_path / "my-model")
+    with pytest.raises(UserError, match="unknown model 'no-such-folder'"):
+        resolve("no-such-folder")
+
+
+# --- loading ---
+
+
+def test_load_by_name_and_by_folder():
+    named, local = load("tiny-base", "cpu", "float32"), load(TINY, "cpu", torch.float32)
+    assert named.spec == MODELS["tiny-base"]
+    assert local.spec.name == "tiny-base"
+    assert (named.model.device.type, named.model.dtype, named.model.training) == ("cpu", torch.float32, False)
+    ids = torch.tensor([[1, 5, 9]])
+    assert torch.equal(named.model(ids).logits, local.model(ids).logits)
+    assert load("tiny-base", "cpu", "bfloat16").model.dtype == torch.bfloat16
+
+
+def test_a_checkpoint_of_plain_tensors_loads_as_the_same_model(tmp_path, tensors):
+    folder = checkpoint(tmp_path / "pickled")
+    torch.save(tensors, folder / "pytorch_model.bin")
+    ids = torch.tensor([[1, 5, 9]])
+    assert torch.equal(load(folder, "cpu").model(ids).logits, load(TINY, "cpu").model(ids).logits)
+
+
+def test_weights_that_are_tied_are_not_missing(tmp_path):
+    """Gemma's output is its embedding: the file has it once."""
+    gemma = miniature("gemma", 1024)
+    gemma.save_pretrained(tmp_path / "gemma")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(TINY / name, tmp_path / "gemma")
+    ids = torch.tensor([[1, 5, 9]])
+    assert torch.equal(load(tmp_path / "gemma", "cpu").model(ids).logits, gemma(ids).logits)
+
+
+class Payload:
+    """What a pickle can do to whoever opens it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, tensors):
+    folder = checkpoint(tmp_path / "evil")
+    torch.save({**tensors, "more": Payload(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=rf"^{folder}: a .bin file is damaged or holds more than plain tensors; "):
+        load(folder, "cpu")
+    assert not (tmp_path / "ran").exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)  # the trap is a real one
+    assert (tmp_path / "ran").exists()
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
+    folder = checkpoint(tmp_path / "custom")
+    shutil.copy(TINY / "model.safetensors", folder)
+    more = {"model_type": "custom", "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(read_json(TINY / "config.json") | more))
+    (folder / "code.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    with pytest.raises(UserError, match=rf"^{folder}: cannot load"):
+        load(folder, "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def cut(name: str, share: float):
+    def spoil(folder: Path, tensors: dict) -> None:
+        shutil.copy(TINY / "model.safetensors", folder)
+        torch.save(tensors, folder / "pytorch_model.bin")
+        (folder / {"model.safetensors": "pytorch_model.bin"}.get(name, "model.safetensors")).unlink()
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(share * len(content))])
+
+    return spoil
+
+
+def another_width(folder: Path, tensors: dict) -> None:
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    wider = read_json(folder / "config.json") | {"intermediate_size": 512}
+    (folder / "config.json").write_text(json.dumps(wider))
+
+
+def without_some(folder: Path, tensors: dict) -> None:
+    kept = {name: tensor for name, tensor in tensors.items() if "layers.3" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def spoil_small_file(name: str, content: str | None):
+    def spoil(folder: Path, tensors: dict) -> None:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_text(content)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut("model.safetensors", 0.5), "cannot load the model "),
+        (cut("model.safetensors", 0.00001), "cannot load the model "),
+        (cut("pytorch_model.bin", 0.5), "cannot load the model "),
+        (another_width, "cannot load the model "),
+        (without_some, r"\d+ weights are missing, model.layers.3.\S+ the first; fetch the model again"),
+        (spoil_small_file("config.json", "{"), "cannot load the "),
+        (spoil_small_file("config.json", None), "cannot load the "),
+        (spoil_small_file("tokenizer.json", "{"), "cannot load the tokenizer "),
+        (spoil_small_file("tokenizer.json", None), "cannot load the tokenizer "),
+        (lambda folder, tensors: None, "cannot load the model "),
+    ],
+    ids=["half-safetensors", "no-header", "half-bin", "another-width", "without-a-layer", "broken-config", "no-config",
+         "broken-tokenizer", "no-tokenizer", "no-weights"],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_an_error_of_one_line(spoil, message, tmp_path, tensors):
+    folder = checkpoint(tmp_path / "damaged")
+    spoil(folder, tensors)
+    with pytest.raises(UserError, match=f"^{folder}: {message}") as caught:
+        load(folder, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [
+        ("gpu", None, "^device 'gpu': .*; choose cpu, cuda or cuda:0$"),
+        ("cuda:99", None, "^device 'cuda:99': .*; choose cpu, cuda or cuda:0$"),
+        ("cpu", "float99", "^unknown dtype 'float99'; choose float32, bfloat16 or float16$"),
+        ("cpu", "int8", "^unknown dtype 'torch.int8'; choose float32, bfloat16 or float16$"),
+        ("cpu", "nn", "^unknown dtype"),
+    ],
+)
+def test_a_device_or_dtype_that_is_not_there(device, dtype, message):
+    with pytest.raises(UserError, match=message):
+        load("tiny-base", device, dtype)
+
+
+# --- the tokenizer of float-7b ---
+
+
+def test_float_takes_the_tokenizer_of_llama(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    touch(tmp_path / "float-7b" / "pytorch_model.bin")
+    with pytest.raises(WeightsMissing) as caught:
+        find(FLOAT)
+    assert str(caught.value).startswith("float-7b: its tokenizer, huggyllama/llama-7b, not found; `make weights")
+    with pytest.raises(WeightsMissing, match="its tokenizer, huggyllama/llama-7b, not found"):
+        load_tokenizer(FLOAT, tmp_path / "float-7b")
+    TOKENIZERS["sentencepiece"]().save_pretrained(tmp_path / "llama-7b")
+    assert find(FLOAT) == tmp_path / "float-7b"
+    found = load_tokenizer(FLOAT, tmp_path / "float-7b")
+    assert found("Box 0 contains").input_ids == TOKENIZERS["sentencepiece"]()("Box 0 contains").input_ids
+
+
+# --- fetching ---
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that answers at once; the requests it got."""
+    requests = []
+
+    def snapshot_download(repository, revision=None, allow_patterns=None, local_files_only=False):
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        requests.append((repository, revision, allow_patterns))
+        return str(tmp_path / "snapshots" / (revision or "c" * 40))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return requests
+
+
+def test_fetch_asks_for_the_pinned_commit_and_one_format(hub):
+    assert fetch(CODE_LLAMA).name == CODE_LLAMA.revision
+    [(repository, revision, patterns)] = hub
+    assert (repository, revision) == ("codellama/CodeLlama-7b-hf", CODE_LLAMA.revision)
+    assert "*.safetensors" in patterns
+    assert not {"*.bin", "*.py", "*"} & set(patterns)
+    assert {"*.bin"} == set(file_patterns(MODELS["llemma_7b"])) - set(file_patterns(CODE_LLAMA))
+
+
+def test_fetch_pins_a_commit_that_was_not_known(hub, tmp_path):
+    (tmp_path / "revisions.json").write_text('{"an/other": "abc"}')
+    fetch(CODEGEMMA)
+    fetch(CODEGEMMA)
+    assert [revision for _, revision, _ in hub] == [None, "c" * 40]
+    assert read_json(tmp_path / "revisions.json") == {"an/other": "abc", "google/codegemma-7b": "c" * 40}
+    fetch(CODE_LLAMA)
+    assert "codellama/CodeLlama-7b-hf" not in read_json(tmp_path / "revisions.json")
+
+
+def test_fetch_brings_another_repositorys_tokenizer_without_its_weights(hub):
+    fetch(FLOAT)
+    assert [request[:2] for request in hub] == [(FLOAT.hub_id, FLOAT.revision), FLOAT.tokenizer]
+    assert not {"*.bin", "*.safetensors"} & set(hub[1][2])
+
+
+NO_RESPONSE = SimpleNamespace(headers={}, request=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError("gated", response=NO_RESPONSE), "is gated; accept its licence on the hub and set HF_TOKEN$"),
+        (
+            RepositoryNotFoundError("none", response=NO_RESPONSE),
+            "is not on the hub, or not visible with this HF_TOKEN$",
+        ),
+        (OSError(28, "No space left on device"), r"No space left on device\); run again, it resumes$"),
+        (ConnectionError("no route\nand more"), r"\(no route\); run again, it resumes$"),
+        (LocalEntryNotFoundError("cannot reach the hub"), r"\(cannot reach the hub\); run again, it resumes$"),
+        (HTTPError("no such host"), r"\(no such host\); run again, it resumes$"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_line(error, message, monkeypatch, tmp_path):
+    def snapshot_download(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(UserError, match=f"^codegemma-7b: .*{message}") as caught:
+        fetch(CODEGEMMA)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "revisions.json").exists()
+
+
+def test_the_script_goes_on_after_a_failure(hub, monkeypatch, capsys):
+    answer = huggingface_hub.snapshot_download
+
+    def snapshot_download(repository, *arguments, **options):
+        if repository == CODEGEMMA.hub_id and not options.get("local_files_only"):
+            raise GatedRepoError("gated", response=NO_RESPONSE)
+        return answer(repository, *arguments, **options)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    script = str(TINY_FOLDER.parent.parent / "experiments" / "fetch_weights.py")
+    monkeypatch.setattr(sys, "argv", [script, "--models", "tiny-base", CODEGEMMA.name, CODE_LLAMA.name])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out.startswith(f"tiny-base: in {TINY}\n")
+    assert out.endswith(f"/{CODE_LLAMA.revision}\n")
+    assert (
+        err
+        == f"fetch_weights.py: {CODEGEMMA.name}: google/codegemma-7b is gated; accept its licence on the hub and set HF_TOKEN\n"
+    )
