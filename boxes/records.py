@@ -96,7 +96,8 @@ def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the experiment that writes it (make help)") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable CSV ({error})") from None
+        reason = " ".join(str(error).split())  # some of pandas' have a line end
+        raise UserError(f"{path}: not a readable CSV ({reason})") from None
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise UserError(f"{path}: line 1: missing column {', '.join(missing)}")
@@ -138,13 +139,18 @@ class JsonLines:
 
     def append(self, values: list[dict]) -> None:
         """Add lines in one write, flushed to disk before it returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
-        self._cut_torn_line()
-        with open(self.path, "ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._cut_torn_line()
+            with open(self.path, "ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot append ({error.strerror}); the lines before are kept, run again"
+            ) from None
 
     def _cut_torn_line(self) -> None:
         if not self.path.exists():
