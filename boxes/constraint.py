@@ -84,7 +84,7 @@ def token_bytes(tokenizer) -> dict[int, bytes]:
     for piece, index in tokenizer.get_vocab().items():
         if index in special:
             continue
-        if index in added:
+        if index in added and stand_in is not None:
             content = added[index].content.encode()
         elif stand_in is not None:
             content = bytes(stand_in[character] for character in piece if character in stand_in)
