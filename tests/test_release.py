@@ -16,7 +16,7 @@ def release_members(top: str = "") -> dict[str, bytes]:
     text = "".join(json.dumps(query) + "\n" for query in two_states())
     members = {f"{top}{RELEASE_FOLDER}/{name}": text.encode() for name in FILES}
     other = {f"{top}{RELEASE_FOLDER}_altforms/{name}": b"of another variant\n" for name in FILES}
-    return other | members | {f"{top}README.txt": b"read me", f"{top}{RELEASE_FOLDER}/other.txt": b"and me"}
+    return members | other | {f"{top}README.txt": b"read me", f"{top}{RELEASE_FOLDER}/other.txt": b"and me"}
 
 
 @pytest.mark.parametrize("top", ["", "boxes-dataset-v1/"])
