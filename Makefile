@@ -187,7 +187,7 @@ $(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/
 	$(call RENDER,report) --runs $(RUNS)
 $(OTHER_REPORT): $(REPORT) ;
 
-all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; ends with status 3 where models were not run
+all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
 	@$(NAME_NOT_RUN)
 

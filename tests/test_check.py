@@ -79,9 +79,19 @@ def test_the_paper_allows_another_test_set_and_models_not_run(tmp_path):
     scores(tmp_path / "results", {("a", "all"): 54, ("a", "1+"): 40})
     result = check(tmp_path, "paper")
     assert result.returncode == 0, result.stderr
-    assert "not run" in result.stdout
+    assert "check: all agrees; 1 of 2 models were not run" in result.stdout
     scores(tmp_path / "results", {("a", "all"): 57, ("a", "1+"): 20})
     assert check(tmp_path, "paper").returncode == 1
+
+
+def test_nothing_run_is_no_agreement(tmp_path):
+    scores(tmp_path / "reference", SAME)
+    (tmp_path / "reference/scores.csv").rename(tmp_path / "reference/table6.csv")
+    scores(tmp_path / "results", SAME)
+    (tmp_path / "results/scores.csv").write_text("model,num_ops,n,correct,accuracy,ci_low,ci_high\n")
+    result = check(tmp_path, "paper")
+    assert result.returncode == 3
+    assert "none of 2 models was run" in result.stderr
 
 
 def test_no_reference_is_said_in_one_line(tmp_path):
