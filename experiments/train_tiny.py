@@ -110,7 +110,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(seed: int) -> LlamaForCausalLM:
-    """A Llama of 0.9 million parameters with random weights."""
+    """A Llama of 1.1 million parameters with random weights."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
