@@ -42,6 +42,11 @@ class KVStore:
             stored[index, self.slots] = new.transpose(1, 2)
         return keys, values
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but these, (kept,) indices."""
+        self.rows = len(rows)
+        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
+
     def get_seq_length(self, layer: int = 0) -> int:
         """Tokens before this forward; positions are passed explicitly, so only that it is not None matters."""
         return 0

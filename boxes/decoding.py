@@ -7,7 +7,7 @@ reference.py, one prompt at a time. Shapes: B rows, N tokens a forward, V logits
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -38,6 +38,14 @@ class Batch:
     drafted: torch.Tensor  # (B, L + slack) proposed tokens, -1 behind
     restart: torch.Tensor  # (B, L + slack) where the first clause at or behind each drafted token begins
     pointer: torch.Tensor  # (B,) the next drafted token
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but these, (kept,) indices."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, torch.Tensor):
+                setattr(self, field.name, value[rows])
+        self.store.keep(rows)
 
 
 class Decoder:
@@ -124,15 +132,27 @@ class Decoder:
         batch, own = prepare(self, [ids[skip:] for ids in encoded], starts, proposed, shared)
         prefill(self, batch, own)
         used, size = own.shape[1] + batch.drafted.shape[1], STEP_DRAFT if any(draft.tokens for draft in proposed) else 0
-        while not (batch.finished | (batch.counts >= self.max_new_tokens)).all():
+        rows, finished = [[]] * len(encoded), [False] * len(encoded)
+        where = torch.arange(len(encoded), device=batch.counts.device)  # the prompt of each row that is left
+        while True:
+            left = (~batch.finished & (batch.counts < self.max_new_tokens)).nonzero()[:, 0]
+            if len(left) <= len(where) // 2:  # of a batch that is half done the other half goes on alone
+                for row, tokens, ended in zip(
+                    where.tolist(), batch.tokens.tolist(), batch.finished.tolist(), strict=True
+                ):
+                    rows[row], finished[row] = [token for token in tokens if token not in self._not_text], ended
+                where = where[left]
+                batch.keep(left)
+            if not len(left):
+                break
             used += size + 1
             step(self, batch, size, used)
-        self.generated += int(batch.counts.sum())
-        ends = (-1, *self.automaton.end_ids)
-        rows = [
-            [token for token in row if token not in ends] for row in batch.tokens[:, : self.max_new_tokens].tolist()
-        ]
-        return rows, (batch.finished & (batch.counts <= self.max_new_tokens)).tolist()
+        self.generated += sum(map(len, rows))
+        return rows, finished
+
+    @property
+    def _not_text(self) -> tuple[int, ...]:
+        return (-1, *self.automaton.end_ids)
 
 
 def common_prefix(encoded: list[list[int]]) -> int:
@@ -230,7 +250,8 @@ def verify(decoder: Decoder, batch: Batch, hidden: torch.Tensor) -> None:
         max=batch.drafted.shape[1] - 1
     )
     proposed = batch.drafted.gather(1, ahead)  # (B, n + 1)
-    going = ~batch.finished  # rows whose choice at this position still counts
+    # Rows whose choice at this position still counts.
+    going = ~batch.finished & (batch.counts < decoder.max_new_tokens)
     states, accepted = batch.states, torch.zeros_like(batch.counts)
     for position in range(size + 1):
         choice = logits[:, position].masked_fill(~automaton.allowed[states], -torch.inf).argmax(dim=-1)
