@@ -28,9 +28,10 @@ def reference_decode(
             # The head's own characters are literal, so what is left of the expression begins right behind it.
             index, spelled, _ = build_index(regex[len(head) :], tokenizer)
             processors[head] = OutlinesCoreLogitsProcessor(index, "torch")
-        ids = _generate(model, tokenizer, prompt, processors[head], max_new_tokens)
+        # One token more, for the end behind a statement of exactly max_new_tokens.
+        ids = _generate(model, tokenizer, prompt, processors[head], max_new_tokens + 1)
         ended = ids[-1:] == list(end_ids_of(tokenizer))
-        ids = ids[:-1] if ended else ids
+        ids = ids[:-1] if ended else ids[:max_new_tokens]
         text = head + b"".join(spelled[i] for i in ids).decode("utf-8", errors="replace")
         completions.append(finish(text, ids, ended, regex))
     return completions
