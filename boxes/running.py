@@ -172,7 +172,9 @@ def _counts(run: Run, task: Task, seconds: float) -> dict:
 def _revision(spec: ModelSpec, weights: Path) -> str | None:
     """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
     if spec.hub_id:
-        return revision_of(spec)
+        # A snapshot's folder is named by its commit; what lies in MODELS_DIR is taken at its owner's word.
+        from_hub = weights.parent.name == "snapshots"
+        return weights.name if from_hub else f"{revision_of(spec)} (unverified, from MODELS_DIR)"
     files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
     return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
 
