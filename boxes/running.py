@@ -92,7 +92,7 @@ def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Sett
     if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
         run.provenance.touch()
         return old
-    from boxes.decoding import Decoder  # torch is imported only where there is something to decode
+    from boxes.decoding import Decoder  # torch is imported only where there are weights
 
     loaded = load(str(weights) if spec.profile == "local" else spec.name, settings.device, settings.dtype)
     chosen = PromptSettings(settings.prompt_format or spec.prompt_format, settings.prompt_style, spec.system_role)
@@ -120,15 +120,18 @@ def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Sett
 
 def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
     """Whether a complete run is what is asked for, as far as can be told without loading the model."""
+    from boxes.decoding import MAX_NEW_TOKENS
+
     asked = {
+        "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
         "selection": task.selection,
         "revision": _revision(spec, weights),
         "prompt_format": settings.prompt_format or spec.prompt_format,
         "constrained": settings.constrained,
     }
-    optional = {"max_new_tokens": settings.max_new_tokens, "dtype": settings.dtype}
-    asked |= {key: value for key, value in optional.items() if value is not None}
+    if settings.dtype:
+        asked["dtype"] = settings.dtype
     style_agrees = asked["prompt_format"] == "chat" or old.get("prompt_style") == settings.prompt_style
     return style_agrees and all(old.get(key) == value for key, value in asked.items())
 
