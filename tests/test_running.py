@@ -1,0 +1,413 @@
+"""Runs on disk: resume, runs with other settings, what is not run, and the scripts 03, 04 and 09 end to end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from scenarios_fixture import write_dataset
+
+from boxes import running, weights
+from boxes.decoding import Decoder
+from boxes.models import models_of, spec_of
+from boxes.prompting import STATEMENT_REGEX, prompt_maker
+from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json
+from boxes.running import Settings, decode_run, read_task
+from boxes.runs import read_predictions, score_run
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "tiny-base"
+SETTINGS = Settings(batch_size=2, device="cpu", dtype="float32")
+# Of SPEC: what every run that was begun says about itself.
+FIELDS = {
+    "status", "reason", "model", "hub_id", "revision", "tokenizer", "prompt_format", "prompt_style", "prompt_sha256",
+    "regex", "dataset", "dataset_sha256", "dtype", "device", "max_new_tokens", "batch_size", "versions", "git_commit",
+    "seconds", "statements_per_second", "examples", "truncated", "invalid", "started", "constrained",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_models_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.delenv("MODELS_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-cache"))
+    monkeypatch.setattr(weights, "_cached", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Eight descriptions: two scenarios after 0 to 3 operations."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "test-t5.jsonl", count=2, operations=3)
+
+
+@pytest.fixture
+def task(data):
+    return read_task(data)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("runs") / MODEL
+    assert decode_run(MODEL, read_task(data), folder, SETTINGS)["status"] == "complete"
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    """A folder with what the uninterrupted run left."""
+    folder = tmp_path / "runs" / MODEL
+    folder.mkdir(parents=True)
+    for path in whole.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Whoever loads a model fails the test."""
+
+    def load(*_):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(running, "load", load)
+
+
+def lines(folder: Path) -> set[str]:
+    return set((folder / "predictions.jsonl").read_text().splitlines())
+
+
+def scores(folder: Path, task) -> set[tuple]:
+    return set(score_run(spec_of(MODEL), folder / "predictions.jsonl", task.by_key))
+
+
+def cut(folder: Path, kept: int, torn: int) -> None:
+    """Leave what a kill leaves: whole lines, `torn` bytes of the next one, and a run.json that says partial."""
+    path = folder / "predictions.jsonl"
+    written = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(written[:kept]) + written[kept][:torn])
+    partial = read_json(folder / "run.json") | {"status": "partial", "reason": "not finished", "seconds": 100.0}
+    for name in ("statements_per_second", "truncated", "invalid"):
+        del partial[name]
+    write_json(folder / "run.json", partial)
+
+
+def script(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """Run an experiment from the repository's root as Make does."""
+    command = [sys.executable, f"experiments/{name}", *map(str, arguments)]
+    env = {key: value for key, value in os.environ.items() if key != "MODELS_DIR"}
+    env |= {"PYTHONPATH": ".", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""} | environment
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_run_json_says_how_predictions_were_made(whole, data, task):
+    run = read_json(whole / "run.json")
+    assert set(run) >= FIELDS
+    expected = {
+        "status": "complete", "reason": "", "model": MODEL, "hub_id": None, "prompt_format": "plain",
+        "prompt_style": "table2", "regex": STATEMENT_REGEX, "constrained": True, "dataset": data.name,
+        "dataset_sha256": sha256_file(data), "examples": 8, "dtype": "float32", "batch_size": 2, "invalid": 0,
+        "truncated": 0, "selection": "all",
+    }  # fmt: skip
+    assert {key: run[key] for key in expected} == expected
+    prompt = prompt_maker(running.PromptSettings(), None)("{description}")
+    assert run["prompt_sha256"] == sha256_text(prompt)
+    assert run["device"].startswith("cpu")
+    assert set(run["versions"]) == {"python", *running.PACKAGES}
+    assert run["seconds"] > 0
+    assert run["statements_per_second"] == pytest.approx(8 / run["seconds"], rel=0.01)
+    assert run["revision"].startswith("sha256:")
+    assert run["max_new_tokens"] > 0
+
+
+def test_predictions_are_one_line_a_description(whole, task):
+    found = read_predictions(whole / "predictions.jsonl", task.by_key)
+    assert set(found) == set(task.by_key)
+    for key, line in found.items():
+        assert line["input"] == task.by_key[key].description
+        assert line["prediction"].startswith("Statement: Box 0 contains")
+        assert line["status"] == "ok"
+        assert all(isinstance(token, int) for token in line["tokens"])
+
+
+@pytest.mark.parametrize(("kept", "torn"), [(0, 0), (0, 25), (3, 0), (3, 1), (4, 60), (7, 200)])
+def test_resume_equals_an_uninterrupted_run(copy, whole, task, kept, torn):
+    cut(copy, kept, torn)
+    before = (copy / "predictions.jsonl").read_bytes().splitlines(keepends=True)[:kept]
+    run = decode_run(MODEL, task, copy, SETTINGS)
+    assert run["status"] == "complete"
+    assert lines(copy) == lines(whole)
+    assert len((copy / "predictions.jsonl").read_text().splitlines()) == 8
+    assert (copy / "predictions.jsonl").read_bytes().startswith(b"".join(before))
+    assert scores(copy, task) == scores(whole, task)
+    assert run["seconds"] > 100  # of both parts
+
+
+def test_only_what_is_missing_is_decoded_again(copy, task, monkeypatch):
+    cut(copy, 5, 10)
+    asked = []
+    batches = Decoder.batches
+    monkeypatch.setattr(Decoder, "batches", lambda self, prompts: asked.extend(prompts) or batches(self, prompts))
+    decode_run(MODEL, task, copy, SETTINGS)
+    assert len(asked) == 3
+
+
+def test_a_kill_between_batches_and_a_second_start(task, whole, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def stop(self, prompts, batches=Decoder.batches):
+        found = batches(self, prompts)
+        yield next(found)
+        yield next(found)
+        raise Killed
+
+    folder = tmp_path / MODEL
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "batches", stop)
+        with pytest.raises(Killed):
+            decode_run(MODEL, task, folder, SETTINGS)
+    assert read_json(folder / "run.json")["status"] == "partial"
+    assert len(lines(folder)) == 4
+    assert decode_run(MODEL, task, folder, SETTINGS)["status"] == "complete"
+    assert lines(folder) == lines(whole)
+
+
+def test_another_batch_size_may_finish_a_run(copy, whole, task):
+    cut(copy, 3, 0)
+    assert decode_run(MODEL, task, copy, Settings(batch_size=5, device="cpu"))["status"] == "complete"
+    assert lines(copy) == lines(whole)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, Settings(), Settings(prompt_format="plain", dtype="float32")])
+def test_a_complete_run_is_not_decoded_again(copy, whole, task, no_model, settings):
+    before = (copy / "predictions.jsonl").stat().st_mtime_ns
+    assert decode_run(MODEL, task, copy, settings) == read_json(whole / "run.json")
+    assert (copy / "predictions.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt_format": "chat"},
+        {"prompt_style": "released"},
+        {"max_new_tokens": 20},
+        {"dtype": "bfloat16"},
+        {"constrained": False},
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_other_settings_are_set_aside_and_never_mixed(copy, whole, task, capsys, change, complete):
+    if not complete:
+        cut(copy, 3, 12)
+    kept = {name: (copy / name).read_bytes() for name in ("predictions.jsonl", "run.json")}
+    run = decode_run(MODEL, task, copy, Settings(**{"batch_size": 8, "device": "cpu", "dtype": "float32"} | change))
+    assert run["status"] == "complete"
+    assert {key: run[key] for key in change} == change
+    assert {name: (copy / "superseded-1" / name).read_bytes() for name in kept} == kept
+    assert "superseded-1" in capsys.readouterr().err
+    assert len(read_predictions(copy / "predictions.jsonl", task.by_key)) == 8
+    # And back again: nothing is lost, the first run's answers come out as before.
+    assert decode_run(MODEL, task, copy, SETTINGS)["status"] == "complete"
+    assert lines(copy) == lines(whole)
+    assert (copy / "superseded-2" / "predictions.jsonl").exists()
+
+
+def test_another_dataset_is_set_aside(copy, whole, tmp_path):
+    other = read_task(write_dataset(tmp_path / "test-t5.jsonl", count=1, operations=1, seed=9))
+    run = decode_run(MODEL, other, copy, SETTINGS)
+    assert (run["status"], run["examples"]) == ("complete", 2)
+    assert lines(copy / "superseded-1") == lines(whole)
+    assert not lines(copy) & lines(whole)
+
+
+def test_predictions_without_run_json_are_not_touched(copy, task, whole):
+    (copy / "run.json").unlink()
+    run = decode_run(MODEL, task, copy, SETTINGS)
+    assert run["status"] == "failed"
+    assert "predictions without run.json" in run["reason"]
+    assert lines(copy) == lines(whole)
+
+
+def test_predictions_of_another_dataset_under_this_run_json(copy, task):
+    path = copy / "predictions.jsonl"
+    cut(copy, 2, 0)
+    path.write_text(path.read_text().replace("Box 0 contains", "Box 0 holds", 1))
+    kept = path.read_bytes()
+    run = decode_run(MODEL, task, copy, SETTINGS)
+    assert run["status"] == "failed"
+    assert "line 1: results of another dataset" in run["reason"]
+    assert path.read_bytes() == kept
+
+
+def test_a_failing_model_is_failed_with_a_reason_of_one_line(copy, task, whole, capsys, monkeypatch):
+    def fail(self, prompts):
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+        yield
+
+    cut(copy, 3, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "batches", fail)
+        run = decode_run(MODEL, task, copy, SETTINGS)
+    assert run["status"] == read_json(copy / "run.json")["status"] == "failed"
+    assert run["reason"] == "CUDA out of memory."
+    assert f"{MODEL}: failed: CUDA out of memory.\n" in capsys.readouterr().err
+    # What was decoded before is kept, with its settings, and goes on when the cause is gone.
+    assert len(lines(copy)) == 3
+    assert decode_run(MODEL, task, copy, SETTINGS)["status"] == "complete"
+    assert lines(copy) == lines(whole)
+
+
+def test_a_damaged_checkpoint_is_failed(task, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for path in (ROOT / "data/models" / MODEL).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes()[:5000])
+    run = decode_run(str(folder), task, tmp_path / "run", SETTINGS)
+    assert (run["status"], run["model"]) == ("failed", "broken")
+    assert "\n" not in run["reason"]
+    assert str(folder) in run["reason"]
+
+
+def test_a_local_checkpoint_is_a_row_of_its_own(task, tmp_path, whole):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for path in (ROOT / "data/models" / MODEL).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    run = decode_run(str(folder), task, tmp_path / "run", SETTINGS)
+    assert (run["status"], run["model"]) == ("complete", "mine")
+    assert lines(tmp_path / "run") == lines(whole)
+
+
+def test_missing_weights_are_not_run(task, tmp_path, capsys, no_model):
+    run = decode_run("Llama-2-7b-hf", task, tmp_path / "run", SETTINGS)
+    assert run == read_json(tmp_path / "run/run.json")
+    assert (run["status"], run["model"]) == ("not run", "Llama-2-7b-hf")
+    assert "make weights" in run["reason"]
+    assert capsys.readouterr().err == f"Llama-2-7b-hf: not run: {run['reason']}\n"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_an_unknown_model_is_an_error_that_names_close_ones(task, tmp_path):
+    with pytest.raises(UserError, match="did you mean tiny-base"):
+        decode_run("tiny-bas", task, tmp_path / "run", SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_subset_of_the_dataset(data):
+    task = read_task(data, per_bucket=1)
+    assert 0 < len(task.examples) < 8
+    assert task.examples == read_task(data, per_bucket=1).examples
+    assert task.selection == "1 queries a bucket"
+    assert task.checksum == sha256_file(data)
+
+
+def test_04_without_weights_and_without_torch(data, tmp_path):
+    """A line on stderr, exit status 0, and no second of importing torch."""
+    for name in ("torch", "transformers"):
+        (tmp_path / "blocked" / name).mkdir(parents=True)
+        (tmp_path / "blocked" / name / "__init__.py").write_text("raise SystemExit('imported for nothing')")
+    arguments = ["--model", "Mistral-7B-v0.1", "--data", data, "--out", tmp_path / "run"]
+    blocked = {"PYTHONPATH": f"{tmp_path / 'blocked'}:.", "HF_HOME": str(tmp_path / "hub")}
+    done = script("04_decode.py", *arguments, **blocked)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.startswith("Mistral-7B-v0.1: not run: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert read_json(tmp_path / "run/run.json")["status"] == "not run"
+
+
+def test_04_from_its_command_line(data, tmp_path, whole):
+    arguments = ["--model", MODEL, "--data", data, "--out", tmp_path / "run", "--device", "cpu", "--batch-size", "3"]
+    done = script("04_decode.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{MODEL}: 8 statements, ")
+    assert done.stdout.endswith(" a second, 0 truncated, 0 invalid\n")
+    assert lines(tmp_path / "run") == lines(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "tiny-bas", "--data", "DATA"], "04_decode.py: unknown model 'tiny-bas'; did you mean tiny-base"),
+        (["--model", MODEL, "--data", "none.jsonl"], "04_decode.py: none.jsonl: no such file"),
+    ],
+)
+def test_04_with_bad_arguments(data, tmp_path, arguments, message):
+    arguments = [str(data) if argument == "DATA" else argument for argument in arguments]
+    done = script("04_decode.py", *arguments, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_03_chooses_a_prompt_format(data, tmp_path):
+    out, runs = tmp_path / "results/prompt_format.csv", tmp_path / "runs"
+    arguments = ["--profile", "tiny", "--data", data, "--runs", runs, "--out", out]
+    done = script("03_select_prompt_format.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}: 1 of 1 alignment-tuned models compared\n"
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["model", "format", "n", "accuracy", "chosen", "reported_format"]
+    assert table["model"].tolist() == ["tiny-chat"] * 2
+    assert table["format"].tolist() == ["plain", "chat"]
+    assert table["chosen"].sum() == 1
+    assert table["accuracy"][table["chosen"] == 1].item() == table["accuracy"].max()
+    for name, row in zip(("plain", "chat"), table.itertuples(), strict=True):
+        run = read_json(runs / f"tiny-chat/dev-{name}/run.json")
+        assert (run["status"], run["prompt_format"]) == ("complete", name)
+        written = (runs / f"tiny-chat/dev-{name}/predictions.jsonl").read_text().splitlines()
+        assert row.n == 7 * len(written) == 7 * run["examples"]
+    written = out.read_bytes()
+    assert script("03_select_prompt_format.py", *arguments).returncode == 0
+    assert out.read_bytes() == written
+
+
+def test_03_where_nothing_is_run(data, tmp_path):
+    out = tmp_path / "prompt_format.csv"
+    arguments = ["--profile", "paper", "--data", data, "--runs", tmp_path / "runs", "--out", out]
+    done = script("03_select_prompt_format.py", *arguments, HF_HOME=str(tmp_path / "hub"))
+    aligned = [spec for spec in models_of("paper") if spec.added == "alignment"]
+    assert (done.returncode, done.stdout) == (0, f"{out}: 0 of {len(aligned)} alignment-tuned models compared\n")
+    assert [line.split(": not run")[0] for line in done.stderr.splitlines()] == [spec.name for spec in aligned]
+    assert pd.read_csv(out).empty
+
+
+def test_09_compares_free_with_constrained_decoding(data, tmp_path, copy, task):
+    out, runs = tmp_path / "results/constrained.csv", copy.parent
+    arguments = ["--profile", "tiny", "--data", data, "--runs", runs, "--out", out]
+    done = script("09_constrained_decoding.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}: 1 of 4 models compared\n"  # of the others there is no constrained run
+    free = read_json(runs / MODEL / "free/run.json")
+    assert (free["status"], free["constrained"], free["regex"]) == ("complete", False, None)
+    table = pd.read_csv(out, dtype={"num_ops": str})
+    assert set(table["decoding"]) == {"constrained", "free"}
+    for decoding, folder in (("constrained", copy), ("free", copy / "free")):
+        rows = table[table["decoding"] == decoding].set_index("num_ops")
+        correct = [row[-1] for row in score_run(spec_of(MODEL), folder / "predictions.jsonl", task.by_key)]
+        assert (rows.loc["all", "n"], rows.loc["all", "correct"]) == (56, sum(correct))
+        assert rows.loc["all", "accuracy"] == pytest.approx(100 * sum(correct) / 56, abs=1e-5)
+    for line in map(json.loads, (copy / "free/predictions.jsonl").read_text().splitlines()):
+        assert "." not in line["prediction"][:-1]
+
+
+def test_09_with_results_of_another_dataset(copy, tmp_path):
+    other = write_dataset(tmp_path / "other.jsonl", count=1, operations=1, seed=4)
+    out = tmp_path / "constrained.csv"
+    arguments = ["--profile", "tiny", "--data", other, "--runs", copy.parent, "--out", out]
+    done = script("09_constrained_decoding.py", *arguments)
+    assert done.returncode == 2
+    assert "results of another dataset" in done.stderr
+    assert not out.exists()
