@@ -12,40 +12,56 @@ NAME = "prefix_shared"
 
 
 class KVStore:
-    """Keys and values of all layers. It stands in for transformers' cache (the methods below that it calls)."""
+    """Keys and values of all layers, a row a prompt. It stands in for transformers' cache (the methods that it calls).
+
+    A forward runs some neighbouring rows; `begin` says which before it. Every layer's memory lies on the layer's own device.
+    """
 
     is_compileable = False
     is_sliding = (False,)
 
     def __init__(self, rows: int, capacity: int, prefix: "KVStore | None" = None):
-        self.rows, self.capacity = rows, capacity
+        self.shape = (rows, capacity)
         self.prefix = prefix  # a store of one row
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (B, C, K, D) each
-        self.slots: torch.Tensor | None = None  # (B, T) where the new tokens of the forward under way go
-        self.first = True  # the forward under way is the rows' first: own tokens attend causally among themselves
-        self.width = 0  # no row has more own tokens than this, those of the forward under way included
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (rows, C, K, D) each
+        # Of the forward under way:
+        self.rows = slice(0, rows)
+        self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
+        self.fresh = True  # nothing is stored for these rows yet: own tokens attend causally among themselves
+        self.width = 0  # none of these rows has more own tokens than this, the new ones included
+        self.filled = 0  # no row ever had
 
-    def begin(self, lengths: torch.Tensor, new: int, width: int) -> None:
-        """Announce a forward of `new` tokens a row, behind `lengths` tokens; `width` bounds what any row then holds."""
-        self.first, self.width = self.width == 0, min(width, self.capacity)
-        self.slots = lengths[:, None] + torch.arange(new, device=lengths.device)  # (B, T)
+    def begin(self, first: int, lengths: torch.Tensor, new: int, width: int = 0) -> None:
+        """Announce a forward of `new` tokens a row in the rows from `first` on, behind `lengths` (B,) own tokens.
+
+        `width` bounds what any of the rows then holds; 0: they are fresh and `lengths` are zero.
+        """
+        self.rows = slice(first, first + len(lengths))
+        self.slots = lengths[:, None] + torch.arange(new, device=lengths.device)
+        self.fresh, self.width = not width, min(width or new, self.shape[1])
+        self.filled = max(self.filled, self.width)
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store the new keys and values, (B, K, T, D), in each row's own slots."""
         if layer == len(self.layers):
-            shape = (self.rows, self.capacity, keys.shape[1])
-            self.layers.append((keys.new_zeros(*shape, keys.shape[3]), values.new_zeros(*shape, values.shape[3])))
-        index = torch.arange(self.rows, device=keys.device)[:, None]
+            # Zeros, for what lies behind a row's end is weighted with 0, and 0 times garbage may not be a number.
+            self.layers.append(tuple(new.new_zeros(*self.shape, new.shape[1], new.shape[3]) for new in (keys, values)))
+        index = torch.arange(len(keys), device=keys.device)[:, None]
         for stored, new in zip(self.layers[layer], (keys, values), strict=True):
-            stored[index, self.slots] = new.transpose(1, 2)
+            if self.fresh:
+                stored[self.rows, : self.width] = new.transpose(1, 2)
+            else:
+                stored[self.rows][index, self.slots.to(keys.device)] = new.transpose(1, 2)
         return keys, values
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these, (kept,) indices."""
-        self.rows = len(rows)
-        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
+    def move(self, sources: list[int], targets: list[int]) -> None:
+        """Copy what the rows `sources` hold into the rows `targets`."""
+        for layer in self.layers:
+            for stored in layer:
+                to, of = (torch.tensor(rows, dtype=torch.long, device=stored.device) for rows in (targets, sources))
+                stored[to, : self.filled] = stored[of, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
         """Tokens before this forward; positions are passed explicitly, so only that it is not None matters."""
@@ -90,11 +106,11 @@ def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], 
 def _over_own(query: torch.Tensor, store: KVStore, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
     """A few new queries a row over the row's own tokens, by its length: grouped heads share their keys without copies."""
     rows, heads, new, size = query.shape
-    keys, values = (stored[:, : store.width].transpose(1, 2) for stored in layer)  # (B, K, C, D)
+    keys, values = (stored[store.rows, : store.width].transpose(1, 2) for stored in layer)  # (B, K, C, D)
     grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
     scores = (grouped @ keys.transpose(2, 3)).float() * scale
     scores = scores.view(rows, heads, new, -1)
-    visible = torch.arange(keys.shape[2], device=query.device) <= store.slots[:, :, None]  # (B, T, C)
+    visible = torch.arange(keys.shape[2], device=query.device) <= store.slots.to(query.device)[:, :, None]  # (B, T, C)
     scores.masked_fill_(~visible[:, None], -torch.inf)
     logsumexp = scores.logsumexp(dim=-1)
     weights = (scores - logsumexp[..., None]).exp().to(values.dtype).view(rows, keys.shape[1], -1, keys.shape[2])
@@ -107,14 +123,14 @@ def attend(module, query, key, value, attention_mask=None, scaling=None, store: 
         raise ValueError("prefix-shared attention needs the store as a keyword of the model's call")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     layer = store.layers[module.layer_idx]
-    if store.first:
+    if store.fresh:
         groups = query.shape[1] // key.shape[1]
         own = full(query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), scale, causal=True)
     else:
         own = _over_own(query, store, layer, scale)
     output = own[0]
     if store.prefix is not None:
-        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], store.prefix.capacity, scale)
+        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], store.prefix.shape[1], scale)
         share = torch.sigmoid(shared[1].float() - own[1].float())[..., None]  # of the prefix in the whole softmax
         output = (share * shared[0].float() + (1 - share) * own[0].float()).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+MAX_NEW_TOKENS = 256  # twice the longest true statement of the task; the authors' script stops at 100
+
 
 class Status(StrEnum):
     """ok: a whole statement; truncated: the token limit came first; invalid: it ended without being a statement."""

@@ -16,6 +16,7 @@ from outlines_core import Index, Vocabulary
 from boxes.records import UserError
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+LOGITS_AT_ONCE = 2**26  # numbers
 FREE = 0  # the one state of free decoding that goes on
 
 
@@ -50,6 +51,27 @@ class Automaton:
         """The same automaton with its tensors on a device."""
         tensors = (self.allowed.to(device), self.next_state.to(device), self.done.to(device))
         return Automaton(*tensors, self.starts, self.token_bytes, self.end_ids)
+
+
+def choose(automaton: Automaton, head: torch.nn.Module, hidden: torch.Tensor, states: torch.Tensor):
+    """The likeliest allowed token behind each of (B, N) hidden states, whether it ends the text, and the state behind it.
+
+    Where no allowed token has a finite logit the text ends (the model is broken there), which the last of the results says.
+    `head` makes logits of hidden states; a few rows at a time, for a wide vocabulary's would fill the memory.
+    """
+    at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
+    best, choice = [], []
+    for some, where in zip(hidden.split(at_once), states.split(at_once), strict=True):
+        value, token = head(some).masked_fill(~automaton.allowed[where], -torch.inf).max(dim=-1)
+        best.append(value)
+        choice.append(token)
+    broken = ~torch.cat(best).isfinite()
+    choice = torch.cat(choice).masked_fill(broken, automaton.end_ids[0])
+    after = automaton.next_state[states, choice].long()
+    ends = automaton.done[after]
+    for end in automaton.end_ids:
+        ends = ends | (choice == end)
+    return choice, ends, after, broken
 
 
 def _byte_of_character() -> dict[str, int]:

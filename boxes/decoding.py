@@ -1,8 +1,9 @@
 """The engine: greedy decoding under an automaton, exact and near the floor. Prefill, one step, the loop.
 
 The prompts' common prefix is computed and stored once; rows keep their own keys and values, each with its own length; drafts
-(drafting.py) are verified several tokens at a time by the model's own masked argmax. In float32 the token ids equal those of
-reference.py, one prompt at a time. Shapes: B rows, N tokens a forward, V logits, L tokens of the longest draft.
+(drafting.py) are verified several tokens at a time by the model's own masked argmax; rows that are finished make room for
+waiting prompts. In float32 the token ids equal those of reference.py, one prompt at a time. Shapes: B rows, N tokens a
+forward, V logits.
 """
 
 import sys
@@ -11,47 +12,61 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from boxes import attention, plain
+from boxes import attention, memory, plain
 from boxes.attention import KVStore
-from boxes.completion import Completion, finish
-from boxes.constraint import Automaton, compile_regex, free
+from boxes.completion import MAX_NEW_TOKENS, Completion, finish
+from boxes.constraint import choose, compile_regex, free
 from boxes.drafting import Draft, drafts
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
-MAX_NEW_TOKENS = 256  # twice the longest true statement of the task; the authors' script stops at 100
-BATCH_SIZE = 64
-STEP_DRAFT = 8  # drafted tokens verified in one step behind the prefill
+STEP_TOKENS = 256  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
+STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
+LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each costs a device a stop; 1 elsewhere
 Progress = Callable[[int], None]
+Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the engine knows of a prompt before it runs."""
+
+    index: int
+    text: str
+    ids: list[int]
+    state: int  # of the automaton, behind the prompt
+    head: str  # the beginning of the statement that the prompt ends in
+    draft: Draft
 
 
 @dataclass
-class Batch:
-    """Rows being decoded. `pending` is each row's last token that is not in the store yet."""
+class Rows:
+    """Rows being decoded, on the device. `pending` is each row's last token that is not in the store yet."""
 
-    store: KVStore
+    prompts: torch.Tensor  # (B,) index of the prompt
     lengths: torch.Tensor  # (B,) own tokens in the store
     pending: torch.Tensor  # (B,)
     states: torch.Tensor  # (B,) of the automaton, behind `pending`
-    tokens: torch.Tensor  # (B, max_new_tokens + slack) generated so far, -1 behind
+    tokens: torch.Tensor  # (B, room) generated so far, -1 behind
     counts: torch.Tensor  # (B,) how many of them
-    finished: torch.Tensor  # (B,) bool
-    drafted: torch.Tensor  # (B, L + slack) proposed tokens, -1 behind
-    restart: torch.Tensor  # (B, L + slack) where the first clause at or behind each drafted token begins
+    ended: torch.Tensor  # (B,) bool
+    drafted: torch.Tensor  # (B, room) proposed tokens, -1 behind
+    restart: torch.Tensor  # (B, room) where the first clause at or behind each drafted token begins
     pointer: torch.Tensor  # (B,) the next drafted token
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these, (kept,) indices."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, torch.Tensor):
-                setattr(self, field.name, value[rows])
-        self.store.keep(rows)
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def map(self, change: Callable[[torch.Tensor, str], torch.Tensor]) -> "Rows":
+        """The same rows with every tensor changed."""
+        return Rows(**{field.name: change(getattr(self, field.name), field.name) for field in fields(self)})
 
 
 class Decoder:
     """Decodes prompts greedily under a regular expression; `regex=None` decodes freely, to the first period.
 
-    `draft=False` gives the same text in more time. A model that cannot take prefix-shared attention is decoded by plain.py.
+    `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None: as many as the device's
+    memory holds, up to memory.MOST_ROWS. It is halved when memory runs out all the same. A model that cannot take
+    prefix-shared attention is decoded by plain.py. What was done is counted in `work`.
     """
 
     def __init__(
@@ -60,15 +75,18 @@ class Decoder:
         tokenizer,
         regex: str | None = STATEMENT_REGEX,
         max_new_tokens: int = MAX_NEW_TOKENS,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         draft: bool = True,
     ):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.regex, self.max_new_tokens, self.batch_size, self.draft = regex, max_new_tokens, batch_size, draft
         width = model.get_output_embeddings().weight.shape[0]
         automaton = compile_regex(regex, tokenizer, width) if regex else free(tokenizer, width, STATEMENT_HEAD)
-        self.automaton = automaton.to(model.device)
-        self.forwards, self.generated = 0, 0  # for the bench: tokens a forward
+        self.device = (
+            model.get_output_embeddings().weight.device
+        )  # of everything but the layers of a model that is spread
+        self.automaton = automaton.to(self.device)
+        self.work = Work()
 
     def decode(self, prompts: Sequence[str], progress: Progress | None = None) -> list[Completion]:
         """The completions of prompts, in their order. `progress` is told how many more are finished."""
@@ -81,80 +99,136 @@ class Decoder:
         return completions
 
     @torch.inference_mode()
-    def batches(self, prompts: Sequence[str]) -> Iterator[tuple[list[int], list[Completion]]]:
-        """Finished batches as they come: which prompts, and their completions. Prompts of like length go together."""
-        encoded = encode_prompts(self.tokenizer, prompts)
-        order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
-        longest = max(map(len, encoded), default=0) + self.max_new_tokens
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Completion]]]:
+        """Finished prompts as they come: their indices, and their completions. Longer ones come first."""
+        waiting = sorted(self._prompts(texts), key=lambda prompt: -len(prompt.ids) - len(prompt.draft.tokens))
+        prompts = {prompt.index: prompt for prompt in waiting}
+        longest = max((len(prompt.ids) for prompt in waiting), default=0) + self.max_new_tokens
         reason = attention.why_not(self.model, longest)
         if reason:
             print(f"decoding without a shared prefix or drafts: {reason}", file=sys.stderr)
-        shared = None if reason else self._share_prefix(encoded)
-        for first in range(0, len(order), self.batch_size):
-            indices = order[first : first + self.batch_size]
-            chosen = [prompts[index] for index in indices], [encoded[index] for index in indices]
-            yield indices, plain.decode_batch(self, *chosen) if reason else self._decode_batch(*chosen, shared)
+        way = plain.decode_rows if reason else decode_rows
+        self.work.rows = self.batch_size or memory.rows_that_fit(self.model, longest, len(waiting))
+        while waiting:
+            memory.release()
+            try:
+                for finished in way(self, waiting):
+                    found = [self._completion(prompts[index], ids, ended) for index, ids, ended in finished]
+                    yield [index for index, *_ in finished], found
+                    done = {index for index, *_ in finished}
+                    waiting = [prompt for prompt in waiting if prompt.index not in done]
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self.work.rows = memory.halved(self.work.rows, error)  # what was under way begins again
+                self.work.halvings += 1
 
-    def _share_prefix(self, encoded: list[list[int]]) -> KVStore | None:
-        """The store of the tokens that all prompts begin with; None where they have nothing in common."""
-        length = common_prefix(encoded)
-        if not length:
-            return None
-        store = KVStore(1, length)
-        device = self.model.device
-        with own_attention(self.model):
-            none = torch.zeros(1, dtype=torch.long, device=device)
-            forward(self.model, store, torch.tensor([encoded[0][:length]], device=device), none, length)
-        return store
-
-    def _decode_batch(self, prompts: list[str], encoded: list[list[int]], shared: KVStore | None) -> list[Completion]:
-        starts = [self.automaton.start(prompt) for prompt in prompts]
-        heads = [head for _, head in starts]
-        proposed = [Draft()] * len(prompts)
+    def _prompts(self, texts: Sequence[str]) -> list[Prompt]:
+        encoded = encode_prompts(self.tokenizer, texts)
+        starts = [self.automaton.start(text) for text in texts]
+        proposed = [Draft()] * len(texts)
         if self.draft and self.regex:
-            proposed = drafts(self.tokenizer, self.automaton.token_bytes, prompts, encoded, heads)
-        with own_attention(self.model):
-            rows, finished = self._loop(encoded, [state for state, _ in starts], proposed, shared)
-        regex = self.regex or STATEMENT_REGEX
+            heads = [head for _, head in starts]
+            proposed = drafts(self.tokenizer, self.automaton.token_bytes, texts, encoded, heads)
         return [
-            finish(head + self.text(ids), ids, ended, regex)
-            for head, ids, ended in zip(heads, rows, finished, strict=True)
+            Prompt(index, text, ids, state, head, draft)
+            for index, (text, ids, (state, head), draft) in enumerate(
+                zip(texts, encoded, starts, proposed, strict=True)
+            )
         ]
 
-    def text(self, ids: list[int]) -> str:
-        """The text of generated ids; in free decoding everything behind the first period is dropped."""
+    def _completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:
+        """In free decoding everything behind the first period is dropped."""
+        ids = [token for token in ids if token not in (-1, *self.automaton.end_ids)]
         text = self.automaton.text(ids)
-        return text if self.regex or "." not in text else text[: text.index(".") + 1]
-
-    def _loop(self, encoded, starts: list[int], proposed: list[Draft], shared: KVStore | None):
-        """The generated ids of each row, and whether it ended rather than ran out of tokens."""
-        skip = shared.capacity if shared else 0
-        batch, own = prepare(self, [ids[skip:] for ids in encoded], starts, proposed, shared)
-        prefill(self, batch, own)
-        used, size = own.shape[1] + batch.drafted.shape[1], STEP_DRAFT if any(draft.tokens for draft in proposed) else 0
-        rows, finished = [[]] * len(encoded), [False] * len(encoded)
-        where = torch.arange(len(encoded), device=batch.counts.device)  # the prompt of each row that is left
-        while True:
-            left = (~batch.finished & (batch.counts < self.max_new_tokens)).nonzero()[:, 0]
-            if len(left) <= len(where) // 2:  # of a batch that is half done the other half goes on alone
-                for row, tokens, ended in zip(
-                    where.tolist(), batch.tokens.tolist(), batch.finished.tolist(), strict=True
-                ):
-                    rows[row], finished[row] = [token for token in tokens if token not in self._not_text], ended
-                where = where[left]
-                batch.keep(left)
-            if not len(left):
-                break
-            used += size + 1
-            step(self, batch, size, used)
-        self.generated += sum(map(len, rows))
-        return rows, finished
-
-    @property
-    def _not_text(self) -> tuple[int, ...]:
-        return (-1, *self.automaton.end_ids)
+        if not self.regex and "." in text:
+            text = text[: text.index(".") + 1]
+        self.work.tokens += len(ids)
+        return finish(prompt.head + text, ids, ended, self.regex or STATEMENT_REGEX)
 
 
+class Work:
+    """What a decoder has done: for the bench, and for run.json."""
+
+    def __init__(self):
+        self.rows = 0  # prompts decoded at a time, as far as memory held them
+        self.halvings = 0  # of that number, for want of memory
+        self.forwards = 0
+        self.tokens = 0  # generated
+        self._sums: dict[str, torch.Tensor] = {}  # on the device, that counting needs no stop
+
+    def count(self, **found: torch.Tensor) -> None:
+        """Add numbers of drafted tokens that were run (`proposed`), of those that the model confirmed (`accepted`), of texts
+        that ended for want of a finite logit (`broken`)."""
+        for name, number in found.items():
+            self._sums[name] = self._sums.get(name, 0) + number
+
+    def counted(self, name: str) -> int:
+        """A number that was added up."""
+        return int(self._sums.get(name, 0))
+
+
+# ------------------------------------------------------------------------------------------------ the loop
+def decode_rows(decoder: Decoder, waiting: list[Prompt]) -> Iterator[Finished]:
+    """Decode prompts, `decoder.batch_size` at a time; whenever half of the rows are finished they make room for others."""
+    skip, shared = share_prefix(decoder.model, [prompt.ids for prompt in waiting])
+    room = memory.room(decoder.max_new_tokens, STEP_DRAFT, max(len(prompt.draft.tokens) for prompt in waiting))
+    size = min(decoder.work.rows, len(waiting))
+    store = KVStore(size, max(len(prompt.ids) for prompt in waiting) - skip + room, shared)
+    look = LOOK.get(decoder.device.type, 1)
+    rows, longest, steps, taken = None, 0, 0, 0  # `longest`: no row has more own tokens in the store
+    while rows is not None or taken < len(waiting):
+        free = size - (len(rows) if rows is not None else 0)
+        with own_attention(decoder.model):
+            if free >= min((size + 1) // 2, len(waiting) - taken) > 0:
+                new = waiting[taken : taken + free]
+                taken += len(new)
+                rows = join(rows, prefill(decoder, store, size - free, new, skip, room))
+                longest = max(longest, max(len(prompt.ids) + len(prompt.draft.tokens) for prompt in new) - skip)
+                steps = 0
+            else:
+                ahead = draft_length(decoder, len(rows))
+                longest += ahead + 1
+                step(decoder, store, rows, ahead, longest)
+                steps += 1
+        if steps % look == 0:
+            waits = taken < len(waiting)
+            rows, longest, finished = harvest(decoder, store, rows, size if waits else len(rows))
+            if finished:
+                yield finished
+
+
+def draft_length(decoder: Decoder, rows: int) -> int:
+    """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost the more."""
+    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT)) if decoder.draft and decoder.regex else 0
+
+
+def harvest(decoder: Decoder, store: KVStore, rows: Rows, size: int) -> tuple[Rows | None, int, Finished]:
+    """Take finished rows out where at most half of `size` are left. The others, closed up; how many own tokens the longest
+    of them has; the finished ones."""
+    open_rows = ~rows.ended & (rows.counts < decoder.max_new_tokens)
+    *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()  # one copy from the device
+    left = sum(going)
+    if left > size // 2:
+        return rows, longest, []
+    gone = [row for row, goes_on in enumerate(going) if not goes_on]
+    columns = (rows.prompts, rows.tokens, rows.ended)
+    finished = list(zip(*(column[gone].tolist() for column in columns), strict=True))
+    if not left:
+        return None, 0, finished
+    order = list(range(left))
+    holes = [row for row in gone if row < left]
+    movers = [row for row in range(left, len(going)) if going[row]]  # as many as there are holes
+    for hole, mover in zip(holes, movers, strict=True):
+        order[hole] = mover
+    store.move(movers, holes)
+    return rows.map(lambda tensor, _: tensor[order]), longest, finished
+
+
+def join(rows: Rows | None, new: Rows) -> Rows:
+    """Both, the new ones behind."""
+    return new if rows is None else rows.map(lambda tensor, name: torch.cat([tensor, getattr(new, name)]))
+
+
+# ------------------------------------------------------------------------------------------------ prefix and forward
 def common_prefix(encoded: list[list[int]]) -> int:
     """How many tokens all prompts begin with, so that each keeps one of its own at least."""
     if len(encoded) < 2:
@@ -162,6 +236,17 @@ def common_prefix(encoded: list[list[int]]) -> int:
     first, last = min(encoded), max(encoded)  # the two that differ earliest
     limit = min(map(len, encoded)) - 1
     return next((index for index in range(limit) if first[index] != last[index]), limit)
+
+
+def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVStore | None]:
+    """How many tokens all prompts begin with, and their store; 0 and None where they have nothing in common."""
+    length = common_prefix(encoded)
+    if not length:
+        return 0, None
+    store = KVStore(1, length)
+    with own_attention(model):
+        forward(model, store, 0, torch.tensor([encoded[0][:length]], device=model.device))
+    return length, store
 
 
 class own_attention:
@@ -178,105 +263,105 @@ class own_attention:
         self.model.set_attn_implementation(self.before)
 
 
-def forward(model, store: KVStore, tokens: torch.Tensor, lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """Run (B, N) tokens behind each row's `lengths` own tokens; the last hidden states, (B, N, hidden)."""
-    store.begin(lengths, tokens.shape[1], width)
-    offset = store.prefix.capacity if store.prefix else 0
+def forward(model, store: KVStore, first: int, tokens: torch.Tensor, lengths=None, width: int = 0) -> torch.Tensor:
+    """Run (B, N) tokens in the rows from `first` on, behind each row's `lengths` own tokens, by default none; the last hidden
+    states, (B, N, hidden). `width` bounds lengths + N."""
+    none = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    store.begin(first, none if lengths is None else lengths, tokens.shape[1], width)
+    positions = store.slots + (store.prefix.shape[1] if store.prefix else 0)
     output = model.base_model(
-        tokens, position_ids=store.slots + offset, past_key_values=store, store=store, use_cache=True
+        tokens.to(model.device),
+        position_ids=positions.to(model.device),
+        past_key_values=store,
+        store=store,
+        use_cache=True,
     )
-    return output.last_hidden_state
+    return output.last_hidden_state.to(tokens.device)
 
 
-def padded(rows: list[Sequence[int]], width: int, fill: int, device) -> torch.Tensor:
+def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torch.Tensor:
     """(B, width) of rows, filled on the right."""
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-def prepare(
-    decoder: Decoder, own: list[list[int]], starts, proposed: list[Draft], shared
-) -> tuple[Batch, torch.Tensor]:
-    """The batch before anything is run, and its rows' own prompt tokens (B, longest), padded with 0 on the right."""
-    device, rows = decoder.model.device, len(own)
-    width, length = max(map(len, own)), max(len(draft.tokens) for draft in proposed)
-    slack = STEP_DRAFT + length + 2
-    restart = [
-        [next((c for c in draft.clauses if c >= i), length) for i in range(len(draft.tokens))] for draft in proposed
-    ]
-    batch = Batch(
-        store=KVStore(rows, width + decoder.max_new_tokens + 2 * slack, shared),
+# ------------------------------------------------------------------------------------------------ prefill, step, verify
+def prefill(decoder: Decoder, store: KVStore, first: int, prompts: list[Prompt], skip: int, room: int) -> Rows:
+    """Run prompts' own tokens with their whole drafts behind them in the rows from `first` on, and verify the drafts."""
+    device = decoder.device
+    own = [prompt.ids[skip:] for prompt in prompts]
+    proposed = [prompt.draft.tokens for prompt in prompts]
+    restart = [prompt.draft.restarts for prompt in prompts]
+    rows = Rows(
+        prompts=torch.tensor([prompt.index for prompt in prompts], device=device),
         lengths=torch.tensor([len(ids) - 1 for ids in own], device=device),
         pending=torch.tensor([ids[-1] for ids in own], device=device),
-        states=torch.tensor(starts, device=device),
-        tokens=torch.full((rows, decoder.max_new_tokens + slack), -1, device=device),
-        counts=torch.zeros(rows, dtype=torch.long, device=device),
-        finished=torch.zeros(rows, dtype=torch.bool, device=device),
-        drafted=padded([draft.tokens for draft in proposed], length + STEP_DRAFT + 1, -1, device),
-        restart=padded(restart, length + STEP_DRAFT + 1, length, device),
-        pointer=torch.zeros(rows, dtype=torch.long, device=device),
+        states=torch.tensor([prompt.state for prompt in prompts], device=device),
+        tokens=torch.full((len(own), room), -1, device=device),
+        counts=torch.zeros(len(own), dtype=torch.long, device=device),
+        ended=torch.zeros(len(own), dtype=torch.bool, device=device),
+        drafted=padded(proposed, room, -1, device),
+        restart=padded(restart, room, room - 1, device),
+        pointer=torch.zeros(len(own), dtype=torch.long, device=device),
     )
-    return batch, padded(own, width, 0, device)
+    whole = [[*ids, *draft] for ids, draft in zip(own, proposed, strict=True)]
+    hidden = forward(decoder.model, store, first, padded(whole, max(map(len, whole)), 0, device))
+    window = torch.arange(max(map(len, proposed)) + 1, device=device)
+    window = (rows.lengths[:, None] + window).clamp(max=hidden.shape[1] - 1)
+    verify(decoder, rows, hidden.gather(1, window[:, :, None].expand(-1, -1, hidden.shape[2])))
+    return rows
 
 
-def prefill(decoder: Decoder, batch: Batch, own: torch.Tensor) -> None:
-    """Run the rows' own prompt tokens with their whole drafts behind them, and verify the drafts."""
-    size = batch.drafted.shape[1] - STEP_DRAFT - 1
-    tokens = torch.nn.functional.pad(own, (0, size))
-    where = batch.lengths[:, None] + 1 + torch.arange(size, device=own.device)
-    tokens.scatter_(1, where, batch.drafted[:, :size].clamp(min=0))
-    hidden = forward(decoder.model, batch.store, tokens, torch.zeros_like(batch.lengths), tokens.shape[1])
-    window = batch.lengths[:, None] + torch.arange(size + 1, device=own.device)
-    hidden = hidden.gather(1, window[:, :, None].expand(-1, -1, hidden.shape[2]))
-    verify(decoder, batch, hidden)
+def step(decoder: Decoder, store: KVStore, rows: Rows, ahead: int, width: int) -> None:
+    """Run each row's pending token and its next `ahead` drafted tokens, and verify those."""
+    tokens = torch.cat([rows.pending[:, None], next_drafted(rows, ahead).clamp(min=0)], dim=1)
+    verify(decoder, rows, forward(decoder.model, store, 0, tokens, rows.lengths, width))
 
 
-def step(decoder: Decoder, batch: Batch, size: int, width: int) -> None:
-    """Run each row's pending token and its next `size` drafted tokens, and verify those."""
-    ahead = batch.pointer[:, None] + torch.arange(size, device=batch.pointer.device)
-    proposed = batch.drafted.gather(1, ahead.clamp(max=batch.drafted.shape[1] - 1)).clamp(min=0)
-    tokens = torch.cat([batch.pending[:, None], proposed], dim=1)
-    verify(decoder, batch, forward(decoder.model, batch.store, tokens, batch.lengths, width))
+def next_drafted(rows: Rows, count: int) -> torch.Tensor:
+    """Each row's next drafted tokens, (B, count), -1 where there are none."""
+    ahead = rows.pointer[:, None] + torch.arange(count, device=rows.pointer.device)
+    return rows.drafted.gather(1, ahead.clamp(max=rows.drafted.shape[1] - 1))
 
 
-def verify(decoder: Decoder, batch: Batch, hidden: torch.Tensor) -> None:
+def verify(decoder: Decoder, rows: Rows, hidden: torch.Tensor) -> None:
     """Accept what the masked argmax confirms of each row's draft, and one token more; (B, n + 1, hidden), n drafted tokens.
 
     No row is looked at in Python: all of this is tensor arithmetic on the device.
     """
-    automaton, size, rows = decoder.automaton, hidden.shape[1] - 1, torch.arange(len(hidden), device=hidden.device)
-    decoder.forwards += 1
-    logits = decoder.model.get_output_embeddings()(hidden)
-    ahead = (batch.pointer[:, None] + torch.arange(size + 1, device=hidden.device)).clamp(
-        max=batch.drafted.shape[1] - 1
+    automaton, size = decoder.automaton, hidden.shape[1]
+    proposed = next_drafted(rows, size)
+    path = [rows.states]  # the states along the draft
+    for position in range(size - 1):
+        path.append(automaton.next_state[path[-1], proposed[:, position].clamp(min=0)].long())
+    head = decoder.model.get_output_embeddings()
+    choice, ends, after, broken = choose(automaton, head, hidden, torch.stack(path, dim=1))
+    room = (decoder.max_new_tokens - rows.counts).masked_fill(rows.ended, 0)[:, None]
+    position = torch.arange(size, device=proposed.device)
+    confirmed = (choice == proposed) & ~ends
+    taken = (position < room) & torch.nn.functional.pad(confirmed[:, :-1], (1, 0), value=True).cumprod(1).bool()
+    accepted = taken.sum(dim=1)
+    columns = (rows.counts[:, None] + position).clamp(max=rows.tokens.shape[1] - 1)
+    rows.tokens.scatter_(1, columns, torch.where(taken, choice, rows.tokens.gather(1, columns)))
+    last = (accepted - 1).clamp(min=0)[:, None]
+    moved = accepted > 0
+    rows.pending = torch.where(moved, choice.gather(1, last)[:, 0], rows.pending)
+    rows.states = torch.where(moved, after.gather(1, last)[:, 0], rows.states)
+    rows.ended |= (taken & ends).any(dim=1)
+    rows.counts, rows.lengths = rows.counts + accepted, rows.lengths + accepted
+    decoder.work.forwards += 1
+    decoder.work.count(
+        proposed=((proposed[:, :-1] >= 0) & (room > 0)).sum(),
+        accepted=taken[:, 1:].sum(),
+        broken=(taken & broken).sum(),
     )
-    proposed = batch.drafted.gather(1, ahead)  # (B, n + 1)
-    # Rows whose choice at this position still counts.
-    going = ~batch.finished & (batch.counts < decoder.max_new_tokens)
-    states, accepted = batch.states, torch.zeros_like(batch.counts)
-    for position in range(size + 1):
-        choice = logits[:, position].masked_fill(~automaton.allowed[states], -torch.inf).argmax(dim=-1)
-        batch.tokens[rows, batch.counts] = torch.where(going, choice, batch.tokens[rows, batch.counts])
-        batch.counts += going
-        batch.pending = torch.where(going, choice, batch.pending)
-        states = torch.where(going, automaton.next_state[states, choice].long(), states)
-        accepted += going
-        ended = automaton.done[states] | torch.isin(choice, ends_of(automaton, choice.device))
-        batch.finished |= going & ended
-        going = going & ~ended & (choice == proposed[:, position]) & (batch.counts < decoder.max_new_tokens)
-    batch.states, batch.lengths = states, batch.lengths + accepted
-    move_pointer(batch, accepted)
+    move_pointer(rows, accepted)
 
 
-def move_pointer(batch: Batch, accepted: torch.Tensor) -> None:
+def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
     """Where each row's draft goes on: behind its last token where that was drafted, else at the next clause."""
-    last = (batch.pointer + accepted - 1).clamp(min=0, max=batch.drafted.shape[1] - 1)[:, None]
-    at_next = batch.restart.gather(1, last)
-    followed = batch.drafted.gather(1, last)[:, 0] == batch.pending
-    entered = batch.drafted.gather(1, at_next)[:, 0] == batch.pending
-    moved = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered)
-    batch.pointer = torch.where(batch.finished, batch.pointer, moved)
-
-
-def ends_of(automaton: Automaton, device) -> torch.Tensor:
-    """The ids that end a text, as a tensor."""
-    return torch.tensor(automaton.end_ids, device=device)
+    end = rows.drafted.shape[1] - 1
+    last = (rows.pointer + accepted - 1).clamp(min=0, max=end)[:, None]
+    at_next = rows.restart.gather(1, last)
+    followed = rows.drafted.gather(1, last)[:, 0] == rows.pending
+    entered = rows.drafted.gather(1, at_next)[:, 0] == rows.pending
+    rows.pointer = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered).clamp(max=end)

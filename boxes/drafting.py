@@ -4,7 +4,7 @@ The model's own masked argmax decides on every token; a wrong draft costs time a
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -22,6 +22,12 @@ class Draft:
 
     tokens: tuple[int, ...] = ()
     clauses: tuple[int, ...] = ()
+
+    @property
+    def restarts(self) -> list[int]:
+        """For each token, where the first clause at or behind it begins; the draft's length where there is none."""
+        behind = [bisect_left(self.clauses, index) for index in range(len(self.tokens))]
+        return [self.clauses[rank] if rank < len(self.clauses) else len(self.tokens) for rank in behind]
 
 
 def draft_text(prompt: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boxes.completion import Completion, Status
+from boxes.completion import MAX_NEW_TOKENS, Completion, Status
 from boxes.dataset import Example, read_examples
 from boxes.generation import stratified_states
 from boxes.models import ModelSpec
@@ -115,13 +115,11 @@ def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Sett
         raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
     write_json(run.provenance, now | {"seconds": old.get("seconds", 0.0)})
     seconds = _decode_missing(run, decoder, task, make_prompt, done, float(old.get("seconds") or 0.0))
-    return _finish(run, now | _counts(run, task, seconds) | {"status": "complete", "reason": ""})
+    return _finish(run, now | _counts(run, task, seconds) | _work(decoder) | {"status": "complete", "reason": ""})
 
 
 def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
     """Whether a complete run is what is asked for, as far as can be told without loading the model."""
-    from boxes.decoding import MAX_NEW_TOKENS
-
     asked = {
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
@@ -169,6 +167,19 @@ def _counts(run: Run, task: Task, seconds: float) -> dict:
         "statements_per_second": round(len(task.examples) / seconds, 3) if seconds else None,
         "truncated": statuses.count(Status.TRUNCATED),
         "invalid": statuses.count(Status.INVALID),
+    }
+
+
+def _work(decoder) -> dict:
+    """What the engine found out on the way; nothing where there was nothing left to decode."""
+    work = decoder.work
+    if not work.forwards:
+        return {}
+    return {
+        "batch_size": work.rows,
+        "halvings": work.halvings,
+        "broken": work.counted("broken"),
+        "tokens_per_forward": round(work.tokens / work.forwards, 1),
     }
 
 

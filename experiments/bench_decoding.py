@@ -22,7 +22,7 @@ from boxes.attention import KVStore
 from boxes.completion import Completion
 from boxes.constraint import build_index, end_ids_of
 from boxes.dataset import read_examples
-from boxes.decoding import Decoder, common_prefix, forward, own_attention, padded
+from boxes.decoding import Decoder, forward, own_attention, padded, share_prefix
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, command, write_csv
@@ -50,21 +50,22 @@ def batched_generate(model, tokenizer, prompts: list[str], batch_size: int) -> l
 
 @torch.inference_mode()
 def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completion]) -> None:
-    """The floor: nothing is decided, every token is run once."""
+    """The floor: nothing is decided, every token is run once, in batches of as many rows as the decoder last took."""
     encoded = encode_prompts(decoder.tokenizer, prompts)
-    skip = common_prefix(encoded)
-    rows = sorted((ids[skip:] + list(answer.tokens) for ids, answer in zip(encoded, answers, strict=True)), key=len)
-    device = decoder.model.device
-    shared = decoder._share_prefix(encoded)
-    with own_attention(decoder.model):
-        for first in range(0, len(rows), decoder.batch_size):
-            batch = rows[first : first + decoder.batch_size]
-            width = max(map(len, batch))
-            store = KVStore(len(batch), width, shared)
-            none = torch.zeros(len(batch), dtype=torch.long, device=device)
-            hidden = forward(decoder.model, store, padded(batch, width, 0, device), none, width)
-            statement = max(len(answer.tokens) for answer in answers)
-            decoder.model.get_output_embeddings()(hidden[:, -statement:]).argmax(dim=-1)
+    model, device = decoder.model, decoder.device
+    skip, shared = share_prefix(model, encoded)
+    rows = [(ids[skip:], answer.tokens) for ids, answer in zip(encoded, answers, strict=True)]
+    rows.sort(key=lambda row: -len(row[0]) - len(row[1]))
+    with own_attention(model):
+        for first in range(0, len(rows), decoder.work.rows):
+            batch = rows[first : first + decoder.work.rows]
+            whole = [[*own, *tokens] for own, tokens in batch]
+            width = max(map(len, whole))
+            hidden = forward(model, KVStore(len(batch), width, shared), 0, padded(whole, width, 0, device))
+            written = [
+                state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, batch, whole, strict=True)
+            ]
+            model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -133,7 +134,7 @@ def measure(model, tokenizer, some: list[str], everything: list[str], repeats: i
         add("(d) engine without drafts", prompts, seconds)
         seconds, again = median_seconds(lambda d=fast, p=prompts: d.decode(p), repeats)
         same(found, again, "engine")
-        add("(e) engine", prompts, seconds, f"{fast.generated / fast.forwards:.0f} tokens a forward")
+        add("(e) engine", prompts, seconds, f"{fast.work.tokens / fast.work.forwards:.0f} tokens a forward")
         seconds, _ = median_seconds(lambda d=fast, p=prompts, a=again: teacher_forced(d, p, a), repeats)
         add("(f) floor: one teacher-forced forward", prompts, seconds)
     return rows

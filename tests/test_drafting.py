@@ -70,7 +70,7 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
         prompt = statement_prompt(description)
         head = decoder.automaton.start(prompt)[1]
         (draft,) = drafts(tokenizer, spelled, [prompt], [encode_prompt(tokenizer, prompt)], [head])
-        assert head + decoder.text(list(draft.tokens)) == answer
+        assert head + decoder.automaton.text(list(draft.tokens)) == answer
         assert len(draft.clauses) == 7
         assert all(set(spelled[draft.tokens[index]]) & set(b",.") for index in draft.clauses)
 
@@ -111,7 +111,7 @@ def test_right_drafts_save_forwards(tiny, prompts, truth):
     fast = Decoder(tiny.model, tiny.tokenizer)
     slow = Decoder(tiny.model, tiny.tokenizer, draft=False)
     assert fast.decode(prompts) == slow.decode(prompts) == truth
-    assert fast.forwards * 3 < slow.forwards
+    assert fast.work.forwards * 3 < slow.work.forwards
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
@@ -139,11 +139,11 @@ def test_prefix_shared_attention_agrees_with_the_models_own(shape):
     with torch.inference_mode():
         expected = model.base_model(ids).last_hidden_state[:, prefix:]
         with decoding.own_attention(model):
-            shared, none = attention.KVStore(1, prefix), torch.zeros(3, dtype=torch.long)
-            decoding.forward(model, shared, ids[:1, :prefix], none[:1], prefix)
-            store = attention.KVStore(3, own, shared)
-            first = decoding.forward(model, store, ids[:, prefix : prefix + width], none, width)
-            second = decoding.forward(model, store, ids[:, prefix + width :], none + width, own)
+            shared = attention.KVStore(1, prefix)
+            decoding.forward(model, shared, 0, ids[:1, :prefix])
+            store, lengths = attention.KVStore(3, own, shared), torch.full((3,), width)
+            first = decoding.forward(model, store, 0, ids[:, prefix : prefix + width])
+            second = decoding.forward(model, store, 0, ids[:, prefix + width :], lengths, own)
     torch.testing.assert_close(torch.cat([first, second], dim=1), expected, atol=2e-5, rtol=2e-5)
 
 

@@ -1,0 +1,67 @@
+"""How many prompts are decoded at a time: as many as memory holds, and half as many when it did not."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from boxes.records import UserError
+
+MOST_ROWS = {"cuda": 256, "cpu": 64}  # more gain nothing: a forward's matrices are large enough by then
+SHARE = 0.8  # of the free memory; the rest is for what the estimate does not know
+_EXHAUSTED = ("out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def room(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
+    """Tokens a row may have behind its prompt: drafts are run beyond the last token that counts."""
+    return max(max_new_tokens + step_draft, longest_draft) + 2
+
+
+def bytes_per_row(config, tokens: int, itemsize: int) -> int:
+    """Memory of one row of `tokens` tokens: keys and values of all layers, and what one layer's forward holds at a time."""
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    stored = 2 * config.num_hidden_layers * kv_heads * size * itemsize
+    attention = 4 * heads * size * (itemsize + 4)  # partial results are merged in float32
+    passing = (4 * config.hidden_size + 3 * config.intermediate_size) * itemsize + attention
+    return tokens * (stored + passing)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What a device has left."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
+
+
+def rows_that_fit(model, tokens: int, prompts: int) -> int:
+    """How many rows of `tokens` tokens the devices of a model have memory for: 1 at least, MOST_ROWS or `prompts` at most."""
+    devices = {parameter.device for parameter in model.parameters()}
+    free = min(map(free_bytes, devices)) * len(devices)
+    fitting = SHARE * free / bytes_per_row(model.config.get_text_config(), tokens, model.dtype.itemsize)
+    most = MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])
+    return max(1, min(most, prompts, int(fitting)))
+
+
+def halved(rows: int, error: Exception) -> int:
+    """Half as many rows, where an error says that memory ran out. Any other error is raised again; UserError where not even
+    one row fits."""
+    if not isinstance(error, torch.OutOfMemoryError) and not any(sign in str(error) for sign in _EXHAUSTED):
+        raise error
+    if rows == 1:
+        raise UserError(
+            "out of memory with one prompt at a time; free memory, or spread the model over more GPUs"
+        ) from None
+    print(f"out of memory with {rows} prompts at a time; going on with {rows // 2}", file=sys.stderr)
+    return rows // 2
+
+
+def release() -> None:
+    """Give back memory of the device that nothing uses."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
