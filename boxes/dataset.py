@@ -5,17 +5,20 @@ One JSON object a query, the seven queries of a state on consecutive lines in bo
 """
 
 import json
+import lzma
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from boxes import world
 from boxes.generation import SPLITS, Scenario, generate, stratified_states
-from boxes.records import UserError, sha256_file, write_bytes
+from boxes.records import UserError, parse_object, read_lines, sha256_file, write_bytes
 from boxes.world import NUM_BOXES
 
 MASK = "<extra_id_0>"
@@ -31,6 +34,12 @@ FIELDS = {
     "numops": int,
     "numops_by_op": dict,
 }
+KINDS = ("move", "remove", "put")  # the keys of numops_by_op
+MAX_MEMBER = 1 << 28  # bytes; the largest of the release's files has 108 million
+_PIECE = 1 << 20  # bytes
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+_MEND = "correct it, or make the data again (make data)"
+_ORDER = "a state has the queries of Box 0 to Box 6 in order"
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def _scenario_lines(scenario: Scenario) -> Iterator[list[str]]:
                 "masked_content": f"{MASK} {contents}",
                 "sample_id": scenario.sample_id,
                 "numops": sum(by_kind),
-                "numops_by_op": dict(zip(("move", "remove", "put"), by_kind, strict=True)),
+                "numops_by_op": dict(zip(KINDS, by_kind, strict=True)),
             }
             lines.append(json.dumps(query) + "\n")
         yield lines
@@ -89,96 +98,132 @@ def _write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None =
 
 
 def unpack_release(archive: Path | str, folder: Path | str) -> None:
-    """Take the four files of FILES out of the release's password-protected zip instead of generating them."""
+    """Take the four files of FILES out of the release's password-protected zip instead of generating them.
+
+    All are read before the first is written. Other members are not touched, and no name in the zip is used as a path.
+    """
     try:
         with zipfile.ZipFile(archive) as release:
-            members = {Path(name).name: name for name in release.namelist() if Path(name).parent.name == RELEASE_FOLDER}
-            missing = [name for name in FILES if name not in members]
-            if missing:
-                raise UserError(f"{archive}: no {RELEASE_FOLDER}/{missing[0]} inside; is this boxes-dataset-v1.zip?")
-            contents = {name: release.read(members[name], pwd=RELEASE_PASSWORD) for name in FILES}
+            contents = {name: _read_member(release, _member(release, name)) for name in FILES}
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file; name the release's zip with RELEASE_ZIP=...") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{archive}: not a readable zip ({error}); download it again") from None
-    except RuntimeError as error:  # what zipfile raises for a wrong password
+    except RuntimeError as error:  # what zipfile raises for a wrong password and for other kinds of encryption
         raise UserError(f"{archive}: {error}; this is not the release of the boxes task") from None
+    except (*_BROKEN_ZIP, OSError, EOFError, ValueError, IndexError) as error:
+        raise UserError(f"{archive}: not a readable zip ({error}); download it again") from None
     for name, content in contents.items():
         write_bytes(Path(folder) / name, content)
 
 
-def _read_query(path: Path, number: int, line: bytes) -> dict:
-    try:
-        query = json.loads(line)
-    except ValueError:
-        raise UserError(
-            f"{path}: line {number}: not JSON, or a line cut short; make the data again (make data)"
-        ) from None
-    if not isinstance(query, dict):
-        raise UserError(f"{path}: line {number}: expected a JSON object, found {type(query).__name__}")
+def _member(release: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is no such one."""
+    found = [info for info in release.infolist() if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name)]
+    wrong = _wrong(found) if found else f"no {RELEASE_FOLDER}/{name} inside"
+    if wrong:
+        raise UserError(f"{release.filename}: {wrong}; is this boxes-dataset-v1.zip?")
+    return found[0]
+
+
+def _wrong(found: list[zipfile.ZipInfo]) -> str | None:
+    """Why the members of one name are not one file that can be read; None where they are."""
+    info, *more = found
+    name = repr(info.filename)
+    if any((other.CRC, other.file_size) != (info.CRC, info.file_size) for other in more):
+        return f"{name} and {more[0].filename!r} differ"
+    if info.filename.startswith("/") or ".." in PurePosixPath(info.filename).parts:
+        return f"{name} leads out of the folder it is unpacked into"
+    if info.is_dir() or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        return f"{name} is no plain file"
+    if info.file_size > MAX_MEMBER:
+        return f"{name} would unpack to {info.file_size} bytes, more than {MAX_MEMBER}"
+    return None
+
+
+def _read_member(release: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, piece by piece: a false size in the zip cannot make one step unpack more than a piece."""
+    with release.open(info, pwd=RELEASE_PASSWORD) as member:
+        return b"".join(iter(lambda: member.read(_PIECE), b""))
+
+
+def _query(line: bytes) -> dict:
+    """The fields of a line. ValueError names the one that is lacking or of another type."""
+    query = parse_object(line)
     for field, kind in FIELDS.items():
-        if not isinstance(query.get(field), kind) or isinstance(query[field], bool):
-            raise UserError(f"{path}: line {number}: field {field!r} must be of type {kind.__name__}")
+        if type(query.get(field)) is not kind:  # no subtype: true is no number of operations
+            raise ValueError(f"field {field!r} must be of type {kind.__name__}")
+    if not 0 <= query["sample_id"] < 2**63:
+        raise ValueError("field 'sample_id' must lie between 0 and 2**63")
     return query
 
 
-def _check_query(query: dict, box: int) -> tuple[str, str]:
-    """The description and the gold contents of a query. ValueError says what contradicts what."""
-    tail = f" Box {box} contains {MASK} ."
-    if not query["sentence_masked"].endswith(tail):
-        raise ValueError(
-            f"sentence_masked must end in {tail.strip()!r}: a state has the queries of Box 0 to Box 6 in order"
-        )
-    description = query["sentence_masked"].removesuffix(tail)
-    contents = query["masked_content"].removeprefix(f"{MASK} ")
+def _tail(box: int) -> str:
+    return f" Box {box} contains {MASK} ."
+
+
+def _example(query: dict) -> Example:
+    """What must be true of a state, from the description in its first query alone. ValueError says why there is none."""
+    masked = query["sentence_masked"]
+    if not masked.endswith(_tail(0)):
+        raise ValueError(f"sentence_masked must end in {_tail(0).strip()!r}: {_ORDER}")
+    description = masked.removesuffix(_tail(0))
+    initial, operations = world.parse(description)
+    state, counts = world.replay(initial, operations)
+    contents = tuple(map(world.contents_text, state))
+    return Example(query["sample_id"], len(operations), description, contents, counts)
+
+
+def _check_query(query: dict, box: int, example: Example) -> None:
+    """ValueError where a query is not the one about this box of the state, or says another thing than the description."""
+    description, contents = example.description, example.contents[box]
+    if not query["sentence_masked"].endswith(_tail(box)):
+        raise ValueError(f"sentence_masked must end in {_tail(box).strip()!r}: {_ORDER}")
+    if query["sentence_masked"] != description + _tail(box) or query["sample_id"] != example.sample_id:
+        raise ValueError(f"a state needs seven queries, this one has {box}")
+    if query["masked_content"] != f"{MASK} {contents}":
+        raise ValueError(f"masked_content must be '{MASK} {contents}', which follows from the description")
     if query["sentence"] != f"{description} Box {box} contains {contents}.":
-        raise ValueError("sentence, sentence_masked and masked_content do not belong together")
-    world.parse_contents(contents)
-    return description, contents
-
-
-def _example(queries: list[dict]) -> tuple[int, Example | str]:
-    """The example of seven queries, or (which query is wrong, why)."""
-    description, contents = "", []
-    for box, query in enumerate(queries):
-        try:
-            text, content = _check_query(query, box)
-            if box and (text, query["sample_id"]) != (description, queries[0]["sample_id"]):
-                raise ValueError(f"a state needs seven queries, this one has {box}")
-            description = text
-            contents.append(content)
-        except ValueError as error:
-            return box, str(error)
-    try:
-        _, operations = world.parse(description)
-        held = [noun for content in contents for noun in world.parse_contents(content)]
-        twice = [noun for noun in held if held.count(noun) > 1]
-        if twice:
-            raise ValueError(f"the {twice[0]} is in two boxes")
-    except ValueError as error:
-        return 0, str(error)
-    counts = tuple(query["numops"] for query in queries)
-    return 0, Example(queries[0]["sample_id"], len(operations), description, tuple(contents), counts)
+        raise ValueError("sentence must be sentence_masked with masked_content in it")
+    count = example.num_ops[box]
+    if query["numops"] != count:
+        raise ValueError(f"numops must be {count}, the operations that changed Box {box}")
+    by_kind = query["numops_by_op"]
+    if set(by_kind) != set(KINDS) or any(type(n) is not int for n in by_kind.values()):
+        raise ValueError(f"numops_by_op must count {', '.join(KINDS)}")
+    if sum(by_kind.values()) != count:
+        raise ValueError(f"numops_by_op must add up to numops, {count}")
 
 
 def read_examples(path: Path | str) -> list[Example]:
-    """The states of a file of the schema, in order. UserError names the file and the line of whatever is wrong."""
+    """The states of a file of the schema, in order, each line held against what its description says.
+
+    UserError names the file, the line and whatever is wrong. A line may end as on Windows.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file; `make data` writes it")
-    examples, queries = [], []
+    examples: list[Example] = []
+    first: dict[tuple[int, int], int] = {}
     number = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            queries.append(_read_query(path, number, line))
-            if len(queries) == NUM_BOXES:
-                box, example = _example(queries)
-                if isinstance(example, str):
-                    raise UserError(f"{path}: line {number - NUM_BOXES + 1 + box}: {example}")
-                examples.append(example)
-                queries = []
-    if queries:
-        raise UserError(f"{path}: line {number}: a state needs seven queries, the last one has {len(queries)}")
+    for number, line in read_lines(path, _MEND):
+        box = (number - 1) % NUM_BOXES
+        try:
+            query = _query(line)
+            if box == 0:
+                examples.append(_example(query))
+                key = (examples[-1].sample_id, examples[-1].num_operations)
+                if first.setdefault(key, number) != number:
+                    raise ValueError(
+                        f"sample {key[0]} after {key[1]} operations a second time, as in line {first[key]}"
+                    )
+            _check_query(query, box, examples[-1])
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: {error}; {_MEND}") from None
+    if not examples:
+        raise UserError(f"{path}: empty; {_MEND}")
+    if number % NUM_BOXES:
+        raise UserError(
+            f"{path}: line {number}: a state needs seven queries, the last one has {number % NUM_BOXES}; {_MEND}"
+        )
     return examples
 
 
@@ -189,10 +234,18 @@ def checksum_lines(folder: Path | str) -> str:
 
 def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
     """UserError names the first of the four files whose bytes are not those of the committed checksums."""
-    if not Path(checksums).exists():
-        raise UserError(f"{checksums}: no such file of checksums")
-    for line in Path(checksums).read_text().splitlines():
-        digest, name = line.split("  ")
+    try:
+        lines = Path(checksums).read_text().splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{checksums}: no such file of checksums") from None
+    except (OSError, ValueError):
+        raise UserError(f"{checksums}: not a file of checksums; restore it from the repository") from None
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if set(digests) != set(FILES):
+        raise UserError(
+            f"{checksums}: must have a SHA-256 for each of {', '.join(FILES)}; restore it from the repository"
+        )
+    for name, digest in digests.items():
         if sha256_file(Path(folder) / name) != digest:
             raise UserError(
                 f"{Path(folder) / name}: not the bytes of {checksums}; was SEED changed, or another numpy used?"

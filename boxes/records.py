@@ -1,5 +1,6 @@
 """Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
 
+import codecs
 import functools
 import hashlib
 import json
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
     import pandas as pd
+
+MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
 
 
 class UserError(Exception):
@@ -75,7 +78,7 @@ def read_json(path: Path | str) -> dict:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); delete it and run again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -104,10 +107,47 @@ def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
     return frame
 
 
+def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE bytes in memory.
+
+    UserError for a line that is longer and for a file that cannot be read; `mend` is what its reader is to do.
+    """
+    try:
+        with open(path, "rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
+                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+
+
+def parse_object(line: bytes) -> dict:
+    """The JSON object of a line, its line end of either kind included. ValueError says what stands there instead."""
+    try:
+        value = json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        if b"\0" in line:
+            raise ValueError("NUL bytes in place of text") from None
+        raise ValueError(f"not JSON, or cut short ({error.msg} at character {error.pos + 1})") from None
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON (a number too long, or brackets too deep)") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+    return value
+
+
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def sha256_text(text: str) -> str:
@@ -125,17 +165,13 @@ class JsonLines:
         """Whole lines in order; a last line without its line end does not count. UserError for a broken line."""
         if not self.path.exists():
             return
-        with open(self.path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    value = json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{self.path}: line {number}: not JSON ({error}); delete the line") from None
-                if not isinstance(value, dict):
-                    raise UserError(f"{self.path}: line {number}: not a JSON object; delete the line")
-                yield value
+        for number, line in read_lines(self.path, "delete the line"):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield parse_object(line)
+            except ValueError as error:
+                raise UserError(f"{self.path}: line {number}: {error}; delete the line") from None
 
     def append(self, values: list[dict]) -> None:
         """Add lines in one write, flushed to disk before it returns."""

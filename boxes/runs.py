@@ -12,6 +12,7 @@ from boxes.models import ModelSpec
 from boxes.records import JsonLines, UserError, read_json
 from boxes.scoring import score_statement
 
+FORMAT = 1  # of run.json and predictions.jsonl: raised when a field changes its meaning; more fields change nothing
 STATUSES = ("complete", "partial", "not run", "failed")
 COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
            "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
@@ -59,14 +60,27 @@ def not_run(spec: ModelSpec, reason: str) -> dict:
     return {"model": spec.name, "label": spec.label, "status": "not run", "reason": reason}
 
 
+def read_provenance(path: Path) -> dict:
+    """The content of a run.json. UserError for one of another format than FORMAT, or that is not what a run writes."""
+    run = read_json(path)
+    written = run.get("format", 1)
+    if written != FORMAT:
+        raise UserError(
+            f"{path}: format {written!r}, this version reads {FORMAT}; use the version that wrote it, or another folder"
+        )
+    if run.get("status") not in STATUSES:
+        raise UserError(f"{path}: status {run.get('status')!r} is none of {', '.join(STATUSES)}; decode again")
+    if type(run.get("seconds", 0.0)) not in (int, float):
+        raise UserError(f"{path}: seconds must be a number, found {run['seconds']!r}; decode again")
+    return run
+
+
 def read_run(spec: ModelSpec, folder: Path) -> dict:
     """COLUMNS of a run: its provenance, or why there is none."""
     path = folder / "run.json"
     if not path.exists():
         return not_run(spec, "no run.json; decode first")
-    run = read_json(path)
-    if run.get("status") not in STATUSES:
-        raise UserError(f"{path}: status {run.get('status')!r} is none of {', '.join(STATUSES)}; decode again")
+    run = read_provenance(path)
     if run.get("model") != spec.name:
         raise UserError(f"{path}: results of {run.get('model')!r}, not of {spec.name}; decode again")
     return {name: run.get(name) for name in COLUMNS} | {"model": spec.name, "label": spec.label}
@@ -84,7 +98,7 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
     first: dict[Key, int] = {}
     for number, line in enumerate(JsonLines(path).read(), 1):
         where = f"{path}: line {number}"
-        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
+        wrong = [name for name, kind in FIELDS.items() if type(line.get(name)) is not kind]  # true is no number
         if wrong:
             raise UserError(f"{where}: no proper {', '.join(wrong)}; delete the line and decode again")
         if line["status"] not in tuple(Status):

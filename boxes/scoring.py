@@ -1,6 +1,7 @@
 """Correctness of a statement, box by box, as the authors' release has it, and accuracy by bucket (Table 6)."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
     clauses = [(0, first), *((int(box), contents) for box, contents in zip(rest[::2], rest[1::2], strict=True))]
     if cut and not period:
         clauses[-1:] = _finished(*clauses[-1])
-    named = [box for box, _ in clauses]
-    return {box: contents for box, contents in clauses if named.count(box) == 1}
+    named = Counter(box for box, _ in clauses)
+    return {box: contents for box, contents in clauses if named[box] == 1}
 
 
 def _finished(box: int, contents: str) -> list[tuple[int, str]]:

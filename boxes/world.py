@@ -16,6 +16,7 @@ _NOUNS = """
 """
 NOUNS = tuple(_NOUNS.split())
 _KNOWN = frozenset(NOUNS)
+_SHOWN = 100  # characters of a text in an error; the longest sentence of the task has fewer
 
 Objects = tuple[str, ...]  # alphabetical
 State = tuple[Objects, ...]  # NUM_BOXES of them
@@ -84,10 +85,16 @@ def apply(state: State, operation: Operation) -> State:
 
 
 def replay(state: State, operations: Iterable[Operation]) -> tuple[State, tuple[int, ...]]:
-    """The state after all operations, and how many of them changed each box (`numops`, seven counts)."""
+    """The state after all operations, and how many of them changed each box (`numops`, seven counts).
+
+    ValueError names the first operation that is not possible, and why.
+    """
     counts = [0] * NUM_BOXES
     for operation in operations:
-        state = apply(state, operation)
+        try:
+            state = apply(state, operation)
+        except ValueError as error:
+            raise ValueError(f"{sentence(operation)!r} cannot be: {error}") from None
         for box in changed_boxes(operation):
             counts[box] += 1
     return state, tuple(counts)
@@ -128,6 +135,11 @@ def describe(state: State, operations: Sequence[Operation] = ()) -> str:
     return " ".join([clauses(state), *map(sentence, operations)])
 
 
+def _shown(text: str) -> str:
+    """A text as errors show it: quoted, on one line, cut where it is long."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
 def parse_contents(text: str) -> Objects:
     """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is wrong."""
     if text == "nothing":
@@ -135,15 +147,15 @@ def parse_contents(text: str) -> Objects:
     objects = []
     for part in text.split(" and "):
         if not part.startswith("the "):
-            raise ValueError(f"expected 'the NOUN' or 'nothing', found {part!r}")
+            raise ValueError(f"expected 'the NOUN' or 'nothing', found {_shown(part)}")
         noun = part.removeprefix("the ")
         if noun not in _KNOWN:
-            raise ValueError(f"unknown noun {noun!r}")
+            raise ValueError(f"unknown noun {_shown(noun)}")
         objects.append(noun)
     if len(set(objects)) != len(objects):
-        raise ValueError(f"an object stands twice in {text!r}")
+        raise ValueError(f"an object stands twice in {_shown(text)}")
     if objects != sorted(objects):
-        raise ValueError(f"objects are not in alphabetical order in {text!r}")
+        raise ValueError(f"objects are not in alphabetical order in {_shown(text)}")
     return tuple(objects)
 
 
@@ -163,7 +175,7 @@ def _parse_state(text: str) -> State:
     for box, part in enumerate(parts):
         match = _CLAUSE.fullmatch(part)
         if not match or int(match[1]) != box:
-            raise ValueError(f"expected 'Box {box} contains ...', found {part!r}")
+            raise ValueError(f"expected 'Box {box} contains ...', found {_shown(part)}")
         objects = parse_contents(match[2])
         if len(objects) > MAX_OBJECTS:
             raise ValueError(f"Box {box} holds more than {MAX_OBJECTS} objects")
@@ -182,9 +194,9 @@ def parse_operation(text: str) -> Operation:
         if match:
             objects = parse_contents(match[1])
             if not objects:
-                raise ValueError(f"an operation without objects: {text!r}")
+                raise ValueError(f"an operation without objects: {_shown(text)}")
             return kind(objects, *map(int, match.groups()[1:]))
-    raise ValueError(f"not an operation: {text!r}")
+    raise ValueError(f"not an operation: {_shown(text)}")
 
 
 def parse(description: str) -> tuple[State, tuple[Operation, ...]]:

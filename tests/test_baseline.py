@@ -1,4 +1,3 @@
-import json
 import runpy
 import sys
 from itertools import product
@@ -6,12 +5,13 @@ from math import comb
 
 import numpy as np
 import pytest
+from dataset_fixture import state_queries, write_queries
 from hypothesis import given
 from hypothesis import strategies as st
 
 from boxes.baseline import DATASET_SD, DRAWS, MAX_DRAWS, expected_accuracy, mentions, sample_correct
 from boxes.generation import generate, stratified_states
-from boxes.records import read_csv, write_text
+from boxes.records import read_csv
 from boxes.scoring import BUCKETS, RANDOM, reported_scores
 from boxes.world import clauses, contents_text, sentence
 
@@ -153,22 +153,11 @@ def run(monkeypatch, *arguments):
     return stopped.value.code
 
 
-def write_state(path, description, truths, num_ops):
-    """A dataset file of one state."""
-    queries = [
-        {"sentence": f"{description} Box {box} contains {truth}.",
-         "sentence_masked": f"{description} Box {box} contains <extra_id_0> .",
-         "masked_content": f"<extra_id_0> {truth}", "sample_id": 0, "numops": count, "numops_by_op": {}}
-        for box, (truth, count) in enumerate(zip(truths, num_ops, strict=True))
-    ]  # fmt: skip
-    write_text(path, "".join(json.dumps(query) + "\n" for query in queries))
-
-
 def test_the_script_on_one_state(tmp_path, monkeypatch):
     truths = ["the plane", "nothing", "the bag and the machine", "the coat", "nothing"]
     truths += ["the apple and the cash and the glass", "the bottle and the map"]
     num_ops = (2, 0, 2, 2, 1, 0, 2)
-    write_state(tmp_path / "data.jsonl", DESCRIPTION, truths, num_ops)
+    write_queries(tmp_path / "data.jsonl", state_queries(0, DESCRIPTION, truths, num_ops))
     settings = ("--profile", "tiny", "--data", tmp_path / "data.jsonl", "--draws", 20_000)
     assert run(monkeypatch, *settings, "--out", tmp_path / "a.csv") == 0
     assert run(monkeypatch, *settings, "--out", tmp_path / "b.csv") == 0

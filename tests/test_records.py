@@ -162,15 +162,20 @@ def test_lines_of_a_file_that_is_not_there(tmp_path):
     assert lines.path.read_bytes() == '{"a": 1}\n{"b": "é"}\n'.encode()
 
 
+NOT_JSON = r"not JSON, or cut short \(.*\)"
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
-    [(b"{'a': 1}", r"not JSON \(.*\); delete the line"), (b"", r"not JSON \(.*\); delete the line"),
-     (b"\xff", r"not JSON \(.*\); delete the line"), (b"[1]", "not a JSON object; delete the line")],
+    [(b"{'a': 1}", NOT_JSON), (b"", NOT_JSON), (b"\xff", "not UTF-8 text"), (b"\0\0", "NUL bytes in place of text"),
+     (b"[1]", "expected a JSON object, found list"), (b"[" * 99_999, r"not JSON \(.*brackets too deep\)"),
+     (b" " * (1 << 20), "longer than 1048576 bytes")],
+    ids=["quotes", "empty", "encoding", "NUL", "list", "deep", "long"],
 )  # fmt: skip
 def test_a_broken_line_that_is_not_the_last_is_named(broken, message, tmp_path):
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b'{"a": 1}\n' + broken + b'\n{"a": 2}\n')
-    with pytest.raises(UserError, match=f"^{path}: line 2: {message}$"):
+    with pytest.raises(UserError, match=f"^{path}: line 2: {message}; delete the line$"):
         list(JsonLines(path).read())
 
 
@@ -224,7 +229,8 @@ def test_an_object_is_written_in_one_way(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), (b"{", r"not a readable JSON file \(.*\); delete it and run again"),
-     (b"\xff", "not a readable JSON file"), (b"[]", "expected a JSON object, found list")],
+     (b"\xff", "not a readable JSON file"), (b"[" * 99_999, "not a readable JSON file"),
+     (b"[]", "expected a JSON object, found list")],
 )  # fmt: skip
 def test_an_object_that_cannot_be_read_is_one_line(content, message, tmp_path):
     path = tmp_path / "value.json"

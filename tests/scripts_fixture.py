@@ -1,0 +1,36 @@
+"""The scripts of experiments/ run in this process, and what they say when they refuse."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_script(name: str, *arguments: object) -> int | str | None:
+    """The exit status of a script of the repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "experiments" / name), run_name="__main__")
+    return ended.value.code
+
+
+def refusal(capsys, name: str, *arguments: object) -> str:
+    """What a script says that ends with status 2, one line on stderr and nothing on stdout: the line without its name."""
+    capsys.readouterr()
+    status = run_script(name, *arguments)
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"{name}: ")
+    return err.removeprefix(f"{name}: ").removesuffix("\n")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and its bytes; a folder with nothing in it counts as empty bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
