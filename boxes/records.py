@@ -72,16 +72,16 @@ def write_json(path: Path | str, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path | str) -> dict:
-    """Read a JSON object. Raises UserError that names the file where it is missing or malformed."""
+def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
+    """Read a JSON object. UserError names the file where it is missing or malformed, and what to do about it."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error}); delete it and run again") from None
+        raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; {mend}")
     return value
 
 

@@ -1,14 +1,19 @@
-"""Where weights come from: a folder of this repository, MODELS_DIR, or the hub's cache at a pinned commit. Then loading them.
-
-Code in a checkpoint is never run, and a pickle is never opened but as plain tensors (weights_only).
-"""
+"""Where weights come from: a folder of this repository, MODELS_DIR, or the hub's cache at a pinned commit."""
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxes.checkpoint import (
+    WeightsMissing,
+    check_files,
+    check_finite,
+    check_vocabulary,
+    read_model,
+    read_tokenizer,
+    weight_files,
+)
 from boxes.models import MODELS, ModelSpec, spec_of
 from boxes.records import UserError, read_json, write_json
 
@@ -18,10 +23,6 @@ if TYPE_CHECKING:
 REVISIONS = Path(__file__).resolve().parent.parent / "data" / "models" / "revisions.json"
 _COMMON_FILES = ("*.json", "tokenizer.model", "*.txt", "*.jinja")
 _WEIGHT_FILES = {"safetensors": ("*.safetensors",), "bin": ("*.bin",)}
-
-
-class WeightsMissing(UserError):
-    """The weights of a row are not on this machine: the row is not run."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,6 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
         return None
 
 
-def _has_weights(folder: Path) -> bool:
-    """Whether all weights are in a folder: in one file, or every shard of an index (a fetch that stopped leaves some out)."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{name}.index.json"
-        shards = set(read_json(index).get("weight_map", {}).values()) if index.exists() else {name}
-        if shards and all((folder / shard).exists() for shard in shards):
-            return True
-    return False
-
-
 def _places(hub_id: str, revision: str | None) -> list[Path]:
     """The folders where a repository of the hub can lie: two in MODELS_DIR, and the hub's cache."""
     root = os.environ.get("MODELS_DIR")
@@ -101,7 +92,7 @@ def find(spec: ModelSpec) -> Path:
     """The folder of a row's weights. WeightsMissing says how to get them, or the tokenizer where another's is used."""
     candidates = [spec.folder] if spec.folder else _places(spec.hub_id, revision_of(spec))
     for folder in candidates:
-        if _has_weights(folder):
+        if weight_files(folder):
             _tokenizer_folder(spec, folder)
             return folder
     if spec.folder:
@@ -147,12 +138,16 @@ def load(
     dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UserError(f"unknown dtype {str(dtype)!r}; choose float32, bfloat16 or float16")
+    check_files(folder)
     tokenizer = load_tokenizer(spec, folder)
-    model = _read_model(folder, dtype)
+    model = read_model(folder, dtype)
+    check_vocabulary(model, tokenizer, folder)
     try:
-        return Loaded(model.to(device).eval(), tokenizer, spec)
+        model = model.to(device).eval()
     except torch.OutOfMemoryError:
         raise UserError(f"{spec.name}: too little memory on {device} for its weights in {dtype}") from None
+    check_finite(model, folder)
+    return Loaded(model, tokenizer, spec)
 
 
 def _device(device: "str | torch.device") -> "torch.device":
@@ -164,41 +159,9 @@ def _device(device: "str | torch.device") -> "torch.device":
         raise UserError(f"device {str(device)!r}: {_first_line(error)}; choose cpu, cuda or cuda:0") from None
 
 
-def _read_model(folder: Path, dtype: "torch.dtype"):
-    """The model of a folder, every one of its weights from there; UserError where that cannot be."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=any(folder.glob("*.safetensors")),
-            weights_only=True,
-            output_loading_info=True,
-        )
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{folder}: a .bin file is damaged or holds more than plain tensors; it was not loaded"
-        ) from None
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot load the model ({_first_line(error)})") from None
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would make them up at random
-        raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} the first; fetch the model again")
-    return model
-
-
 def load_tokenizer(spec: ModelSpec, folder: Path):
     """The tokenizer of a folder, or the one that the row names instead (float-7b carries none)."""
-    from transformers import AutoTokenizer
-
-    folder = _tokenizer_folder(spec, folder)
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot load the tokenizer ({_first_line(error)})") from None
+    return read_tokenizer(_tokenizer_folder(spec, folder))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,192 @@
+"""A checkpoint in a folder: its files found, read and checked.
+
+Code in a checkpoint is never run, and a pickle is never opened but as plain tensors (weights_only). What is damaged,
+incomplete or of another model is a UserError of one line: a wrong weight would only make the answers worse.
+"""
+
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxes.records import UserError, read_json
+
+if TYPE_CHECKING:
+    import torch
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_LFS = b"version https://git-lfs"
+_AGAIN = "fetch the model again"
+_REASON = 200  # characters of another library's error
+
+
+class WeightsMissing(UserError):
+    """The weights of a row are not on this machine: the row is not run."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder's weights, safetensors rather than .bin; empty where some are lacking (a fetch that stopped)."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        files = [folder / shard for shard in _shards(folder, name)]
+        if files and all(file.is_file() for file in files):
+            return files
+    return []
+
+
+def _shards(folder: Path, name: str) -> list[str]:
+    """The one file of that name, or the shards that its index names."""
+    index = folder / f"{name}.index.json"
+    if not index.exists():
+        return [name]
+    try:
+        shards = set(read_json(index)["weight_map"].values())
+    except (UserError, KeyError, AttributeError, TypeError):
+        raise WeightsMissing(f"{index}: not an index of shards; {_AGAIN}") from None
+    outside = [shard for shard in shards if not isinstance(shard, str) or Path(shard).name != shard]
+    if outside:
+        raise WeightsMissing(f"{index}: {outside[0]!r} is no file of this folder; {_AGAIN}")
+    return sorted(shards)
+
+
+def check_files(folder: Path) -> None:
+    """UserError where a folder is no checkpoint: what can be told in a moment, and said better than by who would read it."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json; name the folder of a whole checkpoint")
+    read_json(folder / "config.json", _AGAIN)
+    try:
+        with _quiet():
+            AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a file can be wrong in as many ways as there are lines that read it
+        raise UserError(
+            f"{folder / 'config.json'}: not of a model that can be loaded ({_reason(error)}); {_AGAIN}"
+        ) from None
+    files = weight_files(folder)
+    if not files:
+        raise UserError(f"{folder}: no model.safetensors or pytorch_model.bin, in one file or all shards; {_AGAIN}")
+    for path in files:
+        with open(path, "rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise UserError(
+                    f"{path}: a pointer of Git LFS in place of the weights; run git lfs pull in that folder"
+                )
+
+
+def read_model(folder: Path, dtype: "torch.dtype"):
+    """The model of a folder, every one of its weights from there; UserError where that cannot be."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
+                weights_only=True,
+                output_loading_info=True,
+            )
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{folder}: a .bin file is damaged or holds more than plain tensors; it was not loaded, {_AGAIN}"
+        ) from None
+    except Exception as error:  # see check_files
+        reason = _other_shape(folder) or f"cannot load the model ({_reason(error)})"
+        raise UserError(f"{folder}: {reason}; {_AGAIN}") from None
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would make them up at random
+        raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} the first; {_AGAIN}")
+    depth = getattr(model.config, "num_hidden_layers", None)
+    deeper = [name for name in report["unexpected_keys"] if depth is not None and _layer(name) >= depth]
+    if deeper:  # transformers would leave them out
+        raise UserError(f"{folder}: {min(deeper)} is of a layer that config.json does not have ({depth}); {_AGAIN}")
+    return model
+
+
+def _layer(name: str) -> int:
+    """The number of the layer in a weight's name; -1 without one."""
+    number = re.search(r"\.(\d+)\.", name)
+    return int(number[1]) if number else -1
+
+
+def _other_shape(folder: Path) -> str | None:
+    """What is said of the first tensor that has another shape than config.json asks for; None where none has."""
+    import torch
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"), _quiet():
+            wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
+        for path in weight_files(folder):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    shape = file.get_slice(name).get_shape()
+                    if name in wanted and shape != list(wanted[name].shape):
+                        return f"{name} has the shape {shape}, by config.json {list(wanted[name].shape)}"
+    except Exception:  # this is an attempt to say more about another error
+        return None
+    return None
+
+
+def check_vocabulary(model, tokenizer, folder: Path) -> None:
+    """UserError where the tokenizer has ids beyond the embedding. Ids that only the embedding has are never produced."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    added = tokenizer.added_tokens_decoder  # a padding token put on top is never used
+    used = {index for index in tokenizer.get_vocab().values() if index not in added}
+    used |= {index for index in (tokenizer.bos_token_id, tokenizer.eos_token_id) if index is not None}
+    if used and max(used) >= rows:
+        raise UserError(
+            f"{folder}: the tokenizer has ids up to {max(used)}, the embedding {rows} rows; "
+            "they are of different models, fetch both again"
+        )
+
+
+def check_finite(model, folder: Path) -> None:
+    """UserError where a weight is infinite or no number. One pass over the weights, on the device they lie on."""
+    import torch
+
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.numel()]
+    extremes = torch.stack([torch.stack(torch.aminmax(weight.detach())).float() for _, weight in named])
+    bad = (~torch.isfinite(extremes).all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(
+            f"{folder}: values that are not finite as {str(model.dtype).removeprefix('torch.')} in {len(bad)} of "
+            f"{len(named)} weights, {named[bad[0]][0]} the first; {_AGAIN}"
+        )
+
+
+def read_tokenizer(folder: Path):
+    """The tokenizer of a folder."""
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise UserError(f"{folder}: no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); {_AGAIN}")
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # see check_files
+        raise UserError(f"{folder}: cannot load the tokenizer ({_reason(error)}); {_AGAIN}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No tables and warnings of transformers beside our own line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _reason(error: BaseException) -> str:
+    """An error of another library on one line of bearable length."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    return text if len(text) <= _REASON else f"{text[:_REASON]}…"
