@@ -23,13 +23,21 @@ VENV ?= .venv#            the virtual environment, made by set-up where it is mi
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
 LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
 TORCH_CPU_INDEX ?=#       an index that has CPU builds of torch
+ENGINE ?=#                podman, docker or buildah, for the container (default: the first that works)
+BASE ?=#                  another base of the image, e.g. a Debian 12 without CUDA, with LOCK=requirements-cpu.lock
+BUILD_OPTIONS ?=#         more options of the engine for building, e.g. BUILD_OPTIONS="--build-arg APT_SNAPSHOT="
+RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIONS="--network none"
+TARGET ?= all#            what container-run makes in the container
 
+# what the user has named of the variables that hold in the container, too
+NAMED := $(foreach name,PROFILE MODELS DATA SEED DECODE ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
 override PROFILE := $(strip $(PROFILE))
 override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
 override VENV := $(strip $(VENV))
 override SEED := $(strip $(SEED))
 
+CONTAINER_TARGETS := container container-run container-check
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
 RUNS := data/runs/$(PROFILE)
@@ -37,14 +45,14 @@ RESULTS := data/results/$(PROFILE)
 OUT := paper/out/$(PROFILE)
 
 export PYTHONPATH := .
-export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR
+export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE BUILD_OPTIONS RUN_OPTIONS
 unexport PYTHONDONTWRITEBYTECODE# without compiled modules every script would start ten seconds later
 ifeq ($(MODELS_DIR),)
 unexport MODELS_DIR
 endif
 
 # What each script imports (NEEDS_...) and the models of each profile (MODELS_OF_...), written by experiments/depend.py.
-ifneq ($(filter-out help setup lock lint clean distclean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help setup lock lint clean distclean $(CONTAINER_TARGETS),$(or $(MAKECMDGOALS),help)),)
 include .make/depend.mk
 ifneq ($(MODELS_OF_tiny),)
 $(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny, paper or reported))
@@ -228,6 +236,17 @@ lint: $(READY) ## style of the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+# ---------------------------------------------------------------------------------------------------- container
+.PHONY: $(CONTAINER_TARGETS)
+container: ## the image, from the Containerfile, with podman, docker or buildah (downloads 5 GB)
+	@experiments/container.sh build
+
+container-run: ## make TARGET in the container, results land here; PROFILE is paper on a GPU, else tiny
+	@experiments/container.sh run make $(TARGET) $(foreach name,$(NAMED),'$(name)=$($(name))')
+
+container-check: ## build the image; make all PROFILE=tiny, table6 and test in it without network, root or capabilities
+	@experiments/container.sh check
+
 # ---------------------------------------------------------------------------------------------------- more
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
 	$(PY) experiments/fetch_weights.py --models $(CHOSEN)
@@ -244,6 +263,6 @@ distclean: clean ## delete also data, predictions (hours of a GPU) and .venv
 help: ## this text
 	@echo 'Usage: make TARGET [VARIABLE=value ...]     (make -n TARGET shows what would run)'
 	@echo; echo 'Targets:'
-	@sed -nE 's/^([a-z0-9-]+):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19
 	@echo; echo 'Variables:'
 	@sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
