@@ -67,7 +67,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 .make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures check reference test lint weights train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures check reference bench test lint weights train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -246,6 +246,20 @@ container-run: ## make TARGET in the container, results land here; PROFILE is pa
 
 container-check: ## build the image; make all PROFILE=tiny, table6 and test in it without network, root or capabilities
 	@experiments/container.sh check
+
+# ---------------------------------------------------------------------------------------------------- bench
+# SHAPES given on the command line: only these are measured (inflated models, minutes on a GPU), the rest stays.
+BENCH := data/bench
+MEASURE = $(PY) experiments/bench_$1.py --out $(BENCH)/$2.csv
+
+bench: $(READY) $(DATASET) ## speed: the paper's way, batches, the engine, its floor (data/bench, README); or SHAPES="7b 13b 34b 70b"
+ifndef SHAPES
+	$(call MEASURE,decoding,decoding) --data $(DATASET)
+	$(call MEASURE,scaling,scaling) --data $(DATA_DIR)/test-t5.jsonl
+	$(call MEASURE,precision,bfloat16) --data $(DATASET)
+endif
+	$(call MEASURE,shapes,shapes) --data $(DATASET) --shapes $(or $(SHAPES),100m --prompts 64)
+	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 
 # ---------------------------------------------------------------------------------------------------- more
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)

@@ -101,7 +101,7 @@ class Decoder:
     @torch.inference_mode()
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Completion]]]:
         """Finished prompts as they come: their indices, and their completions. Longer ones come first."""
-        waiting = sorted(self._prompts(texts), key=lambda prompt: -len(prompt.ids) - len(prompt.draft.tokens))
+        waiting = sorted(self.prompts(texts), key=lambda prompt: -len(prompt.ids) - len(prompt.draft.tokens))
         prompts = {prompt.index: prompt for prompt in waiting}
         longest = max((len(prompt.ids) for prompt in waiting), default=0) + self.max_new_tokens
         reason = attention.why_not(self.model, longest)
@@ -113,7 +113,7 @@ class Decoder:
             memory.release()
             try:
                 for finished in way(self, waiting):
-                    found = [self._completion(prompts[index], ids, ended) for index, ids, ended in finished]
+                    found = [self.completion(prompts[index], ids, ended) for index, ids, ended in finished]
                     yield [index for index, *_ in finished], found
                     done = {index for index, *_ in finished}
                     waiting = [prompt for prompt in waiting if prompt.index not in done]
@@ -121,11 +121,12 @@ class Decoder:
                 self.work.rows = memory.halved(self.work.rows, error)  # what was under way begins again
                 self.work.halvings += 1
 
-    def _prompts(self, texts: Sequence[str]) -> list[Prompt]:
+    def prompts(self, texts: Sequence[str]) -> list[Prompt]:
+        """Prompts as tokens, with their drafts and where in the expression each begins."""
         encoded = encode_prompts(self.tokenizer, texts)
         starts = [self.automaton.start(text) for text in texts]
         proposed = [Draft()] * len(texts)
-        if self.draft and self.regex:
+        if self.draft:
             heads = [head for _, head in starts]
             proposed = drafts(self.tokenizer, self.automaton.token_bytes, texts, encoded, heads)
         return [
@@ -135,8 +136,8 @@ class Decoder:
             )
         ]
 
-    def _completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:
-        """In free decoding everything behind the first period is dropped."""
+    def completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:
+        """What generated ids say. In free decoding everything behind the first period is dropped."""
         ids = [token for token in ids if token not in (-1, *self.automaton.end_ids)]
         text = self.automaton.text(ids)
         if not self.regex and "." in text:
@@ -198,7 +199,7 @@ def decode_rows(decoder: Decoder, waiting: list[Prompt]) -> Iterator[Finished]:
 
 def draft_length(decoder: Decoder, rows: int) -> int:
     """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost the more."""
-    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT)) if decoder.draft and decoder.regex else 0
+    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT)) if decoder.draft else 0
 
 
 def harvest(decoder: Decoder, store: KVStore, rows: Rows, size: int) -> tuple[Rows | None, int, Finished]:

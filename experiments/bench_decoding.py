@@ -8,44 +8,97 @@ forward over the same tokens: the shared prefix once, each prompt's own tokens a
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+import llguidance.hf
+import llguidance.torch
 import pandas as pd
 import torch
+from llguidance import LLExecutor, LLMatcher
 from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
-from transformers import GenerationConfig, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from boxes.attention import KVStore
-from boxes.completion import Completion
+from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.constraint import build_index, end_ids_of
 from boxes.dataset import read_examples
-from boxes.decoding import Decoder, forward, own_attention, padded, share_prefix
+from boxes.decoding import Decoder, Work, forward, own_attention, padded, share_prefix
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, command, write_csv
 from boxes.reference import reference_decode
+from experiments.measure import device_name, measured, median_ratio, median_seconds, rounds
 
-GENERATE_BATCHES = (8, 16, 32)
+GENERATE_BATCHES = (8, 16, 32, 64)
+REST = STATEMENT_REGEX[len(STATEMENT_HEAD) :]  # the prompts end in its beginning
+PAPER, OUTLINES, LLGUIDANCE = "a paper", "b outlines", "c llguidance"
+ENGINE_PLAIN, ENGINE, FLOOR = "d engine without drafts", "e engine", "f floor"
+WHAT = {
+    PAPER: "the paper's way: generate, one prompt at a time, outlines",
+    OUTLINES: "generate in batches, outlines",
+    LLGUIDANCE: "generate in batches, llguidance",
+    ENGINE_PLAIN: "the engine without drafts",
+    ENGINE: "the engine",
+    FLOOR: "the floor: one teacher-forced forward",
+}
 
 
-def batched_generate(model, tokenizer, prompts: list[str], batch_size: int) -> list[tuple[int, ...]]:
-    """transformers' generate in left-padded batches under outlines' processor; the token ids."""
-    index, *_ = build_index(STATEMENT_REGEX[len(STATEMENT_HEAD) :], tokenizer)
+class LLGuidanceProcessor(LogitsProcessor):
+    """llguidance's masks, all rows at once in its own threads."""
+
+    def __init__(self, tokenizer, width: int):
+        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, width)
+        self.width, self.executor = width, LLExecutor()
+        self.matchers: list[LLMatcher] = []
+
+    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if not self.matchers:
+            grammar = LLMatcher.grammar_from_regex(REST)
+            self.matchers = [LLMatcher(self.tokenizer, grammar) for _ in ids]
+            self.masks = llguidance.torch.allocate_token_bitmask(len(ids), self.width)
+        else:
+            for matcher, token in zip(self.matchers, ids[:, -1].tolist(), strict=True):
+                if not matcher.is_stopped():
+                    matcher.consume_token(token)
+        pairs = list(zip(self.matchers, range(len(ids)), strict=True))
+        llguidance.torch.fill_next_token_bitmask_par(self.executor, pairs, self.masks)
+        llguidance.torch.apply_token_bitmask_inplace(logits, self.masks.to(logits.device))
+        return logits
+
+
+def processors(model, tokenizer) -> dict[str, Callable[[], LogitsProcessor]]:
+    """Makers of a processor a batch; what can be made once is made here."""
+    index, *_ = build_index(REST, tokenizer)
+    width = model.get_output_embeddings().weight.shape[0]
+    return {
+        OUTLINES: lambda: OutlinesCoreLogitsProcessor(index, "torch"),
+        LLGUIDANCE: lambda: LLGuidanceProcessor(tokenizer, width),
+    }
+
+
+def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, processor) -> list[tuple[int, ...]]:
+    """transformers' generate in left-padded batches of like length; the token ids."""
     end = end_ids_of(tokenizer)[0]
-    settings = GenerationConfig(max_new_tokens=256, do_sample=False, eos_token_id=end, pad_token_id=end)
-    rows = []
-    for first in range(0, len(prompts), batch_size):
-        encoded = encode_prompts(tokenizer, prompts[first : first + batch_size])
-        width = max(map(len, encoded))
-        ids = torch.tensor([[end] * (width - len(row)) + row for row in encoded], device=model.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=model.device)
-        processor = LogitsProcessorList([OutlinesCoreLogitsProcessor(index, "torch")])
-        output = model.generate(ids, attention_mask=mask, generation_config=settings, logits_processor=processor)
-        rows += [tuple(token for token in row if token != end) for row in output[:, width:].tolist()]
-    return rows
+    settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
+    encoded = encode_prompts(tokenizer, prompts)
+    order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
+    rows: dict[int, tuple[int, ...]] = {}
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
+        width = max(len(encoded[index]) for index in chosen)
+        blanks = [width - len(encoded[index]) for index in chosen]
+        ids = [[end] * blank + encoded[index] for index, blank in zip(chosen, blanks, strict=True)]
+        mask = [[0] * blank + [1] * (width - blank) for blank in blanks]
+        output = model.generate(
+            torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([processor()]),
+        )
+        for index, row in zip(chosen, output[:, width:].tolist(), strict=True):
+            rows[index] = tuple(token for token in row if token != end)
+    return [rows[index] for index in range(len(prompts))]
 
 
 @torch.inference_mode()
@@ -66,26 +119,86 @@ def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completio
                 state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, batch, whole, strict=True)
             ]
             model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
-def median_seconds(way: Callable[[], object], repeats: int) -> tuple[float, object]:
-    """Median wall time of `repeats` runs behind a warm-up, and what the last one gave."""
-    times, result = [], None
-    for _ in range(repeats):
-        began = time.perf_counter()
-        result = way()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times), result
-
-
-def same(expected: list[Completion], found, way: str) -> None:
+def same(expected: list[tuple], found: list, way: str) -> None:
     """UserError where a way did not give the expected token ids."""
     tokens = [tuple(one.tokens) if isinstance(one, Completion) else one for one in found]
-    wrong = sum(one.tokens != other for one, other in zip(expected, tokens, strict=True))
+    wrong = sum(one != other for one, other in zip(expected, tokens, strict=True))
     if wrong:
-        raise UserError(f"{way}: {wrong} of {len(expected)} statements have other tokens than the paper's way")
+        raise UserError(f"{way}: {wrong} of {len(expected)} statements have other tokens than the ways before it")
+
+
+def best_batches(model, tokenizer, prompts: list[str], expected: list[tuple]) -> dict[str, int]:
+    """The batch size at which each processor is fastest; this warms up, too."""
+    best = {}
+    for way, processor in processors(model, tokenizer).items():
+        seconds = {}
+        for size in GENERATE_BATCHES:
+            seconds[size], _, found = measured(
+                lambda size=size, make=processor: batched_generate(model, tokenizer, prompts, size, make), model.device
+            )
+            same(expected, found, f"{WHAT[way]}, {size} a batch")
+        best[way] = min(seconds, key=seconds.get)
+    return best
+
+
+def compare_all(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
+    """All ways over the same few prompts."""
+    fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
+    answers = fast.decode(prompts)
+    expected = [one.tokens for one in answers]
+    sizes = best_batches(model, tokenizer, prompts, expected)
+    ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
+    for way, make in processors(model, tokenizer).items():
+        ways[way] = lambda way=way, make=make: batched_generate(model, tokenizer, prompts, sizes[way], make)
+    ways |= _engine_ways(fast, slow, prompts, answers)
+    notes = {way: f"batches of {size}, the best of {GENERATE_BATCHES}" for way, size in sizes.items()}
+    return _rows(rounds(ways, count, model.device), expected, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
+
+
+def compare_engine(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
+    """The engine with and without drafts and the floor, over all prompts."""
+    fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
+    answers = fast.decode(prompts)
+    runs = rounds(_engine_ways(fast, slow, prompts, answers), count, model.device)
+    return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, {})
+
+
+def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:
+    def run(decoder: Decoder):
+        decoder.work = Work()
+        return decoder.decode(prompts)
+
+    return {
+        ENGINE_PLAIN: lambda: run(slow),
+        ENGINE: lambda: run(fast),
+        FLOOR: lambda: teacher_forced(fast, prompts, answers),
+    }
+
+
+def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[str, Decoder], notes: dict) -> list[dict]:
+    table = []
+    for way, taken in runs.items():
+        for *_, result in taken:
+            if way != FLOOR:
+                same(expected, result, WHAT[way])
+        seconds, work = median_seconds(taken), decoders[way].work if way in decoders else None
+        table.append(
+            {
+                "way": way,
+                "prompts": len(expected),
+                "times_engine": median_ratio(taken, runs[ENGINE]),
+                "seconds": seconds,
+                "statements_per_second": len(expected) / seconds,
+                "rounds": len(taken),
+                "peak_memory_mib": max(peak for _, peak, _ in taken),
+                "tokens_per_forward": work.tokens / work.forwards if work else None,
+                "drafted_confirmed": work.counted("accepted") / work.counted("proposed") if way == ENGINE else None,
+                "note": notes.get(way, ""),
+            }
+        )
+    return table
 
 
 @command
@@ -95,49 +208,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
     parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
     parser.add_argument("--subset", type=int, default=64, help="prompts that all ways decode (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of which the median counts (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all cores)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of which the median counts (default: %(default)s)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     loaded = load(arguments.model, dtype="float32")
     everything = [statement_prompt(example.description) for example in read_examples(arguments.data)]
     some = everything[:: max(1, len(everything) // arguments.subset)][: arguments.subset]
-    pd_rows = measure(loaded.model, loaded.tokenizer, some, everything, arguments.repeats)
-    table = pd.DataFrame(pd_rows, columns=["way", "prompts", "seconds", "statements_per_second", "note"])
+    found = compare_all(loaded.model, loaded.tokenizer, some, arguments.rounds)
+    if len(everything) > len(some):
+        found += compare_engine(loaded.model, loaded.tokenizer, everything, arguments.rounds)
+    table = pd.DataFrame(found)
     table.insert(0, "model", loaded.spec.name)
-    table["device"] = f"{loaded.model.device.type}, {torch.get_num_threads()} threads"
+    table["device"] = device_name(loaded.model.device)
     write_csv(arguments.out, table)
-    print(table.to_string(index=False))
-
-
-def measure(model, tokenizer, some: list[str], everything: list[str], repeats: int) -> list[tuple]:
-    """A row a way: name, prompts, seconds, statements a second, note."""
-    rows = []
-
-    def add(name: str, prompts: list[str], seconds: float, note: str = "") -> None:
-        rows.append((name, len(prompts), seconds, len(prompts) / seconds, note))
-
-    seconds, expected = median_seconds(lambda: reference_decode(model, tokenizer, some), 1)
-    add("(a) the paper's way: generate, one prompt at a time, outlines", some, seconds, "one run")
-    best = None
-    for size in GENERATE_BATCHES:
-        seconds, found = median_seconds(lambda size=size: batched_generate(model, tokenizer, some, size), 1)
-        same(expected, found, f"generate in batches of {size}")
-        best = min(best or (seconds, size), (seconds, size))
-    add("(b) generate in batches, outlines", some, best[0], f"batch {best[1]}, the best of {GENERATE_BATCHES}; one run")
-    rows.append(("(c) generate in batches, another processor", len(some), None, None, "not run"))
-    for prompts in (some, everything):
-        slow, fast = Decoder(model, tokenizer, draft=False), Decoder(model, tokenizer)
-        fast.decode(prompts[:8])
-        seconds, found = median_seconds(lambda d=slow, p=prompts: d.decode(p), repeats if prompts is some else 1)
-        same(expected, found, "engine without drafts") if prompts is some else None
-        add("(d) engine without drafts", prompts, seconds)
-        seconds, again = median_seconds(lambda d=fast, p=prompts: d.decode(p), repeats)
-        same(found, again, "engine")
-        add("(e) engine", prompts, seconds, f"{fast.work.tokens / fast.work.forwards:.0f} tokens a forward")
-        seconds, _ = median_seconds(lambda d=fast, p=prompts, a=again: teacher_forced(d, p, a), repeats)
-        add("(f) floor: one teacher-forced forward", prompts, seconds)
-    return rows
+    print(table.drop(columns=["model", "device", "note"]).to_string(index=False))
 
 
 if __name__ == "__main__":
