@@ -52,6 +52,7 @@ class KVStore:
         for stored, new in zip(self.layers[layer], (keys, values), strict=True):
             if self.fresh:
                 stored[self.rows, : self.width] = new.transpose(1, 2)
+                stored[self.rows, self.width : self.filled] = 0  # of rows before, which may not have been numbers
             else:
                 stored[self.rows][index, self.slots.to(keys.device)] = new.transpose(1, 2)
         return keys, values

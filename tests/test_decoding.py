@@ -10,6 +10,7 @@ from miniatures import SHAPES, TOKENIZERS, miniature
 from scenarios_fixture import prompts
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
 
+from boxes import attention
 from boxes.completion import Completion, Status
 from boxes.constraint import token_bytes
 from boxes.decoding import Decoder
@@ -304,13 +305,40 @@ def test_a_model_that_never_ends_is_stopped(regex, draft):
         assert re.fullmatch(r"Statement: Box 0 contains[a-z ]*", completion.text)
 
 
+@pytest.mark.parametrize("way", ["engine", "plain"])
 @pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
-def test_logits_that_are_not_numbers_do_not_hang(regex):
-    loaded, asked = tiny(BASE), tiny_prompts(BASE, 3)
-    with logits_changed(loaded.model, lambda logits: logits.fill_(torch.nan)):
-        completions = engine(regex=regex, max_new_tokens=30).decode(asked)
-    for completion in completions:
-        assert len(completion.tokens) <= 30
-        assert completion.text.startswith(STATEMENT_HEAD)
-        if regex:
-            check_consistent(completion, loaded.tokenizer)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_text_ends_where_no_logit_is_a_number(monkeypatch, regex, value, way):
+    if way == "plain":
+        monkeypatch.setattr(attention, "why_not", lambda *_: "a test asks for it")
+    asked, decoder = tiny_prompts(BASE, 3), engine(regex=regex)
+    with logits_changed(tiny(BASE).model, lambda logits: logits.fill_(value)):
+        completions = decoder.decode(asked)
+    assert completions == [Completion(STATEMENT_HEAD, (), Status.INVALID)] * 3
+    assert decoder.work.counted("broken") == 3
+
+
+@pytest.mark.parametrize("draft", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 6])
+def test_a_broken_text_does_not_break_those_beside_it_or_after_it(batch_size, draft):
+    """One description's embedding is not a number, the others are decoded as ever."""
+    loaded, asked, expected = tiny(BASE), tiny_prompts(BASE, 6), tiny_reference(BASE)[:6]
+    spoiled = encode_prompt(loaded.tokenizer, asked[2])
+    decoder = engine(batch_size=batch_size, draft=draft)
+
+    def spoil(_module, inputs, output):
+        rows = inputs[0].tolist()
+        own = spoiled[-40:]
+        for row, ids in enumerate(rows):
+            if any(ids[at : at + 40] == own for at in range(len(ids) - 39)):
+                output[row] = torch.nan
+        return output
+
+    handle = loaded.model.get_input_embeddings().register_forward_hook(spoil)
+    try:
+        completions = decoder.decode(asked)
+    finally:
+        handle.remove()
+    assert completions[2] == Completion(STATEMENT_HEAD, (), Status.INVALID)
+    assert [one for index, one in enumerate(completions) if index != 2] == [*expected[:2], *expected[3:]]
+    assert decoder.work.counted("broken") == 1

@@ -1,0 +1,139 @@
+"""Running out of memory: the batch is halved, decoding goes on, the text is the same, and it is on record."""
+
+import numpy as np
+import pytest
+import torch
+
+from boxes import attention, decoding, memory, plain
+from boxes.decoding import Decoder
+from boxes.generation import sample_operations, sample_state
+from boxes.models import load
+from boxes.prompting import statement_prompt
+from boxes.records import UserError
+from boxes.world import describe
+
+COUNT = 24
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load("tiny-base", "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    rngs = [np.random.default_rng([12, index]) for index in range(COUNT)]
+    states = [sample_state(rng) for rng in rngs]
+    operations = [sample_operations(rng, state, 4) for rng, state in zip(rngs, states, strict=True)]
+    return [statement_prompt(describe(*scenario)) for scenario in zip(states, operations, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def truth(tiny, prompts):
+    return Decoder(tiny.model, tiny.tokenizer).decode(prompts)
+
+
+def failing(function, calls: set[int], error: Exception):
+    """The function, but that the calls of these numbers, from 1, raise."""
+    count = 0
+
+    def run(*arguments, **more):
+        nonlocal count
+        count += 1
+        if count in calls:
+            raise error
+        return function(*arguments, **more)
+
+    run.count = lambda: count
+    return run
+
+
+def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
+    counting = failing(decoding.forward, set(), ValueError())
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "forward", counting)
+        Decoder(tiny.model, tiny.tokenizer, **options).decode(prompts)
+    return counting.count()
+
+
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+@pytest.mark.parametrize("draft", [True, False])
+def test_the_engine_goes_on_with_half_a_batch(monkeypatch, capsys, tiny, prompts, truth, where, draft):
+    last = forwards_of(monkeypatch, tiny, prompts, batch_size=8, draft=draft)
+    call = {"first": 1, "middle": last // 2, "last": last}[where]
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {call}, torch.OutOfMemoryError("injected")))
+    decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8, draft=draft)
+    told = []
+    assert decoder.decode(prompts, progress=told.append) == truth
+    assert (decoder.work.rows, decoder.work.halvings, sum(told)) == (4, 1, COUNT)
+    assert capsys.readouterr().err == "out of memory with 8 prompts at a time; going on with 4\n"
+
+
+def test_what_was_finished_is_not_decoded_again(monkeypatch, tiny, prompts):
+    last = forwards_of(monkeypatch, tiny, prompts, batch_size=8)
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {last - 1, last}, torch.OutOfMemoryError()))
+    found = [
+        index for indices, _ in Decoder(tiny.model, tiny.tokenizer, batch_size=8).batches(prompts) for index in indices
+    ]
+    assert sorted(found) == list(range(COUNT))
+
+
+def test_halved_again_and_again_down_to_one(monkeypatch, tiny, prompts, truth):
+    error = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+    )
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {1, 3, 5}, error))
+    decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
+    assert decoder.decode(prompts) == truth
+    assert (decoder.work.rows, decoder.work.halvings) == (1, 3)
+
+
+def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {1, 2, 3, 4}, torch.OutOfMemoryError()))
+    with pytest.raises(UserError, match=r"^out of memory with one prompt at a time; free memory, or spread the model"):
+        Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
+
+
+def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {2}, RuntimeError("device-side assert")))
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
+
+
+@pytest.mark.parametrize("where", [1, 2, 3])
+def test_plain_decoding_goes_on_too(monkeypatch, tiny, prompts, truth, where):
+    monkeypatch.setattr(attention, "why_not", lambda *_: "a test asks for it")
+    monkeypatch.setattr(plain, "prefill", failing(plain.prefill, {where}, torch.OutOfMemoryError()))
+    decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
+    assert decoder.decode(prompts) == truth
+    assert (decoder.work.rows, decoder.work.halvings) == (4, 1)
+
+
+def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
+    config = tiny.model.config
+    row = memory.bytes_per_row(config, 500, 4)
+    stored = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4 * 500
+    assert stored < row < 20 * stored
+    for free, expected in ((0, 1), (row, 1), (10 * row / memory.SHARE + 1, 10), (1e18, memory.MOST_ROWS["cpu"])):
+        monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free)
+        assert memory.rows_that_fit(tiny.model, 500, 1000) == expected
+    assert memory.rows_that_fit(tiny.model, 500, 3) == 3
+
+
+def test_this_machine_says_what_it_has():
+    assert memory.free_bytes(torch.device("cpu")) > 2**20
+
+
+def test_decoding_takes_that_many(monkeypatch, tiny, prompts, truth):
+    monkeypatch.setattr(memory, "rows_that_fit", lambda *_: 5)
+    decoder = Decoder(tiny.model, tiny.tokenizer)
+    assert decoder.decode(prompts) == truth
+    assert decoder.work.rows == 5
