@@ -1,12 +1,12 @@
 """The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and corrected tests."""
 
-import argparse
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from boxes.arguments import argument_parser, out_file
 from boxes.models import PROFILES, Pair, pairs
 from boxes.records import UserError, read_csv, write_csv
 from boxes.scoring import NUM_BOXES, NUM_OPS, SCORE_COLUMNS, in_bucket
@@ -21,10 +21,10 @@ _SEED = 20240531  # of the bootstrap
 
 def experiment(number: int, description: str) -> None:
     """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the comparison of its pairs."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(description)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and queries.csv")
-    parser.add_argument("--out", required=True, type=Path, help="the CSV to write")
+    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
     arguments = parser.parse_args()
     scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
     queries = None

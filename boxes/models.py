@@ -5,7 +5,7 @@ Commits are pinned where one is known from public sources; a row without one is 
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,16 @@ def spec_of(name: str) -> ModelSpec:
         hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
         raise UserError(f"unknown model {name!r}; {hint}")
     return MODELS[name]
+
+
+def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
+    """The rows of a profile, or those of them that are named. UserError for a name that is not of the profile."""
+    known = models_of(profile)
+    strangers = {spec_of(name).name for name in names} - {spec.name for spec in known}
+    if strangers:
+        listed = ", ".join(spec.name for spec in known)
+        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {listed}")
+    return [spec for spec in known if not names or spec.name in names]
 
 
 def lineage(spec: ModelSpec) -> Iterator[ModelSpec]:

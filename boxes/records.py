@@ -110,7 +110,7 @@ def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
 def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE bytes in memory.
 
-    UserError for a line that is longer and for a file that cannot be read; `mend` is what its reader is to do.
+    UserError for a line that is longer, which ends in `mend`, what is to be done, and for a file that cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -121,7 +121,7 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
                     raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
 
 
 def parse_object(line: bytes) -> dict:
@@ -147,7 +147,7 @@ def sha256_file(path: Path | str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
 
 
 def sha256_text(text: str) -> str:

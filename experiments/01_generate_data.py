@@ -5,23 +5,23 @@
 With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on every run.
 """
 
-import argparse
 from pathlib import Path
 
+from boxes.arguments import argument_parser, natural, out_file, out_folder
 from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated
 from boxes.records import command, write_text
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the four files")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--out", type=out_folder, required=True, help="folder of the four files")
     parser.add_argument(
-        "--seed", type=int, default=27, help="seed of the generator (default: %(default)s, see data/README.md)"
+        "--seed", type=natural, default=27, help="seed of the generator (default: %(default)s, see data/README.md)"
     )
     parser.add_argument("--release-zip", type=Path, help="boxes-dataset-v1.zip: unpack it instead of generating")
     parser.add_argument("--checksums", type=Path, help="compare with these checksums")
-    parser.add_argument("--write-checksums", type=Path, help="write the checksums of what was generated")
+    parser.add_argument("--write-checksums", type=out_file, help="write the checksums of what was generated")
     arguments = parser.parse_args()
     if arguments.release_zip:
         unpack_release(arguments.release_zip, arguments.out)

@@ -9,12 +9,12 @@ subsample_sd, dataset_sd: how much the expectation varies between subsets of one
 z: distance of the expectation from the paper's row in standard deviations of a difference of two datasets.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from boxes.arguments import argument_parser, natural, out_file, positive
 from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct
 from boxes.dataset import Example, read_examples
 from boxes.models import PROFILES
@@ -26,13 +26,13 @@ COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "sub
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--data", type=Path, help="the dataset (not needed for --profile reported)")
     parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=DRAWS, help="sampled answers a query (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampled version (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=Path, help="the CSV to write")
+    parser.add_argument("--draws", type=positive, default=DRAWS, help="sampled answers a query (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the sampled version (default: %(default)s)")
+    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
     arguments = parser.parse_args()
     if arguments.draws < 2:
         raise UserError(f"--draws {arguments.draws}: at least 2 are needed for a standard deviation")
@@ -40,10 +40,7 @@ def main() -> None:
     if arguments.profile != "reported":
         if arguments.data is None:
             raise UserError("--data is missing; only --profile reported does without it")
-        try:
-            ours = measured_row(read_examples(arguments.data), arguments.draws, arguments.seed)
-        except ValueError as error:
-            raise UserError(f"{arguments.data}: {error}; use a dataset in the wording of experiment 01") from None
+        ours = measured_row(read_examples(arguments.data), arguments.draws, arguments.seed)
         table = ours.merge(table.drop(columns="n"), on="num_ops")
         table["z"] = (table.expected - table.reported) / (np.sqrt(2) * table.dataset_sd)
     write_csv(arguments.out, table.reindex(columns=list(COLUMNS)))

@@ -6,12 +6,12 @@
 Decodes a stratified subset of the development set in both formats, into RUNS/MODEL/dev-plain and dev-chat.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 
-from boxes.models import PROFILES, ModelSpec, models_of
+from boxes.arguments import argument_parser, out_file, out_folder
+from boxes.models import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import command, write_csv
 from boxes.running import Settings, Task, decode_run, read_task
@@ -43,17 +43,16 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--data", type=Path, required=True, help="the development set")
-    parser.add_argument("--runs", type=Path, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=Path, required=True, help="prompt_format.csv")
+    parser.add_argument("--runs", type=out_folder, required=True, help="folder with a folder a model")
+    parser.add_argument("--out", type=out_file, required=True, help="prompt_format.csv")
     parser.add_argument(
         "--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)"
     )
     arguments = parser.parse_args()
-    specs = [spec for spec in models_of(arguments.profile) if spec.added == "alignment"]
-    specs = [spec for spec in specs if not arguments.models or spec.name in arguments.models]
+    specs = [spec for spec in choose(arguments.profile, arguments.models) if spec.added == "alignment"]
     task = read_task(arguments.data, QUERIES_PER_BUCKET)
     rows = [row for spec in specs for row in format_rows(spec, task, arguments.runs)]
     write_csv(arguments.out, pd.DataFrame(rows, columns=COLUMNS))

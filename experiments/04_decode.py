@@ -7,9 +7,9 @@ Run again, it goes on where it stopped. Where the weights are not on this machin
 the exit status is 0: one model does not stop the others.
 """
 
-import argparse
 from pathlib import Path
 
+from boxes.arguments import argument_parser, out_folder, positive
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import command
 from boxes.running import Settings, decode_run, read_task
@@ -17,15 +17,17 @@ from boxes.running import Settings, decode_run, read_task
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", required=True, help="a name of boxes/models.py, or the folder of a local checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--out", type=out_folder, required=True, help="the run's folder")
     parser.add_argument("--free", action="store_true", help="decode without the regular expression (Appendix A.2)")
     parser.add_argument("--prompt-format", choices=PROMPT_FORMATS, help="default: the one Table 6 used for the model")
     parser.add_argument("--prompt-style", choices=tuple(PROMPT_STYLES), default="table2", help="default: %(default)s")
-    parser.add_argument("--max-new-tokens", type=int, help="the authors' script stops at 100 (default: the engine's)")
-    parser.add_argument("--batch-size", type=int, help="rows decoded at a time (default: the engine's)")
+    parser.add_argument(
+        "--max-new-tokens", type=positive, help="the authors' script stops at 100 (default: the engine's)"
+    )
+    parser.add_argument("--batch-size", type=positive, help="rows decoded at a time (default: the engine's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
     parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
     arguments = parser.parse_args()

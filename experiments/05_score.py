@@ -8,14 +8,15 @@ Writes scores.csv (a model whose run is not complete has no row), runs.csv (ever
 except for the printed counts of `reported`, queries.csv (every answer right or wrong).
 """
 
-import argparse
+from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
 
+from boxes.arguments import argument_parser, in_folder, out_folder
 from boxes.comparison import QUERY_COLUMNS
 from boxes.dataset import read_examples
-from boxes.models import PROFILES, models_of, spec_of
+from boxes.models import PROFILES, choose, models_of
 from boxes.records import UserError, command, read_csv, sha256_file, write_csv
 from boxes.runs import COLUMNS as RUN_COLUMNS
 from boxes.runs import check_belongs, not_run, read_run, score_run
@@ -37,7 +38,7 @@ def main() -> None:
     for name in ("data", "runs", "random"):
         if getattr(arguments, name) is None:
             raise UserError(f"--{name} is missing; only --profile reported does without it")
-    chosen = choose(arguments.profile, arguments.models)
+    chosen = {spec.name for spec in choose(arguments.profile, arguments.models)}
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
     checksum = sha256_file(arguments.data)
     runs, queries = [], []
@@ -56,14 +57,14 @@ def main() -> None:
     print(f"{arguments.out}: {sum(run['status'] == 'complete' for run in runs)} of {len(runs)} models scored")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments() -> Namespace:
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--data", type=Path, help="the dataset that was decoded")
-    parser.add_argument("--runs", type=Path, help="folder with a folder a model")
+    parser.add_argument("--runs", type=in_folder, help="folder with a folder a model")
     parser.add_argument("--random", type=Path, help="random.csv of experiment 02")
     parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write into")
+    parser.add_argument("--out", required=True, type=out_folder, help="folder to write into")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="score these only (default: all)")
     return parser.parse_args()
 
@@ -79,15 +80,6 @@ def write_reported(reported: Path, out: Path) -> None:
     write_csv(out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
     write_csv(out / "scores.csv", scores)
     print(f"{out}: {len(runs)} models as printed")
-
-
-def choose(profile: str, names: list[str]) -> set[str]:
-    """The models to score: all of the profile, or those named. UserError for one that is not of the profile."""
-    known = {spec.name for spec in models_of(profile)}
-    strangers = {spec_of(name).name for name in names} - known
-    if strangers:
-        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {', '.join(sorted(known))}")
-    return set(names) or known
 
 
 def score_table(queries: pd.DataFrame, random: Path) -> pd.DataFrame:

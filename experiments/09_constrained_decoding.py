@@ -7,12 +7,12 @@ Constrained predictions are those of 04_decode.py; free ones are decoded here, i
 the models of the `tiny` profile and for Llama 2 70B, the one the paper reports.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 
-from boxes.models import PROFILES, ModelSpec, models_of
+from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import command, write_csv
 from boxes.running import Settings, Task, decode_run, read_task
 from boxes.runs import check_belongs, read_run, score_run
@@ -25,8 +25,7 @@ QUERY = ["model", "sample_id", "num_operations", "box", "num_ops", "correct"]
 
 def compared(profile: str, names: list[str]) -> list[ModelSpec]:
     """The models decoded freely."""
-    specs = [spec for spec in models_of(profile) if not names or spec.name in names]
-    return [spec for spec in specs if profile == "tiny" or spec.name == REPORTED_MODEL]
+    return [spec for spec in choose(profile, names) if profile == "tiny" or spec.name == REPORTED_MODEL]
 
 
 def decoding_rows(spec: ModelSpec, decoding: str, task: Task, folder: Path, run: dict) -> pd.DataFrame:
@@ -38,11 +37,11 @@ def decoding_rows(spec: ModelSpec, decoding: str, task: Task, folder: Path, run:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--data", type=Path, required=True, help="the dataset that 04_decode.py decoded")
-    parser.add_argument("--runs", type=Path, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=Path, required=True, help="constrained.csv")
+    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
+    parser.add_argument("--out", type=out_file, required=True, help="constrained.csv")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
     arguments = parser.parse_args()
     task = read_task(arguments.data)

@@ -6,12 +6,12 @@ verdict and detail go by the profile's results; verdict_reported and detail_repo
 models that were not run is "not run". The claims tiny-* ask the same questions of the tiny models.
 """
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
+from boxes.arguments import argument_parser, out_file
 from boxes.claims import claims_of, judge
 from boxes.evidence import read_evidence, reported_evidence
 from boxes.models import PROFILES
@@ -23,11 +23,11 @@ COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and the other tables")
     parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=Path, help="the CSV to write")
+    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
     arguments = parser.parse_args()
     printed = reported_evidence(arguments.reported)
     ours = printed if arguments.profile == "reported" else read_evidence(arguments.results)

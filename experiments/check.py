@@ -11,13 +11,14 @@ What has to agree depends on what can:
 - paper: test set (the paper's draw is not published) and number formats differ; an overall accuracy may by 5 points.
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
+from boxes.arguments import argument_parser
 from boxes.models import PROFILES
 from boxes.records import UserError, command, read_csv, write_text
 from boxes.scoring import RANDOM, SCORE_COLUMNS
@@ -52,8 +53,8 @@ def main() -> int:
     return 0
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments() -> Namespace:
+    parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs to check")
     parser.add_argument("--reference", required=True, type=Path, help="folder of the reference; paper: of table6.csv")

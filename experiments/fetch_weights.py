@@ -6,9 +6,9 @@ Gated repositories need HF_TOKEN of an account that accepted their licence. One 
 the exit status is then 2. A second run resumes.
 """
 
-import argparse
 import sys
 
+from boxes.arguments import argument_parser
 from boxes.models import spec_of
 from boxes.records import UserError, command
 from boxes.weights import WeightsMissing, fetch, find
@@ -16,7 +16,7 @@ from boxes.weights import WeightsMissing, fetch, find
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME", help="names of boxes/models.py")
     failed = 0
     for spec in [spec_of(name) for name in parser.parse_args().models]:

@@ -6,7 +6,6 @@ They prove the pipeline, not the hypothesis. Under 60 minutes on two CPU cores, 
 token budgets: half of each batch is new text (programs, arithmetic, the chat format), half the text of tiny-base.
 """
 
-import argparse
 import copy
 import json
 import math
@@ -34,6 +33,7 @@ from tokenizers.models import BPE
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from boxes.arguments import argument_parser, natural, out_folder, positive
 from boxes.generation import NUM_OPERATIONS, signature_splits
 from boxes.records import command, write_json, write_text
 from boxes.world import NOUNS
@@ -285,14 +285,14 @@ def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: s
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoints")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--out", type=out_folder, required=True, help="folder of the checkpoints")
     parser.add_argument(
-        "--seed", type=int, default=27, help="the seed of the data: its test signatures are kept out (%(default)s)"
+        "--seed", type=natural, default=27, help="the seed of the data: its test signatures are kept out (%(default)s)"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: %(default)s)")
-    parser.add_argument("--shrink", type=int, default=1, help="divide all steps by this, to try the script out")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="CPU threads (default: %(default)s)")
+    parser.add_argument("--shrink", type=positive, default=1, help="divide all steps by this, to try the script out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     texts = Texts(arguments.seed)

@@ -217,16 +217,19 @@ def test_a_line_of_a_gigabyte_is_never_in_memory(tmp_path):
     assert peak < 10 * records.MAX_LINE
 
 
-def test_a_folder_in_place_of_a_file(tmp_path, capsys):
-    (tmp_path / "data.jsonl").mkdir()
-    assert refused(capsys, tmp_path / "data.jsonl") == "cannot be read (Is a directory)"
-
-
-def test_a_missing_file_says_what_writes_it(tmp_path, capsys):
-    path = tmp_path / "none.jsonl"
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda path: None, "no such file; `make data` writes it"),
+     (lambda path: path.mkdir(), "cannot be read (Is a directory); check the file and its permissions")],
+    ids=["none", "a-folder"],
+)  # fmt: skip
+def test_where_there_is_no_file(make, message, tmp_path, capsys):
+    path = tmp_path / "data.jsonl"
+    make(path)
+    before = files(tmp_path)
     arguments = ("--profile", "tiny", "--data", path, "--out", tmp_path / "out.csv")
-    assert refusal(capsys, "02_random_baseline.py", *arguments) == f"{path}: no such file; `make data` writes it"
-    assert files(tmp_path) == {}
+    assert refusal(capsys, "02_random_baseline.py", *arguments) == f"{path}: {message}"
+    assert files(tmp_path) == before
 
 
 def test_a_file_cut_anywhere_is_refused_or_a_whole_number_of_states(tmp_path):
@@ -275,7 +278,8 @@ def without_a_file(folder):
     [
         (lambda folder: (folder / FILES[0]).write_text("x"),
          "{folder}/" + FILES[0] + ": not the bytes of {sums}; was SEED changed, or another numpy used?"),
-        (without_a_file, "{folder}/" + FILES[1] + ": cannot be read (No such file or directory)"),
+        (without_a_file, "{folder}/" + FILES[1]
+         + ": cannot be read (No such file or directory); check the file and its permissions"),
         (lambda folder: (folder / "sums").unlink(), "{sums}: no such file of checksums"),
         (lambda folder: (folder / "sums").write_bytes(b"\xff\n"),
          "{sums}: not a file of checksums; restore it from the repository"),

@@ -1,14 +1,12 @@
-import json
 import re
-import runpy
-import sys
 
 import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from runs_fixture import TRUTHS, add_run, fill_workplace, score
 
-from boxes.records import JsonLines, read_csv, sha256_file, write_json, write_text
+from boxes.records import read_csv
 from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement
 from boxes.world import NOUNS, contents_text, statement
 
@@ -148,56 +146,14 @@ def test_buckets_count_eight_changes_in_the_totals_only():
 
 # --- experiments/05_score.py ---
 
-DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothing" for b in range(1, 7)) + "."]
-DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")
-TRUTHS = [["the car", *["nothing"] * 6], ["the car", "the map", *["nothing"] * 5]]
-CHANGES = [[0] * 7, [0, 1, 0, 0, 0, 0, 0]]
-
 
 @pytest.fixture
 def workplace(tmp_path):
-    """A dataset of two states, random.csv and complete runs of tiny-base (all right) and tiny-code (says 'nothing')."""
-    lines = []
-    for description, truths, changes in zip(DESCRIPTIONS, TRUTHS, CHANGES, strict=True):
-        for box, (truth, count) in enumerate(zip(truths, changes, strict=True)):
-            lines.append(json.dumps({
-                "sentence": f"{description} Box {box} contains {truth}.",
-                "sentence_masked": f"{description} Box {box} contains <extra_id_0> .",
-                "masked_content": f"<extra_id_0> {truth}", "sample_id": 3, "numops": count,
-                "numops_by_op": {"move": 0, "remove": 0, "put": count}}))  # fmt: skip
-    write_text(tmp_path / "data.jsonl", "\n".join(lines) + "\n")
-    write_text(tmp_path / "random.csv", "num_ops,n,expected\n0,13,40.0\n1,1,20.0\nall,14,38.6\n1+,1,20.0\n")
-    nothing = ["nothing"] * 7
-    add_run(tmp_path, "tiny-base", [TRUTHS[0], TRUTHS[1]])
-    add_run(tmp_path, "tiny-code", [nothing, nothing])
-    return tmp_path
+    return fill_workplace(tmp_path)
 
 
-def add_run(folder, name, answers, **changes):
-    predictions = [
-        {"sample_id": 3, "num_operations": number, "input": DESCRIPTIONS[number], "status": "ok", "tokens": [],
-         "prediction": "Statement: " + ", ".join(f"Box {b} contains {c}" for b, c in enumerate(contents)) + "."}
-        for number, contents in enumerate(answers)
-    ]  # fmt: skip
-    path = folder / "runs" / name / "predictions.jsonl"
-    path.unlink(missing_ok=True)
-    JsonLines(path).append(predictions)
-    run = {"status": "complete", "model": name, "dataset_sha256": sha256_file(folder / "data.jsonl"), "truncated": 0}
-    write_json(path.with_name("run.json"), run | changes)
-
-
-def score(folder, monkeypatch, capsys, *more):
-    """Run the script; (exit status, stderr)."""
-    paths = {"--data": "data.jsonl", "--runs": "runs", "--random": "random.csv", "--out": "out"}
-    arguments = [text for option, name in paths.items() for text in (option, str(folder / name))]
-    monkeypatch.setattr(sys, "argv", ["05_score.py", "--profile", "tiny", *arguments, *more])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path("experiments/05_score.py", run_name="__main__")
-    return stopped.value.code, capsys.readouterr().err
-
-
-def test_scores_of_two_runs(workplace, monkeypatch, capsys):
-    assert score(workplace, monkeypatch, capsys) == (0, "")
+def test_scores_of_two_runs(workplace, capsys):
+    assert score(workplace, capsys) == (0, "")
     scores = read_csv(workplace / "out" / "scores.csv").set_index(["model", "num_ops"])
     assert scores.index.levels[0].tolist() == ["Random", "tiny-base", "tiny-code"]
     assert (scores.correct["tiny-base", "all"], scores.n["tiny-base", "all"]) == (14, 14)
@@ -211,16 +167,16 @@ def test_scores_of_two_runs(workplace, monkeypatch, capsys):
         [0, 0], [1, 0], [1, 1]]  # fmt: skip
 
 
-def test_counts_of_models_are_whole_numbers_in_the_file(workplace, monkeypatch, capsys):
-    score(workplace, monkeypatch, capsys)
+def test_counts_of_models_are_whole_numbers_in_the_file(workplace, capsys):
+    score(workplace, capsys)
     text = (workplace / "out" / "scores.csv").read_text()
     assert re.search(r"^tiny-base,all,14,14,100\.000000,", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("status", ["partial", "not run", "failed"])
-def test_a_run_that_is_not_complete_is_listed_and_never_scored(workplace, monkeypatch, capsys, status):
+def test_a_run_that_is_not_complete_is_listed_and_never_scored(workplace, capsys, status):
     add_run(workplace, "tiny-code", TRUTHS, status=status, reason="killed")
-    assert score(workplace, monkeypatch, capsys)[0] == 0
+    assert score(workplace, capsys)[0] == 0
     runs = read_csv(workplace / "out" / "runs.csv").set_index("model")
     assert (runs.status["tiny-code"], runs.reason["tiny-code"]) == (status, "killed")
     assert (runs.status["tiny-math"], runs.status["tiny-base"]) == ("not run", "complete")
@@ -228,69 +184,17 @@ def test_a_run_that_is_not_complete_is_listed_and_never_scored(workplace, monkey
         assert "tiny-code" not in set(read_csv(workplace / "out" / name).model)
 
 
-def test_models_narrow_the_scores(workplace, monkeypatch, capsys):
-    assert score(workplace, monkeypatch, capsys, "--models", "tiny-code")[0] == 0
+def test_models_narrow_the_scores(workplace, capsys):
+    assert score(workplace, capsys, "--models", "tiny-code")[0] == 0
     assert set(read_csv(workplace / "out" / "scores.csv").model) == {"Random", "tiny-code"}
-    status, error = score(workplace, monkeypatch, capsys, "--models", "gemma-7b")
+    status, error = score(workplace, capsys, "--models", "gemma-7b")
     assert status == 2
     assert "gemma-7b is no model of profile tiny" in error
 
 
-def test_without_any_run_only_random_is_scored(workplace, monkeypatch, capsys):
+def test_without_any_run_only_random_is_scored(workplace, capsys):
     for name in ("tiny-base", "tiny-code"):
         (workplace / "runs" / name / "run.json").unlink()
-    assert score(workplace, monkeypatch, capsys)[0] == 0
+    assert score(workplace, capsys)[0] == 0
     assert set(read_csv(workplace / "out" / "scores.csv").model) == {"Random"}
     assert len(read_csv(workplace / "out" / "queries.csv")) == 0
-
-
-def change_line(folder, number, **changes):
-    path = folder / "runs" / "tiny-code" / "predictions.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines[number - 1] |= changes
-    write_text(path, "".join(json.dumps({k: v for k, v in line.items() if v is not None}) + "\n" for line in lines))
-
-
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"num_operations": 0, "input": DESCRIPTIONS[0]}, "line 2: the description of line 1 again"),
-        ({"num_operations": 5}, "line 2: results of another dataset"),
-        ({"input": DESCRIPTIONS[0]}, "line 2: results of another dataset"),
-        ({"prediction": None}, "line 2: no proper prediction"),
-        ({"prediction": 7}, "line 2: no proper prediction"),
-        ({"sample_id": [3]}, "line 2: no proper sample_id"),
-        ({"status": "fine"}, "line 2: unknown status 'fine'"),
-    ],
-)
-def test_predictions_that_do_not_belong(workplace, monkeypatch, capsys, changes, error):
-    change_line(workplace, 2, **changes)
-    status, stderr = score(workplace, monkeypatch, capsys)
-    assert status == 2
-    assert f"predictions.jsonl: {error}" in stderr
-    assert stderr.count("\n") == 1
-    assert not (workplace / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"dataset_sha256": "0" * 64}, "results of another dataset than"),
-        ({"dataset_sha256": None}, "results of another dataset than"),
-        ({"model": "tiny-math"}, "results of 'tiny-math', not of tiny-code"),
-        ({"status": "done"}, "status 'done' is none of"),
-    ],
-)
-def test_runs_that_do_not_belong(workplace, monkeypatch, capsys, changes, error):
-    add_run(workplace, "tiny-code", TRUTHS, **changes)
-    status, stderr = score(workplace, monkeypatch, capsys)
-    assert status == 2
-    assert error in stderr
-    assert not (workplace / "out").exists()
-
-
-def test_a_complete_run_that_lacks_a_description(workplace, monkeypatch, capsys):
-    add_run(workplace, "tiny-code", TRUTHS[:1])
-    status, stderr = score(workplace, monkeypatch, capsys)
-    assert status == 2
-    assert "1 of 2 descriptions in a complete run" in stderr

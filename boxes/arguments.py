@@ -1,0 +1,69 @@
+"""The arguments of the scripts: a parser whose errors are one line, and the types that arguments have."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from boxes.records import UserError
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that shows a script's docstring as it stands. A wrong argument is a UserError: one line, not the usage too."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = _refuse
+    return parser
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; see --help")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not least <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, not {text!r}")
+    return number
+
+
+def in_folder(text: str) -> Path:
+    """A folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text)
+
+
+def out_folder(text: str) -> Path:
+    """A folder to write into; what lacks of it is made later, by who writes."""
+    folder = Path(text)
+    try:
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write into {folder} ({error.strerror})") from None
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{place} is a file, not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"no permission to write into {place}")
+    return folder
+
+
+def out_file(text: str) -> Path:
+    """A file to write; its folder may be made later."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder; name a file")
+    out_folder(str(path.parent))
+    return path

@@ -1,0 +1,172 @@
+"""Wrong arguments of the scripts, and what is said of them before anything is loaded, decoded or written."""
+
+import argparse
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from runs_fixture import fill_workplace
+from scripts_fixture import ROOT, files, refusal, run_script
+
+from boxes.arguments import out_folder
+from boxes.models import models_of
+
+TINY = ", ".join(spec.name for spec in models_of("tiny"))
+CHOICES = "(choose from .*)"
+NUMBER = "must be a whole number from {} on, not '{}'; see --help"
+# Script -> arguments that are right; {} is the folder of a test, with what fill_workplace puts there.
+RIGHT = {
+    "01_generate_data.py": "--out {}/new",
+    "02_random_baseline.py": "--profile tiny --data {}/data.jsonl --out {}/new/random.csv",
+    "03_select_prompt_format.py": "--profile tiny --data {}/data.jsonl --runs {}/new --out {}/new/formats.csv",
+    "04_decode.py": "--model tiny-base --data {}/data.jsonl --out {}/new/run",
+    "05_score.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --random {}/random.csv --out {}/new",
+    "06_code.py": "--profile tiny --results {} --out {}/new/code.csv",
+    "07_math.py": "--profile tiny --results {} --out {}/new/math.csv",
+    "08_alignment.py": "--profile tiny --results {} --out {}/new/alignment.csv",
+    "09_constrained_decoding.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --out {}/new/free.csv",
+    "10_claims.py": "--profile tiny --results {} --out {}/new/claims.csv",
+    "check.py": "--profile tiny --results {} --reference {}",
+    "fetch_weights.py": "--models tiny-base",
+}
+# Script, arguments in place of or beside the right ones ("" takes one away), what is said.
+WRONG = [
+    ("01_generate_data.py", "--out", "", "the following arguments are required: --out; see --help"),
+    ("01_generate_data.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("01_generate_data.py", "--out", "{}/data.jsonl/in",
+     "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("01_generate_data.py", "--seed", "-1", "argument --seed: " + NUMBER.format(0, -1)),
+    ("01_generate_data.py", "--seed", "many", "argument --seed: " + NUMBER.format(0, "many")),
+    ("01_generate_data.py", "--release-zip", "{}/none.zip",
+     "{}/none.zip: no such file; name the release's zip with RELEASE_ZIP=..."),
+    ("01_generate_data.py", "--write-checksums", "{}", "argument --write-checksums: {} is a folder; name a file; see --help"),
+    ("02_random_baseline.py", "--profile", "tyni", f"argument --profile: invalid choice: 'tyni' {CHOICES}; see --help"),
+    ("02_random_baseline.py", "--data", "", "--data is missing; only --profile reported does without it"),
+    ("02_random_baseline.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
+    ("02_random_baseline.py", "--reported", "{}",
+     "{}/table6.csv: no such file; run the experiment that writes it (make help)"),
+    ("02_random_baseline.py", "--draws", "0", "argument --draws: " + NUMBER.format(1, 0)),
+    ("02_random_baseline.py", "--draws", "1", "--draws 1: at least 2 are needed for a standard deviation"),
+    ("02_random_baseline.py", "--seed", "-5", "argument --seed: " + NUMBER.format(0, -5)),
+    ("02_random_baseline.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
+    ("03_select_prompt_format.py", "--profile", "all", f"argument --profile: invalid choice: 'all' {CHOICES}; see --help"),
+    ("03_select_prompt_format.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
+    ("03_select_prompt_format.py", "--models", "tiny-chta", "unknown model 'tiny-chta'; did you mean tiny-chat.*"),
+    ("03_select_prompt_format.py", "--models", "gemma-7b",
+     f"gemma-7b is no model of profile tiny; choose from {TINY}"),
+    ("03_select_prompt_format.py", "--runs", "{}/data.jsonl",
+     "argument --runs: {}/data.jsonl is a file, not a folder; see --help"),
+    ("04_decode.py", "--model", "", "the following arguments are required: --model; see --help"),
+    ("04_decode.py", "--model", "tiny-bas", "unknown model 'tiny-bas'; did you mean tiny-base.*"),
+    ("04_decode.py", "--model", "{}/nowhere", "unknown model '{}/nowhere'; .*"),
+    ("04_decode.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
+    ("04_decode.py", "--batch-size", "0", "argument --batch-size: " + NUMBER.format(1, 0)),
+    ("04_decode.py", "--batch-size", "-3", "argument --batch-size: " + NUMBER.format(1, -3)),
+    ("04_decode.py", "--batch-size", "2.5", "argument --batch-size: " + NUMBER.format(1, 2.5)),
+    ("04_decode.py", "--max-new-tokens", "-1", "argument --max-new-tokens: " + NUMBER.format(1, -1)),
+    ("04_decode.py", "--max-new-tokens", "0", "argument --max-new-tokens: " + NUMBER.format(1, 0)),
+    ("04_decode.py", "--max-new-tokens", str(10**12), "argument --max-new-tokens: " + NUMBER.format(1, 10**12)),
+    ("04_decode.py", "--prompt-format", "plan",
+     "argument --prompt-format: invalid choice: 'plan' (choose from .*); see --help"),
+    ("04_decode.py", "--prompt-style", "table3",
+     "argument --prompt-style: invalid choice: 'table3' (choose from .*); see --help"),
+    ("04_decode.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("04_decode.py", "--bath-size", "8", "unrecognized arguments: --bath-size 8; see --help"),
+    ("05_score.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
+    ("05_score.py", "--runs", "", "--runs is missing; only --profile reported does without it"),
+    ("05_score.py", "--random", "{}/none.csv", "{}/none.csv: no such file; run the experiment that writes it (make help)"),
+    ("05_score.py", "--random", "{}/data.jsonl", "{}/data.jsonl: .*"),
+    ("05_score.py", "--data", "{}/runs", "{}/runs: cannot be read (Is a directory); check the file and its permissions"),
+    ("05_score.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+    ("05_score.py", "--models", "gemma-7b", f"gemma-7b is no model of profile tiny; choose from {TINY}"),
+    ("05_score.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("06_code.py", "--results", "{}/none", "{}/none/scores.csv: no such file; run the experiment that writes it (make help)"),
+    ("06_code.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
+    ("07_math.py", "--results", "", "the following arguments are required: --results; see --help"),
+    ("07_math.py", "--out", "{}/data.jsonl/x.csv", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("08_alignment.py", "--profile", "", "the following arguments are required: --profile; see --help"),
+    ("08_alignment.py", "--profile", "Tiny", f"argument --profile: invalid choice: 'Tiny' {CHOICES}; see --help"),
+    ("09_constrained_decoding.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
+    ("09_constrained_decoding.py", "--models", "gemma-7b", f"gemma-7b is no model of profile tiny; choose from {TINY}"),
+    ("09_constrained_decoding.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
+    ("10_claims.py", "--results", "{}/none",
+     "{}/none/scores.csv: no such file; run the experiment that writes it (make help)"),
+    ("10_claims.py", "--reported", "{}/none",
+     "{}/none/table6.csv: no such file; run the experiment that writes it (make help)"),
+    ("10_claims.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
+    ("check.py", "--reference", "{}/none", "{}/scores.csv: no such file; run the experiment that writes it (make help)"),
+    ("check.py", "--profile", "tyni", f"argument --profile: invalid choice: 'tyni' {CHOICES}; see --help"),
+    ("fetch_weights.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+]  # fmt: skip
+
+
+def command_line(script: str, option: str, value: str, folder: Path) -> list[str]:
+    """The right arguments of a script, one of them replaced, added or taken away."""
+    words = RIGHT[script].split()
+    named = dict(zip(words[::2], words[1::2], strict=True)) | {option: value}
+    return [part.replace("{}", str(folder)) for pair in named.items() if pair[1] for part in pair]
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "value", "message"), WRONG, ids=[f"{case[0][:2]}{case[1]}={case[2]}" for case in WRONG]
+)
+def test_a_wrong_argument_is_named_and_nothing_written(script, option, value, message, tmp_path, capsys):
+    fill_workplace(tmp_path)
+    before = files(tmp_path)
+    said = refusal(capsys, script, *command_line(script, option, value, tmp_path))
+    expected = re.escape(message.replace("{}", str(tmp_path))).replace(re.escape(".*"), ".*")
+    assert re.fullmatch(expected, said), said
+    assert files(tmp_path) == before
+
+
+def test_the_arguments_called_right_are_right(tmp_path, capsys):
+    """So that a refusal above is because of what was changed. Those that decode are run in the tests of running."""
+    fill_workplace(tmp_path)
+    for script in ("02_random_baseline.py", "05_score.py"):
+        assert run_script(script, *command_line(script, "", "", tmp_path)) == 0, capsys.readouterr().err
+    scored = RIGHT | {
+        name: RIGHT[name].replace("--results {}", "--results {}/new") for name in RIGHT if name[:2] > "05"
+    }
+    for script in ("06_code.py", "07_math.py", "08_alignment.py", "10_claims.py"):
+        words = scored[script].replace("{}", str(tmp_path)).split()
+        assert run_script(script, *words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("[01]*_*.py")))
+def test_help_is_shown(script, capsys):
+    assert run_script(script, "--help") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"usage: {script} ")
+    assert err == ""
+
+
+def test_a_folder_that_must_not_be_written_into():
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o555)
+    user = os.getuid()
+    try:
+        if user == 0:
+            os.setreuid(65534, 0)  # root may write anywhere
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^no permission to write into {folder}$"):
+            out_folder(str(folder / "run"))
+    finally:
+        os.setreuid(user, user)
+        folder.rmdir()
+
+
+def test_a_folder_that_must_not_be_looked_into():
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o000)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=rf"^cannot write into {folder}/run \(Permission denied\)$"
+        ):
+            out_folder(str(folder / "run"))
+    finally:
+        os.seteuid(user)
+        folder.rmdir()
