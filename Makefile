@@ -232,9 +232,10 @@ reference: $(SCORES) $(SUMMARIES) ## make the results the reference of make chec
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest $(ARGS)
 
-lint: $(READY) ## style of the code
+lint: $(READY) ## style of the code and of the Containerfile
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/hadolint Containerfile
 
 # ---------------------------------------------------------------------------------------------------- container
 .PHONY: $(CONTAINER_TARGETS)
