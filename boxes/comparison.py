@@ -51,7 +51,7 @@ def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFram
         elif queries is None:
             rows += [names | row for row in _unpaired(pair, scores)]
         else:
-            rows += [names | row for row in _paired(pair, queries)]
+            rows += [names | row for row in paired_rows(*names.values(), queries)]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "b": "Int64", "c": "Int64"})
     return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
 
@@ -65,11 +65,15 @@ def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
     return [row(name, base, treated) for name in NUM_OPS]
 
 
-def _paired(pair: Pair, queries: pd.DataFrame) -> list[dict]:
-    base, treated = (_answers(queries, spec.name) for spec in (pair.base, pair.treated))
+def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> list[dict]:
+    """A row a bucket: treated against base on the same queries, of which `queries` has QUERY_COLUMNS under both names.
+
+    UserError where the two did not answer the same queries.
+    """
+    base, treated = (_answers(queries, name) for name in (base_name, treated_name))
     if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
         raise UserError(
-            f"queries.csv: {pair.base.name} and {pair.treated.name} did not answer the same queries; decode both "
+            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; decode both "
             "on one dataset and score again"
         )
     num_ops, right, right_treated = (
@@ -77,7 +81,7 @@ def _paired(pair: Pair, queries: pd.DataFrame) -> list[dict]:
     )
     members = np.stack([in_bucket(num_ops, name) for name in NUM_OPS])
     # Seeded by the names, so that a pair's interval is the same whichever other pairs are run.
-    rng = np.random.default_rng([_SEED, zlib.crc32(f"{pair.base.name} {pair.treated.name}".encode())])
+    rng = np.random.default_rng([_SEED, zlib.crc32(f"{base_name} {treated_name}".encode())])
     rows = []
     for name, inside, difference in zip(
         NUM_OPS, members, paired_difference(right, right_treated, members, rng), strict=True

@@ -31,11 +31,13 @@ class Score:
 @dataclass(frozen=True)
 class Evidence:
     """scores by (model, num_ops); differences by (base, treated, num_ops); decoding ("all" queries) by (model,
-    "constrained" | "free"); formats: the prompt format that did best on the development set, by model."""
+    "constrained" | "free"); constraint_gains: constrained minus free over all queries, by model; formats: the prompt
+    format that did best on the development set, by model."""
 
     scores: dict[tuple[str, str], Score]
     differences: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
     decoding: dict[tuple[str, str], Score] = field(default_factory=dict)
+    constraint_gains: dict[str, Difference] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
 
     def score(self, model: str, num_ops: str) -> Score:
@@ -55,11 +57,11 @@ class Evidence:
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 
     def constraint_gain(self, model: str) -> tuple[Score, Score, Difference]:
-        """Free and constrained decoding of a model, and constrained minus free over all queries."""
+        """Free and constrained decoding of a model, and constrained minus free over all queries, an interval as in gain."""
         pair = [self.decoding.get((model, kind)) for kind in ("free", "constrained")]
         if pair[0] is None or pair[1] is None:
             raise NotRun(f"free and constrained decoding of {model}")
-        return pair[0], pair[1], _unpaired(*pair)
+        return pair[0], pair[1], self.constraint_gains.get(model) or _unpaired(*pair)
 
 
 def _unpaired(base: Score, treated: Score) -> Difference:
@@ -76,7 +78,7 @@ def read_evidence(results: Path) -> Evidence:
             for row in table[(table.status == "complete") & (table.n > 0)].itertuples():
                 key = (row.base, row.treated, row.num_ops)
                 differences[key] = Difference(row.difference, row.ci_low, row.ci_high, row.interval)
-    return Evidence(scores, differences, _decoding(results), _formats(results))
+    return Evidence(scores, differences, *_decoding(results), formats=_formats(results))
 
 
 def _scores(table: pd.DataFrame) -> dict[tuple[str, str], Score]:
@@ -87,13 +89,17 @@ def _score(row) -> Score:
     return Score(int(row.n), row.correct, row.accuracy, row.ci_low, row.ci_high)
 
 
-def _decoding(results: Path) -> dict[tuple[str, str], Score]:
+def _decoding(results: Path) -> tuple[dict[tuple[str, str], Score], dict[str, Difference]]:
     path = results / "constrained.csv"
     if not path.exists():
-        return {}
-    table = read_csv(path, ("model", "decoding", *SCORE_COLUMNS[1:]))
+        return {}, {}
+    table = read_csv(path, ("model", "decoding", *SCORE_COLUMNS[1:], "gain", "gain_low", "gain_high", "interval"))
     table = table[(table.num_ops == "all") & (table.n > 0)]
-    return {(row.model, row.decoding): _score(row) for row in table.itertuples()}
+    gains = {
+        row.model: Difference(row.gain, row.gain_low, row.gain_high, row.interval)
+        for row in table[table.decoding == "constrained"].itertuples()
+    }
+    return {(row.model, row.decoding): _score(row) for row in table.itertuples()}, gains
 
 
 def _formats(results: Path) -> dict[str, str]:

@@ -4,7 +4,8 @@
         --runs data/runs/tiny --out data/results/tiny/constrained.csv
 
 Constrained predictions are those of 04_decode.py; free ones are decoded here, into RUNS/MODEL/free: for
-the models of the `tiny` profile and for Llama 2 70B, the one the paper reports.
+the models of the `tiny` profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points,
+with the interval and test of answers to the same queries (boxes/comparison.py).
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.comparison import QUERY_COLUMNS, paired_rows
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import command, write_csv
 from boxes.running import Settings, Task, decode_run, read_task
@@ -19,8 +21,15 @@ from boxes.runs import check_belongs, read_run, score_run
 from boxes.scoring import bucket_scores
 
 REPORTED_MODEL = "Llama-2-70b-hf"  # the paper gives free decoding for this one alone
-COLUMNS = ["model", "decoding", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high", "truncated", "invalid"]
-QUERY = ["model", "sample_id", "num_operations", "box", "num_ops", "correct"]
+GAIN = {
+    "difference": "gain",
+    "ci_low": "gain_low",
+    "ci_high": "gain_high",
+    "interval": "interval",
+    "p_mcnemar": "p_mcnemar",
+}
+COLUMNS = ["model", "decoding", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high", "truncated", "invalid",
+           *GAIN.values()]  # fmt: skip
 
 
 def compared(profile: str, names: list[str]) -> list[ModelSpec]:
@@ -28,11 +37,25 @@ def compared(profile: str, names: list[str]) -> list[ModelSpec]:
     return [spec for spec in choose(profile, names) if profile == "tiny" or spec.name == REPORTED_MODEL]
 
 
-def decoding_rows(spec: ModelSpec, decoding: str, task: Task, folder: Path, run: dict) -> pd.DataFrame:
-    """COLUMNS of one complete run."""
-    queries = pd.DataFrame(score_run(spec, folder / "predictions.jsonl", task.by_key), columns=QUERY)
-    counts = {"truncated": run["truncated"], "invalid": run["invalid"]}
-    return bucket_scores(queries).assign(model=spec.name, decoding=decoding, **counts)[COLUMNS]
+def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict[str, dict]) -> pd.DataFrame:
+    """COLUMNS of a model decoded both ways; what the expression gains stands beside "constrained"."""
+    queries = pd.DataFrame(
+        [
+            (decoding, *row[1:])
+            for decoding, folder in folders.items()
+            for row in score_run(spec, folder / "predictions.jsonl", task.by_key)
+        ],
+        columns=list(QUERY_COLUMNS),
+    )
+    tables = [
+        bucket_scores(queries[queries.model == decoding]).assign(
+            model=spec.name, decoding=decoding, truncated=run["truncated"], invalid=run["invalid"]
+        )
+        for decoding, run in runs.items()
+    ]
+    gains = pd.DataFrame(paired_rows("free", "constrained", queries)).rename(columns=GAIN)
+    gains = gains.assign(decoding="constrained")[["decoding", "num_ops", *GAIN.values()]]
+    return pd.concat(tables).merge(gains, on=["decoding", "num_ops"], how="left")[COLUMNS]
 
 
 @command
@@ -63,10 +86,10 @@ def main() -> None:
         )
         free = decode_run(spec.name, task, folder / "free", settings)
         if free["status"] == "complete":
-            tables.append(decoding_rows(spec, "constrained", task, folder, constrained))
-            tables.append(decoding_rows(spec, "free", task, folder / "free", free))
+            folders, both = {"constrained": folder, "free": folder / "free"}, {"constrained": constrained, "free": free}
+            tables.append(model_rows(spec, task, folders, both))
     write_csv(arguments.out, pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS))
-    print(f"{arguments.out}: {len(tables) // 2} of {len(specs)} models compared")
+    print(f"{arguments.out}: {len(tables)} of {len(specs)} models compared")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boxes.claims import CODE_CLAIMS, FAILS, HOLDS, NOT_RUN, Claim, claims_of, judge
+from boxes.claims import CODE_CLAIMS, FAILS, HOLDS, LLAMA_70B, NOT_RUN, Claim, claims_of, judge
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
 from boxes.models import MODELS, models_of
@@ -25,7 +25,7 @@ from boxes.predicates import (
 )
 from boxes.records import read_csv, write_csv
 from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
-from boxes.statistics import Difference
+from boxes.statistics import Difference, newcombe
 
 SIZES = dict(zip(BUCKETS, (1303, 1410, 1083, 651, 288, 142, 106, 29), strict=True))
 ALIGNED = [spec for spec in models_of("paper") if spec.added == "alignment"]
@@ -226,17 +226,36 @@ def test_paired_differences_come_before_those_from_counts(tmp_path):
     assert len(NONTRIVIAL) == 7
 
 
-def test_constrained_decoding_and_prompt_formats_are_read(tmp_path):
-    write_csv(tmp_path / "scores.csv", reported_scores())
-    counts = pd.DataFrame({"model": "Llama-2-70b-hf", "decoding": ["free", "constrained"], "num_ops": "all", "n": 5012,
+def write_constrained(folder, gain: Difference) -> None:
+    """constrained.csv of Llama 2 70B: 14 answers of 5012 more are right under the expression."""
+    counts = pd.DataFrame({"model": LLAMA_70B, "decoding": ["free", "constrained"], "num_ops": "all", "n": 5012,
                            "correct": [3100, 3114], "truncated": 0, "invalid": 3})  # fmt: skip
-    write_csv(tmp_path / "constrained.csv", with_accuracy(counts))
+    gains = {"gain": gain.points, "gain_low": gain.low, "gain_high": gain.high, "interval": gain.interval}
+    both = [dict.fromkeys(gains), gains]
+    write_csv(folder / "constrained.csv", pd.concat([with_accuracy(counts), pd.DataFrame(both)], axis=1))
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(-0.02, FAILS), (0.08, HOLDS)])
+def test_what_the_expression_is_worth_goes_by_the_paired_interval(low, verdict, tmp_path):
+    """Free and constrained answers are to the same queries: the counts alone would not tell these apart."""
+    write_csv(tmp_path / "scores.csv", reported_scores())
+    write_constrained(tmp_path, Difference(0.279330, low, 0.5, "bootstrap"))
+    evidence = read_evidence(tmp_path)
+    assert evidence.constraint_gain(LLAMA_70B)[2] == Difference(0.279330, low, 0.5, "bootstrap")
+    claim = next(claim for claim in claims_of("paper") if claim.id == "constrained-decoding")
+    detail = f"{LLAMA_70B}: from 61.85 to 62.13, +0.28 [{low:+.2f}, +0.50] bootstrap"
+    assert judge(claim, evidence) == (verdict, detail)
+    unpaired = newcombe(3100, 5012, 3114, 5012)
+    assert unpaired.low < -1
+    assert dataclasses.replace(evidence, constraint_gains={}).constraint_gain(LLAMA_70B)[2] == unpaired
+
+
+def test_prompt_formats_are_read(tmp_path):
+    write_csv(tmp_path / "scores.csv", reported_scores())
     formats = [(spec.name, f, 10, 50.0, int(f == spec.prompt_format)) for spec in ALIGNED for f in ("plain", "chat")]
     columns = ["model", "format", "n", "accuracy", "chosen"]
     write_csv(tmp_path / "prompt_format.csv", pd.DataFrame(formats, columns=columns))
     verdicts = {claim.id: judge(claim, read_evidence(tmp_path)) for claim in claims_of("paper")}
-    assert verdicts["constrained-decoding"][0] == FAILS  # 14 answers of 5012 are no significant improvement
-    assert "from 61.85 to 62.13" in verdicts["constrained-decoding"][1]
     assert verdicts["prompt-format"] == (HOLDS, "11 of 11 as used; others: none")
 
 

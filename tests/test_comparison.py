@@ -9,10 +9,11 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from boxes.comparison import COLUMNS, QUERY_COLUMNS, compare_pairs
+from boxes.comparison import COLUMNS, QUERY_COLUMNS, compare_pairs, paired_rows
 from boxes.models import pairs
 from boxes.records import UserError, read_csv, write_csv
 from boxes.scoring import NUM_OPS, bucket_scores, reported_scores
+from boxes.statistics import newcombe
 
 SHARES = {"tiny-base": 0.3, "tiny-code": 0.5, "tiny-math": 0.3, "tiny-chat": 0.4}
 
@@ -54,6 +55,22 @@ def test_paired_rows(scores, queries):
         assert row.difference == pytest.approx(row.treated_accuracy - row.base_accuracy)
         assert row.ci_low <= row.difference <= row.ci_high
         assert row.p_mcnemar == pytest.approx(binomtest(row.b, row.b + row.c).pvalue)
+
+
+def test_answers_that_mostly_agree_are_told_apart_by_their_pairing():
+    """Free and constrained decoding differ in few answers; counts alone would hide it."""
+    free = answers("free", 0.7, 1)
+    constrained = free.assign(model="constrained", correct=free.correct.where(free.index % 30 != 0, 1))
+    rows = {row["num_ops"]: row for row in paired_rows("free", "constrained", pd.concat([free, constrained]))}
+    gained = int((constrained.correct - free.correct).sum())
+    assert (rows["all"]["b"], rows["all"]["c"]) == (0, gained)
+    assert gained > 0
+    assert rows["all"]["difference"] == pytest.approx(100 * gained / len(free))
+    unpaired = newcombe(int(free.correct.sum()), len(free), int(constrained.correct.sum()), len(free))
+    assert unpaired.low < 0 <= rows["all"]["ci_low"]
+    assert rows["all"]["ci_high"] < unpaired.high
+    with pytest.raises(UserError, match=r"^queries.csv: free and constrained did not answer the same queries"):
+        paired_rows("free", "constrained", pd.concat([free, constrained[:-7]]))
 
 
 def test_holm_is_over_the_whole_experiment(scores, queries):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -399,6 +400,14 @@ def test_09_compares_free_with_constrained_decoding(data, tmp_path, copy, task):
         correct = [row[-1] for row in score_run(spec_of(MODEL), folder / "predictions.jsonl", task.by_key)]
         assert (rows.loc["all", "n"], rows.loc["all", "correct"]) == (56, sum(correct))
         assert rows.loc["all", "accuracy"] == pytest.approx(100 * sum(correct) / 56, abs=1e-5)
+    gains = table.set_index(["decoding", "num_ops"])[["gain", "gain_low", "gain_high", "interval", "p_mcnemar"]]
+    assert gains.loc["free"].isna().all(axis=None)
+    gained = table.accuracy[table.decoding == "constrained"].to_numpy() - table.accuracy[table.decoding == "free"]
+    np.testing.assert_allclose(gains.loc["constrained"].gain, gained, atol=1e-5)
+    assert set(gains.loc["constrained"].interval) == {"bootstrap"}
+    whole_set = gains.loc["constrained", "all"]
+    assert whole_set.gain_low <= whole_set.gain <= whole_set.gain_high
+    assert 0 <= whole_set.p_mcnemar <= 1
     for line in map(json.loads, (copy / "free/predictions.jsonl").read_text().splitlines()):
         assert "." not in line["prediction"][:-1]
 
