@@ -5,7 +5,7 @@
 #   experiments/container.sh check
 # Environment: ENGINE (podman, docker or buildah; otherwise the first of them that works), IMAGE (a name), BASE (another base
 # image), LOCK (another lock), BUILD_OPTIONS and RUN_OPTIONS (more options of the engine), CACHE (a folder for weights),
-# MODELS_DIR and RELEASE_ZIP (mounted read-only), HF_TOKEN (handed on).
+# MODELS_DIR and RELEASE_ZIP (mounted read-only), HF_TOKEN (handed on), and the engine's own, such as BUILDAH_ISOLATION=chroot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -94,19 +94,27 @@ run() {
 FACTS='
 echo "user $([[ $(id -u) == 0 ]] && echo root || echo other)"
 echo "capabilities $(sed -n "s/^CapEff:\s*0*//p" /proc/self/status | grep . || echo none)"
-echo "root $(awk "\$2 == \"/\" { now = \",\" \$4 } END { print now ~ /,ro/ ? \"read-only\" : \"writable\" }" /proc/mounts)"
+echo "root $(awk "\$2 == \"/\" { now = \$4 } END { print now ~ /^ro,/ ? \"read-only\" : \"writable\" }" /proc/mounts)"
 echo "network $(awk "NR > 2 && \$1 != \"lo:\" { now = \$1 } END { print now ? now : \"none\" }" /proc/net/dev)"'
 WANTED=$'user other\ncapabilities none\nroot read-only\nnetwork none'
 
-look_inside() { # fail where anything wanted is not so, but for what buildah cannot do
-    local differing could
+take_away() { # adds to options all that the engine can; sets cannot, a pattern of the facts that it cannot change
+    options+=(--cap-drop all)
+    case $engine,${BUILDAH_ISOLATION:-} in
+        buildah,chroot) cannot='^(root|network) ' ;;
+        buildah,*) cannot='^root ' options+=(--network none) ;;
+        *) cannot='^$' options+=(--network none --read-only --tmpfs /tmp --security-opt no-new-privileges) ;;
+    esac
+}
+
+look_inside() { # fail where anything wanted is not so
+    local differing wrong
     in_container bash -c "$FACTS" > "$work/facts"
     say "inside: $(paste -sd , "$work/facts")"
     differing=$(grep -vxF "$WANTED" "$work/facts" || true)
-    could=$differing
-    [[ $engine != buildah ]] || could=$(grep -vE '^(root|network) ' <<< "$differing" || true)
-    [[ -z $could ]] || fail "inside is not as wanted: $could"
-    [[ -z $differing ]] || say "buildah takes no more away than that; podman and docker do"
+    wrong=$(grep -vE "$cannot" <<< "$differing" || true)
+    [[ -z $wrong ]] || fail "inside is not as wanted: ${wrong//$'\n'/, }"
+    [[ -z $differing ]] || say "$engine cannot take away more; podman and docker can"
 }
 
 compare_files() { # with those that git tracks
@@ -126,8 +134,7 @@ check() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     settle "$work" "$work/cache"
-    options+=(--cap-drop all --network none)
-    [[ $engine == buildah ]] || options+=(--read-only --tmpfs /tmp --security-opt no-new-privileges)
+    take_away
     options+=("${more_for_run[@]}")
     look_inside
     compare_files
