@@ -1,6 +1,7 @@
-"""Small dataset files made up here, encrypted zips, and the script that makes the data."""
+"""Small dataset files made up here, an independent reading of them, encrypted zips, and the script that makes the data."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -99,3 +100,41 @@ def encrypted_zip(path: Path, members: dict[str, bytes], password: bytes) -> Pat
     end = struct.pack("<4H2IH", 0, 0, len(members), len(members), len(directory), len(body), 0)
     path.write_bytes(body + directory + b"PK\x05\x06" + end)
     return path
+
+
+OPENING = re.compile(r"^(Box \d contains [^.]*)\.")
+CLAUSE = re.compile(r"Box (\d) contains ([^,]+)")
+ACTION = re.compile(r"(Move|Remove|Put) ([^.]*?) (?:from Box (\d) to Box (\d)|(?:from|into) Box (\d))\.")
+
+
+def replay_text(description: str) -> list[tuple[set[str], dict[str, int]]]:
+    """What a description says, read without the package: for each box its objects, and moves, removes and puts so far."""
+    opening = OPENING.match(description)
+    clauses = CLAUSE.findall(opening[1])
+    assert [number for number, _ in clauses] == list("0123456")
+    boxes = [set() if text == "nothing" else set(text.replace("the ", "").split(" and ")) for _, text in clauses]
+    counts = [{"move": 0, "remove": 0, "put": 0} for _ in boxes]
+    consumed = len(opening[0])
+    for verb, text, source, target, only in ACTION.findall(description, consumed):
+        objects = set(text.replace("the ", "").split(" and "))
+        consumed += 1 + len(f"{verb} {text} into Box {only}." if verb == "Put" else f"{verb} {text} from Box {only}.")
+        if verb == "Move":
+            consumed += len("from Box 0 to Box 0.") - len("from Box .")
+            assert objects <= boxes[int(source)]
+            assert not objects & boxes[int(target)]
+            boxes[int(source)] -= objects
+            boxes[int(target)] |= objects
+            counts[int(source)]["move"] += 1
+            counts[int(target)]["move"] += 1
+        elif verb == "Remove":
+            assert objects <= boxes[int(only)]
+            boxes[int(only)] -= objects
+            counts[int(only)]["remove"] += 1
+        else:
+            assert not objects & set().union(*boxes)
+            boxes[int(only)] |= objects
+            counts[int(only)]["put"] += 1
+    assert consumed == len(description)  # no word is left over
+    assert sum(map(len, boxes)) == len(set().union(*boxes))
+    assert max(map(len, boxes)) <= 3
+    return list(zip(boxes, counts, strict=True))

@@ -6,7 +6,16 @@ import shutil
 import time
 
 import pytest
-from dataset_fixture import CONTENTS, DESCRIPTION, FIRST, ROOT, generate_data, two_states, write_queries
+from dataset_fixture import (
+    CONTENTS,
+    DESCRIPTION,
+    FIRST,
+    ROOT,
+    generate_data,
+    replay_text,
+    two_states,
+    write_queries,
+)
 
 from boxes.dataset import (
     FILES,
@@ -43,44 +52,6 @@ def test_generating_is_cheap_and_gives_the_committed_checksums(generated):
     assert output.startswith(f"{folder / SUBSET}: 714 descriptions, 4998 queries\n")
     assert peak < 500
     assert seconds < 60  # 4 s on a quiet machine
-
-
-OPENING = re.compile(r"^(Box \d contains [^.]*)\.")
-CLAUSE = re.compile(r"Box (\d) contains ([^,]+)")
-ACTION = re.compile(r"(Move|Remove|Put) ([^.]*?) (?:from Box (\d) to Box (\d)|(?:from|into) Box (\d))\.")
-
-
-def replay_text(description: str) -> list[tuple[set[str], dict[str, int]]]:
-    """What a description says, read without the package: for each box its objects, and moves, removes and puts so far."""
-    opening = OPENING.match(description)
-    clauses = CLAUSE.findall(opening[1])
-    assert [number for number, _ in clauses] == list("0123456")
-    boxes = [set() if text == "nothing" else set(text.replace("the ", "").split(" and ")) for _, text in clauses]
-    counts = [{"move": 0, "remove": 0, "put": 0} for _ in boxes]
-    consumed = len(opening[0])
-    for verb, text, source, target, only in ACTION.findall(description, consumed):
-        objects = set(text.replace("the ", "").split(" and "))
-        consumed += 1 + len(f"{verb} {text} into Box {only}." if verb == "Put" else f"{verb} {text} from Box {only}.")
-        if verb == "Move":
-            consumed += len("from Box 0 to Box 0.") - len("from Box .")
-            assert objects <= boxes[int(source)]
-            assert not objects & boxes[int(target)]
-            boxes[int(source)] -= objects
-            boxes[int(target)] |= objects
-            counts[int(source)]["move"] += 1
-            counts[int(target)]["move"] += 1
-        elif verb == "Remove":
-            assert objects <= boxes[int(only)]
-            boxes[int(only)] -= objects
-            counts[int(only)]["remove"] += 1
-        else:
-            assert not objects & set().union(*boxes)
-            boxes[int(only)] |= objects
-            counts[int(only)]["put"] += 1
-    assert consumed == len(description)  # no word is left over
-    assert sum(map(len, boxes)) == len(set().union(*boxes))
-    assert max(map(len, boxes)) <= 3
-    return list(zip(boxes, counts, strict=True))
 
 
 def test_every_query_of_the_test_split_is_what_its_text_says(generated):
