@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _LFS = b"version https://git-lfs"
+_SPREAD = "let it see more GPUs (CUDA_VISIBLE_DEVICES) and give --device auto"
 _AGAIN = "fetch the model again"
 _REASON = 200  # characters of another library's error
 
@@ -75,8 +76,10 @@ def check_files(folder: Path) -> None:
                 )
 
 
-def read_model(folder: Path, dtype: "torch.dtype"):
-    """The model of a folder, every one of its weights from there; UserError where that cannot be."""
+def read_model(folder: Path, dtype: "torch.dtype", device: "torch.device | str" = "cpu"):
+    """The model of a folder on a device, or spread over all GPUs ("auto"), every one of its weights from there; UserError
+    where that cannot be."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     try:
@@ -84,11 +87,14 @@ def read_model(folder: Path, dtype: "torch.dtype"):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
+                device_map="auto" if device == "auto" else {"": device},  # no copy of the weights in the CPU's memory
                 trust_remote_code=False,
                 use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
                 weights_only=True,
                 output_loading_info=True,
             )
+    except torch.OutOfMemoryError:
+        raise UserError(f"{folder}: too little memory on {device} for its weights in {dtype}; {_SPREAD}") from None
     except pickle.UnpicklingError:
         raise UserError(
             f"{folder}: a .bin file is damaged or holds more than plain tensors; it was not loaded, {_AGAIN}"
@@ -99,6 +105,9 @@ def read_model(folder: Path, dtype: "torch.dtype"):
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would make them up at random
         raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} the first; {_AGAIN}")
+    placed = set((getattr(model, "hf_device_map", None) or {}).values())
+    if torch.cuda.is_available() and placed & {"cpu", "disk"}:  # accelerate would move layers to and fro
+        raise UserError(f"{folder}: {torch.cuda.device_count()} GPUs are too few for its weights in {dtype}; {_SPREAD}")
     depth = getattr(model.config, "num_hidden_layers", None)
     deeper = [name for name in report["unexpected_keys"] if depth is not None and _layer(name) >= depth]
     if deeper:  # transformers would leave them out

@@ -108,7 +108,7 @@ class Decoder:
         if reason:
             print(f"decoding without a shared prefix or drafts: {reason}", file=sys.stderr)
         way = plain.decode_rows if reason else decode_rows
-        self.work.rows = self.batch_size or memory.rows_that_fit(self.model, longest, len(waiting))
+        self.work.rows = self.batch_size or self._rows_that_fit(waiting, bool(reason))
         while waiting:
             memory.release()
             try:
@@ -120,6 +120,15 @@ class Decoder:
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self.work.rows = memory.halved(self.work.rows, error)  # what was under way begins again
                 self.work.halvings += 1
+
+    def _rows_that_fit(self, waiting: list[Prompt], alone: bool) -> int:
+        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin with."""
+        if not waiting:
+            return 1
+        own = max(len(prompt.ids) for prompt in waiting)
+        own -= 0 if alone else common_prefix([prompt.ids for prompt in waiting])
+        run = own + max(len(prompt.draft.tokens) for prompt in waiting)
+        return memory.rows_that_fit(self.model, own + self.max_new_tokens, run, len(waiting))
 
     def prompts(self, texts: Sequence[str]) -> list[Prompt]:
         """Prompts as tokens, with their drafts and where in the expression each begins."""

@@ -17,15 +17,16 @@ def room(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
     return max(max_new_tokens + step_draft, longest_draft) + 2
 
 
-def bytes_per_row(config, tokens: int, itemsize: int) -> int:
-    """Memory of one row of `tokens` tokens: keys and values of all layers, and what one layer's forward holds at a time."""
+def bytes_per_row(config, stored: int, run: int, itemsize: int) -> int:
+    """Memory of one row: the keys and values of `stored` tokens in all layers, and what one layer's forward of `run` tokens
+    holds at a time."""
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    stored = 2 * config.num_hidden_layers * kv_heads * size * itemsize
+    token = 2 * config.num_hidden_layers * kv_heads * size * itemsize
     attention = 4 * heads * size * (itemsize + 4)  # partial results are merged in float32
     passing = (4 * config.hidden_size + 3 * config.intermediate_size) * itemsize + attention
-    return tokens * (stored + passing)
+    return stored * token + run * passing
 
 
 def free_bytes(device: torch.device) -> int:
@@ -39,11 +40,12 @@ def free_bytes(device: torch.device) -> int:
     raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
 
 
-def rows_that_fit(model, tokens: int, prompts: int) -> int:
-    """How many rows of `tokens` tokens the devices of a model have memory for: 1 at least, MOST_ROWS or `prompts` at most."""
+def rows_that_fit(model, stored: int, run: int, prompts: int) -> int:
+    """How many rows of `stored` tokens, `run` of them in the first forward, the devices of a model have memory for: 1 at
+    least, MOST_ROWS or `prompts` at most."""
     devices = {parameter.device for parameter in model.parameters()}
     free = min(map(free_bytes, devices)) * len(devices)
-    fitting = SHARE * free / bytes_per_row(model.config.get_text_config(), tokens, model.dtype.itemsize)
+    fitting = SHARE * free / bytes_per_row(model.config.get_text_config(), stored, run, model.dtype.itemsize)
     most = MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])
     return max(1, min(most, prompts, int(fitting)))
 

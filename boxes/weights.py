@@ -129,23 +129,23 @@ def resolve(name_or_path: str) -> tuple[ModelSpec, Path]:
 def load(
     name_or_path: str, device: "str | torch.device | None" = None, dtype: "str | torch.dtype | None" = None
 ) -> Loaded:
-    """Load a row of the model table, or a local folder. Defaults: the GPU in bfloat16 where there is one, else float32."""
+    """Load a row of the model table, or a local folder. Defaults: the GPU in bfloat16 where there is one, else float32.
+
+    The device "auto" spreads a model over all GPUs that can be seen (CUDA_VISIBLE_DEVICES).
+    """
     import torch
 
     spec, folder = resolve(str(name_or_path))
-    device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device if device == "auto" else _device(device)
+    dtype = dtype or (torch.bfloat16 if torch.cuda.is_available() and device != torch.device("cpu") else torch.float32)
     dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UserError(f"unknown dtype {str(dtype)!r}; choose float32, bfloat16 or float16")
     check_files(folder)
     tokenizer = load_tokenizer(spec, folder)
-    model = read_model(folder, dtype)
+    model = read_model(folder, dtype, device).eval()
     check_vocabulary(model, tokenizer, folder)
-    try:
-        model = model.to(device).eval()
-    except torch.OutOfMemoryError:
-        raise UserError(f"{spec.name}: too little memory on {device} for its weights in {dtype}") from None
     check_finite(model, folder)
     return Loaded(model, tokenizer, spec)
 
@@ -156,7 +156,7 @@ def _device(device: "str | torch.device") -> "torch.device":
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {str(device)!r}: {_first_line(error)}; choose cpu, cuda or cuda:0") from None
+        raise UserError(f"device {str(device)!r}: {_first_line(error)}; choose cpu, cuda, cuda:0 or auto") from None
 
 
 def load_tokenizer(spec: ModelSpec, folder: Path):

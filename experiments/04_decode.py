@@ -28,7 +28,7 @@ def main() -> None:
         "--max-new-tokens", type=positive, help="the authors' script stops at 100 (default: the engine's)"
     )
     parser.add_argument("--batch-size", type=positive, help="rows decoded at a time (default: the engine's)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, auto: spread over all GPUs (default: the GPU where there is one)")
     parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
     arguments = parser.parse_args()
     options = {key: value for key, value in vars(arguments).items() if key not in ("model", "data", "out", "free")}

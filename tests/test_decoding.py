@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from miniatures import SHAPES, TOKENIZERS, miniature
 from scenarios_fixture import prompts
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
@@ -342,3 +343,17 @@ def test_a_broken_text_does_not_break_those_beside_it_or_after_it(batch_size, dr
     assert completions[2] == Completion(STATEMENT_HEAD, (), Status.INVALID)
     assert [one for index, one in enumerate(completions) if index != 2] == [*expected[:2], *expected[3:]]
     assert decoder.work.counted("broken") == 1
+
+
+def test_a_model_whose_layers_are_spread_decodes_the_same(tmp_path):
+    """As over several GPUs: accelerate's hooks move what each layer needs to where the layer is; here some lie on disk."""
+    spread = load(BASE, "cpu", "float32")
+    layers = {f"model.layers.{number}": "disk" if number % 2 else "cpu" for number in range(4)}
+    places = {"model.embed_tokens": "cpu", **layers, "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    model = dispatch_model(spread.model, places, main_device="cpu", offload_dir=tmp_path)
+    assert Decoder(model, spread.tokenizer).decode(tiny_prompts(BASE)) == tiny_reference(BASE)
+
+
+def test_spread_over_all_devices_there_are():
+    spread = load(BASE, "auto", "float32")
+    assert Decoder(spread.model, spread.tokenizer).decode(tiny_prompts(BASE, 4)) == tiny_reference(BASE)[:4]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from boxes import attention, decoding, memory, plain
 from boxes.decoding import Decoder
@@ -119,13 +120,13 @@ def test_plain_decoding_goes_on_too(monkeypatch, tiny, prompts, truth, where):
 
 def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
     config = tiny.model.config
-    row = memory.bytes_per_row(config, 500, 4)
+    row = memory.bytes_per_row(config, 500, 300, 4)
     stored = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4 * 500
     assert stored < row < 20 * stored
     for free, expected in ((0, 1), (row, 1), (10 * row / memory.SHARE + 1, 10), (1e18, memory.MOST_ROWS["cpu"])):
         monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free)
-        assert memory.rows_that_fit(tiny.model, 500, 1000) == expected
-    assert memory.rows_that_fit(tiny.model, 500, 3) == 3
+        assert memory.rows_that_fit(tiny.model, 500, 300, 1000) == expected
+    assert memory.rows_that_fit(tiny.model, 500, 300, 3) == 3
 
 
 def test_this_machine_says_what_it_has():
@@ -137,3 +138,12 @@ def test_decoding_takes_that_many(monkeypatch, tiny, prompts, truth):
     decoder = Decoder(tiny.model, tiny.tokenizer)
     assert decoder.decode(prompts) == truth
     assert decoder.work.rows == 5
+
+
+def test_the_rows_of_a_70b_fit_beside_its_weights():
+    """138 GB of weights leave about 10 GiB of an H200; grouped heads make 0.33 MB a token."""
+    config = LlamaConfig(
+        hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8, intermediate_size=28672
+    )
+    assert memory.bytes_per_row(config, 1, 0, 2) == 327_680
+    assert 20 <= memory.SHARE * 10 * 2**30 // memory.bytes_per_row(config, 470, 280, 2) <= 60

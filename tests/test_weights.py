@@ -158,8 +158,8 @@ def test_weights_that_are_tied_are_not_missing(tmp_path):
 @pytest.mark.parametrize(
     ("device", "dtype", "message"),
     [
-        ("gpu", None, "^device 'gpu': .*; choose cpu, cuda or cuda:0$"),
-        ("cuda:99", None, "^device 'cuda:99': .*; choose cpu, cuda or cuda:0$"),
+        ("gpu", None, "^device 'gpu': .*; choose cpu, cuda, cuda:0 or auto$"),
+        ("cuda:99", None, "^device 'cuda:99': .*; choose cpu, cuda, cuda:0 or auto$"),
         ("cpu", "float99", "^unknown dtype 'float99'; choose float32, bfloat16 or float16$"),
         ("cpu", "int8", "^unknown dtype 'torch.int8'; choose float32, bfloat16 or float16$"),
         ("cpu", "nn", "^unknown dtype"),
