@@ -17,7 +17,8 @@ DATA ?= generated#        generated: from SEED | release: the authors' own files
 RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
 SEED ?= 27#               of the generated data; data/checksums.sha256 has the checksums of 27
 DATA_DIR ?= data/boxes#   where the dataset goes
-DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--device cuda:1 --batch-size 64"
+HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
+DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow"
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
@@ -123,7 +124,7 @@ $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 .SECONDEXPANSION:
 $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) \
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
-	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(DECODE)
+	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(HARDWARE) $(DECODE)
 $(call incomplete) $(emptied): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
@@ -163,12 +164,12 @@ $(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(REA
 $(RESULTS)/prompt_format.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) \
     $(if $(call incomplete,dev-plain/)$(call incomplete,dev-chat/),FORCE) | $(READY)
 	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
-	    --out $@ $(NARROW)
+	    --out $@ $(HARDWARE) $(NARROW)
 
 $(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) \
     $(if $(call incomplete,free/),FORCE) | $(READY)
 	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
-	    --out $@ $(NARROW)
+	    --out $@ $(HARDWARE) $(NARROW)
 
 $(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(wildcard data/reported/*) $(NEEDS_10_claims) | $(READY)
 	$(PY) experiments/10_claims.py --profile $(PROFILE) --results $(@D) --out $@

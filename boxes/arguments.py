@@ -15,6 +15,23 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+HARDWARE = ("batch_size", "device", "dtype")
+
+
+def add_hardware(parser: argparse.ArgumentParser) -> None:
+    """The options that say on what a model is decoded: those of HARDWARE."""
+    parser.add_argument("--batch-size", type=positive, help="prompts at a time (default: as many as memory holds)")
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, or auto: over all GPUs (default: the GPU where there is one)"
+    )
+    parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
+
+
+def hardware_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """The values of the options of HARDWARE."""
+    return {name: getattr(arguments, name) for name in HARDWARE}
+
+
 def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; see --help")
 

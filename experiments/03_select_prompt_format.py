@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.arguments import argument_parser, out_file, out_folder
+from boxes.arguments import add_hardware, argument_parser, hardware_of, out_file, out_folder
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import command, write_csv
@@ -21,11 +21,11 @@ QUERIES_PER_BUCKET = 20  # of the subset: about 140 descriptions, an interval of
 COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 
 
-def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
+def format_rows(spec: ModelSpec, task: Task, runs: Path, hardware: dict) -> list[dict]:
     """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was not run."""
     rows = []
     for name in PROMPT_FORMATS:
-        settings = Settings(prompt_format=name)
+        settings = Settings(prompt_format=name, **hardware)
         folder = runs / spec.name / f"dev-{name}"
         if decode_run(spec.name, task, folder, settings)["status"] != "complete":
             return []
@@ -51,10 +51,11 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)"
     )
+    add_hardware(parser)
     arguments = parser.parse_args()
     specs = [spec for spec in choose(arguments.profile, arguments.models) if spec.added == "alignment"]
     task = read_task(arguments.data, QUERIES_PER_BUCKET)
-    rows = [row for spec in specs for row in format_rows(spec, task, arguments.runs)]
+    rows = [row for spec in specs for row in format_rows(spec, task, arguments.runs, hardware_of(arguments))]
     write_csv(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
     print(f"{arguments.out}: {len(rows) // len(PROMPT_FORMATS)} of {len(specs)} alignment-tuned models compared")
 

@@ -9,7 +9,7 @@ the exit status is 0: one model does not stop the others.
 
 from pathlib import Path
 
-from boxes.arguments import argument_parser, out_folder, positive
+from boxes.arguments import add_hardware, argument_parser, out_folder, positive
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import command
 from boxes.running import Settings, decode_run, read_task
@@ -27,9 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--max-new-tokens", type=positive, help="the authors' script stops at 100 (default: the engine's)"
     )
-    parser.add_argument("--batch-size", type=positive, help="rows decoded at a time (default: the engine's)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, auto: spread over all GPUs (default: the GPU where there is one)")
-    parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
+    add_hardware(parser)
     arguments = parser.parse_args()
     options = {key: value for key, value in vars(arguments).items() if key not in ("model", "data", "out", "free")}
     run = decode_run(arguments.model, read_task(arguments.data), arguments.out, Settings(not arguments.free, **options))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.arguments import add_hardware, argument_parser, hardware_of, in_folder, out_file
 from boxes.comparison import QUERY_COLUMNS, paired_rows
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import command, write_csv
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
     parser.add_argument("--out", type=out_file, required=True, help="constrained.csv")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
+    add_hardware(parser)
     arguments = parser.parse_args()
     task = read_task(arguments.data)
     specs = compared(arguments.profile, arguments.models)
@@ -82,7 +83,7 @@ def main() -> None:
             prompt_format=constrained["prompt_format"],
             prompt_style=constrained["prompt_style"] or Settings.prompt_style,
             max_new_tokens=constrained["max_new_tokens"],
-            dtype=constrained["dtype"],
+            **hardware_of(arguments) | {"dtype": constrained["dtype"]},
         )
         free = decode_run(spec.name, task, folder / "free", settings)
         if free["status"] == "complete":
