@@ -54,12 +54,15 @@ settle() { # FOLDER CACHE: make the output folders below FOLDER; sets options, w
 }
 
 in_container() { # COMMAND...: in a new container with the options; buildah runs no image and knows no entry point
-    local container status=0
+    local container folder undeclare=() status=0
     if [[ $engine != buildah ]]; then
         "$engine" run --rm "${options[@]}" "$image" "$@"
         return
     fi
     container=$(buildah from "$image")
+    # It would mount volumes that the image declares over those of the options, or the other way round, by chance.
+    for folder in /cache "${outputs[@]/#//artifact/}"; do undeclare+=(--volume "$folder-"); done
+    buildah config "${undeclare[@]}" "$container"
     buildah run "${options[@]}" "$container" -- /artifact/experiments/entrypoint.sh "$@" || status=$?
     buildah rm "$container" > /dev/null
     return "$status"
@@ -143,6 +146,7 @@ check() {
         # shellcheck disable=SC2086
         in_container $command || fail "$command: ended with status $? after $SECONDS s"
         say "$command: done in $SECONDS s"
+        [[ -s $work/paper/out/tiny/report.html ]] || fail "no paper/out/tiny/report.html on the volume for paper/out"
     done
 }
 
