@@ -31,7 +31,7 @@ RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIO
 TARGET ?= all#            what container-run makes in the container
 
 # what the user has named of the variables that hold in the container, too
-NAMED := $(foreach name,PROFILE MODELS DATA SEED DECODE ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
+NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE DECODE ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
 override PROFILE := $(strip $(PROFILE))
 override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
@@ -240,7 +240,7 @@ lint: $(READY) ## style of the code and of the Containerfile
 
 # ---------------------------------------------------------------------------------------------------- container
 .PHONY: $(CONTAINER_TARGETS)
-container: ## the image, from the Containerfile, with podman, docker or buildah (downloads 5 GB)
+container: ## the image, from the Containerfile, with podman, docker or buildah (CUDA and torch: gigabytes)
 	@experiments/container.sh build
 
 container-run: ## make TARGET in the container, results land here; PROFILE is paper on a GPU, else tiny

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("container.sh", "entrypoint.sh", "setup.sh")
 # What a `make test` around these tests, or the container they run in, must not hand down.
-OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|ENGINE|IMAGE|BASE|LOCK|BUILD|RUN_OPTIONS|TARGET|CACHE|VENV|HF_)")
+OUTER = re.compile(
+    r"^(MAKE|MFLAGS|PROFILE|MODELS|ENGINE|IMAGE|BASE|LOCK|BUILD|RUN_|TARGET|CACHE|VENV|HF_|DATA|SEED|HARDW|DECODE|ARGS)"
+)
 
 
 def run(*command: object, path: Path | None = None, cwd: Path = ROOT, **variables: object):
