@@ -11,6 +11,7 @@ from boxes.dataset import Example
 from boxes.models import ModelSpec
 from boxes.records import JsonLines, UserError, read_json
 from boxes.scoring import score_statement
+from boxes.world import shown
 
 FORMAT = 1  # of run.json and predictions.jsonl: raised when a field changes its meaning; more fields change nothing
 STATUSES = ("complete", "partial", "not run", "failed")
@@ -66,12 +67,12 @@ def read_provenance(path: Path) -> dict:
     written = run.get("format", 1)
     if written != FORMAT:
         raise UserError(
-            f"{path}: format {written!r}, this version reads {FORMAT}; use the version that wrote it, or another folder"
+            f"{path}: format {shown(written)}, this version reads {FORMAT}; use the version that wrote it, or another folder"
         )
     if run.get("status") not in STATUSES:
-        raise UserError(f"{path}: status {run.get('status')!r} is none of {', '.join(STATUSES)}; decode again")
+        raise UserError(f"{path}: status {shown(run.get('status'))} is none of {', '.join(STATUSES)}; decode again")
     if type(run.get("seconds", 0.0)) not in (int, float):
-        raise UserError(f"{path}: seconds must be a number, found {run['seconds']!r}; decode again")
+        raise UserError(f"{path}: seconds must be a number, found {shown(run['seconds'])}; decode again")
     return run
 
 
@@ -82,7 +83,7 @@ def read_run(spec: ModelSpec, folder: Path) -> dict:
         return not_run(spec, "no run.json; decode first")
     run = read_provenance(path)
     if run.get("model") != spec.name:
-        raise UserError(f"{path}: results of {run.get('model')!r}, not of {spec.name}; decode again")
+        raise UserError(f"{path}: results of {shown(run.get('model'))}, not of {spec.name}; decode again")
     return {name: run.get(name) for name in COLUMNS} | {"model": spec.name, "label": spec.label}
 
 
@@ -102,11 +103,13 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
         if wrong:
             raise UserError(f"{where}: no proper {', '.join(wrong)}; delete the line and decode again")
         if line["status"] not in tuple(Status):
-            raise UserError(f"{where}: unknown status {line['status']!r}; delete the line and decode again")
+            raise UserError(f"{where}: unknown status {shown(line['status'])}; delete the line and decode again")
         key = (line["sample_id"], line["num_operations"])
         example = examples.get(key)
         if example is None or example.description != line["input"]:
-            raise UserError(f"{where}: results of another dataset (sample {key[0]}, {key[1]} operations); decode again")
+            raise UserError(
+                f"{where}: results of another dataset (sample {shown(key[0])}, {shown(key[1])} operations); decode again"
+            )
         if key in found:
             raise UserError(f"{where}: the description of line {first[key]} again; delete one of them")
         found[key], first[key] = line, number

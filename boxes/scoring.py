@@ -20,7 +20,7 @@ SCORE_COLUMNS = ("model", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_h
 REPORTED = Path(__file__).resolve().parent.parent / "data" / "reported"
 
 _FIRST = re.compile(r"\s*(?:Statement:\s*)?Box 0 contains")
-_NEXT = re.compile(r", Box ([1-6]) contains")
+_NEXT = re.compile(r", Box ([0-6]) contains")  # 0 as well: a Box 0 named again is named twice
 
 
 def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") -> tuple[bool, ...]:

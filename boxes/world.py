@@ -16,7 +16,7 @@ _NOUNS = """
 """
 NOUNS = tuple(_NOUNS.split())
 _KNOWN = frozenset(NOUNS)
-_SHOWN = 100  # characters of a text in an error; the longest sentence of the task has fewer
+_SHOWN = 100  # characters of a value in an error; the longest sentence of the task has fewer
 
 Objects = tuple[str, ...]  # alphabetical
 State = tuple[Objects, ...]  # NUM_BOXES of them
@@ -135,9 +135,10 @@ def describe(state: State, operations: Sequence[Operation] = ()) -> str:
     return " ".join([clauses(state), *map(sentence, operations)])
 
 
-def _shown(text: str) -> str:
-    """A text as errors show it: quoted, on one line, cut where it is long."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+def shown(value: object) -> str:
+    """What was found, as errors show it: on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def parse_contents(text: str) -> Objects:
@@ -147,15 +148,15 @@ def parse_contents(text: str) -> Objects:
     objects = []
     for part in text.split(" and "):
         if not part.startswith("the "):
-            raise ValueError(f"expected 'the NOUN' or 'nothing', found {_shown(part)}")
+            raise ValueError(f"expected 'the NOUN' or 'nothing', found {shown(part)}")
         noun = part.removeprefix("the ")
         if noun not in _KNOWN:
-            raise ValueError(f"unknown noun {_shown(noun)}")
+            raise ValueError(f"unknown noun {shown(noun)}")
         objects.append(noun)
     if len(set(objects)) != len(objects):
-        raise ValueError(f"an object stands twice in {_shown(text)}")
+        raise ValueError(f"an object stands twice in {shown(text)}")
     if objects != sorted(objects):
-        raise ValueError(f"objects are not in alphabetical order in {_shown(text)}")
+        raise ValueError(f"objects are not in alphabetical order in {shown(text)}")
     return tuple(objects)
 
 
@@ -175,7 +176,7 @@ def _parse_state(text: str) -> State:
     for box, part in enumerate(parts):
         match = _CLAUSE.fullmatch(part)
         if not match or int(match[1]) != box:
-            raise ValueError(f"expected 'Box {box} contains ...', found {_shown(part)}")
+            raise ValueError(f"expected 'Box {box} contains ...', found {shown(part)}")
         objects = parse_contents(match[2])
         if len(objects) > MAX_OBJECTS:
             raise ValueError(f"Box {box} holds more than {MAX_OBJECTS} objects")
@@ -194,9 +195,9 @@ def parse_operation(text: str) -> Operation:
         if match:
             objects = parse_contents(match[1])
             if not objects:
-                raise ValueError(f"an operation without objects: {_shown(text)}")
+                raise ValueError(f"an operation without objects: {shown(text)}")
             return kind(objects, *map(int, match.groups()[1:]))
-    raise ValueError(f"not an operation: {_shown(text)}")
+    raise ValueError(f"not an operation: {shown(text)}")
 
 
 def parse(description: str) -> tuple[State, tuple[Operation, ...]]:

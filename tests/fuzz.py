@@ -32,9 +32,9 @@ SCENARIOS = scenarios(8, seed=1, operations=3)
 STATES = [lines for scenario in SCENARIOS for lines in _scenario_lines(scenario)]
 DESCRIPTIONS = [describe(scenario.initial, scenario.operations) for scenario in SCENARIOS]
 FINAL = [replay(scenario.initial, scenario.operations)[0] for scenario in SCENARIOS]
-PIECES = ["", " ", ",", ".", ". ", "\n", "\0", '"', "\\", "{", "}", "[" * 2000, "1", "7", "-", "é", "\ud800", "null", "true",
-          "nothing", "the", " and ", "the car", " and the map", "Box 3 contains", ", Box 2 contains the tie", "Statement: ",
-          "Remove the car from Box 0.", "Put the map into Box 1. ", "<extra_id_0>", "9" * 5000]  # fmt: skip
+PHRASES = ["", ",", ".", ". ", "nothing", "the", "the car", " and the map", "Box 3 contains", ", Box 2 contains the tie",
+           "Statement: ", "Remove the car from Box 0.", "Put the map into Box 1. ", "<extra_id_0>", "1", "7"]  # fmt: skip
+NOISE = [" ", "\n", "\r\n", "\0", '"', "\\", "{", "}", "[" * 2000, "-", "é", "\ud800", "null", "true", "9" * 5000]
 ONE_LINE = 2000  # characters, at most, of an error
 
 
@@ -47,12 +47,14 @@ class Property(NamedTuple):
 
 @st.composite
 def edited(draw, text: str) -> str:
-    """A text with up to four places changed, mostly at the beginnings of words."""
-    for _ in range(draw(st.integers(0, 4))):
-        words = [match.start() for match in re.finditer(r"\S+", text)] or [0]
-        start = draw(st.sampled_from(words) | st.integers(0, len(text)))
-        end = draw(st.sampled_from([start, *(word for word in words if word > start)][:12]) | st.just(start + 1))
-        text = text[:start] + draw(st.sampled_from(PIECES) | st.text(max_size=3)) + text[end:]
+    """A text with up to three places changed, mostly between words and into words that it has elsewhere."""
+    for _ in range(draw(st.integers(0, 3))):
+        places = [match.start() for match in re.finditer(r"\b", text)] or [0]
+        rank = draw(st.integers(0, len(places) - 1))
+        start = draw(st.just(places[rank]) | st.integers(0, len(text)))
+        end = draw(st.sampled_from([start, *(place for place in places[rank + 1 : rank + 8] if place > start)]))
+        piece = st.sampled_from(text.split() or [""]) | st.sampled_from(PHRASES) | st.sampled_from(NOISE)
+        text = text[:start] + draw(piece | st.text(max_size=3)) + text[end:]
     return text
 
 
@@ -125,14 +127,22 @@ def check_dataset(content: bytes) -> bool:
             examples = read_examples(path)
         except UserError as error:
             return refused(error, where(path))
-    assert len(content.splitlines()) == 7 * len(examples)
+    queries = [json.loads(line) for line in content.decode("utf-8-sig").strip("\n").split("\n")]
+    assert len(queries) == 7 * len(examples)
     assert len({(example.sample_id, example.num_operations) for example in examples}) == len(examples)
-    for example in examples:
-        for (objects, by_kind), text, count in zip(
-            replay_text(example.description), example.contents, example.num_ops, strict=True
-        ):
-            assert text == (" and ".join(f"the {noun}" for noun in sorted(objects)) or "nothing")
-            assert count == sum(by_kind.values())
+    for place, example in enumerate(examples):
+        for box, (objects, by_kind) in enumerate(replay_text(example.description)):
+            truth = " and ".join(f"the {noun}" for noun in sorted(objects)) or "nothing"
+            query, count = queries[7 * place + box], sum(by_kind.values())
+            assert (example.contents[box], example.num_ops[box], example.sample_id) == (
+                truth,
+                count,
+                query["sample_id"],
+            )
+            assert query["sentence"] == f"{example.description} Box {box} contains {truth}."
+            assert query["sentence_masked"] == f"{example.description} Box {box} contains <extra_id_0> ."
+            assert (query["masked_content"], query["numops"]) == (f"<extra_id_0> {truth}", count)
+            assert sum(query["numops_by_op"].values()) == count
     return True
 
 
@@ -208,11 +218,12 @@ descriptions = st.sampled_from(DESCRIPTIONS).flatmap(edited) | st.text()
 def strictly_right(text: str, box: int, truth: str) -> bool:
     """Read by eye: before the first period the box is named once as a clause, and what follows is the truth."""
     text = text.split(".")[0]
-    named = re.findall(rf"(?:, |^\s*(?:Statement:\s*)?)Box {box} contains", text)
-    clause = text.rpartition(f"Box {box} contains ")[2]
-    said = re.split(r", Box [1-6]|,\s*$|, B?o?x?\s*$", clause)[0].split()
+    named = list(re.finditer(rf"(?:, |^\s*(?:Statement:\s*)?)Box {box} contains", text))
+    if len(named) != 1:
+        return False
+    said = re.split(r", Box [0-6]|,\s*$|, B?o?x?\s*$", text[named[0].end() :])[0].split()
     words = [word for word in said if word not in ("the", "and")]
-    return len(named) == 1 and set(words) == set(truth.replace("the ", "").split(" and "))
+    return set(words) == set(truth.replace("the ", "").split(" and "))
 
 
 def check_statement(case: tuple[str, list[str], str]) -> bool:

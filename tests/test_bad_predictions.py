@@ -55,6 +55,8 @@ LINES = [
     ({"num_operations": True}, f"no proper num_operations; {AGAIN}"),  # which Python takes for 1
     ({"num_operations": 1.0}, f"no proper num_operations; {AGAIN}"),
     ({"status": "fine"}, f"unknown status 'fine'; {AGAIN}"),
+    ({"status": "o" * 9999}, f"unknown status '{'o' * 99}…; {AGAIN}"),
+    ({"sample_id": 10**4000}, OTHER.format("1" + "0" * 99 + "…", 1)),
     ({"status": "OK"}, f"unknown status 'OK'; {AGAIN}"),
 ]
 

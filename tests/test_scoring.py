@@ -46,6 +46,8 @@ def test_a_true_statement_is_right_everywhere(prediction):
         (", Box 4 contains the bill", "", but(4)),  # a missing box
         ("Box 4 contains", "Box 3 contains", but(3, 4)),  # one box named twice, another missing
         ("Box 1 contains nothing, Box 2", "Box 2", but(1)),
+        (", Box 5", ", Box 0 contains the map, Box 5", but(0)),  # Box 0, too, must be named once
+        ("Box 4 contains", "Box 0 contains", but(0, 4)),
         ("Box 0 contains", "Box 0 holds", but(*range(7))),
         (", Box 6", ". Box 6", but(6)),  # after the first period nothing counts
         (", Box 6", ".\nBox 6", but(6)),
