@@ -106,7 +106,7 @@ take_away() { # adds to options all that the engine can; sets cannot, a pattern 
     case $engine,${BUILDAH_ISOLATION:-} in
         buildah,chroot) cannot='^(root|network) ' ;;
         buildah,*) cannot='^root ' options+=(--network none) ;;
-        *) cannot='^$' options+=(--network none --read-only --tmpfs /tmp --security-opt no-new-privileges) ;;
+        *) cannot='^$' options+=(--network none --read-only --tmpfs /tmp:exec --security-opt no-new-privileges) ;;
     esac
 }
 

@@ -194,7 +194,7 @@ def test_check_takes_away_what_it_can_and_runs_three_commands(container):
     assert result.returncode == 0, result.stderr
     build, *runs = container.calls()
     assert " build " in build
-    assert all(" --cap-drop all --network none --read-only --tmpfs /tmp " in call for call in runs)
+    assert all(" --cap-drop all --network none --read-only --tmpfs /tmp:exec " in call for call in runs)
     assert [call.split("localhost/entity-tracking ")[1].strip() for call in runs[-3:]] == [
         "make all PROFILE=tiny", "make table6", "make test"]  # fmt: skip
 
