@@ -23,7 +23,7 @@ class KVStore:
     def __init__(self, rows: int, capacity: int, prefix: "KVStore | None" = None):
         self.shape = (rows, capacity)
         self.prefix = prefix  # a store of one row
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (rows, C, K, D) each
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (rows, K, C, D) each
         # Of the forward under way:
         self.rows = slice(0, rows)
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
@@ -47,14 +47,16 @@ class KVStore:
         """Store the new keys and values, (B, K, T, D), in each row's own slots."""
         if layer == len(self.layers):
             # Zeros, for what lies behind a row's end is weighted with 0, and 0 times garbage may not be a number.
-            self.layers.append(tuple(new.new_zeros(*self.shape, new.shape[1], new.shape[3]) for new in (keys, values)))
+            rows, capacity = self.shape
+            made = (new.new_zeros(rows, new.shape[1], capacity, new.shape[3]) for new in (keys, values))
+            self.layers.append(tuple(made))
         index = torch.arange(len(keys), device=keys.device)[:, None]
         for stored, new in zip(self.layers[layer], (keys, values), strict=True):
             if self.fresh:
-                stored[self.rows, : self.width] = new.transpose(1, 2)
-                stored[self.rows, self.width : self.filled] = 0  # of rows before, which may not have been numbers
+                stored[self.rows, :, : self.width] = new
+                stored[self.rows, :, self.width : self.filled] = 0  # of rows before, which may not have been numbers
             else:
-                stored[self.rows][index, self.slots.to(keys.device)] = new.transpose(1, 2)
+                stored[self.rows][index, :, self.slots.to(keys.device)] = new.transpose(1, 2)
         return keys, values
 
     def move(self, sources: list[int], targets: list[int]) -> None:
@@ -62,7 +64,7 @@ class KVStore:
         for layer in self.layers:
             for stored in layer:
                 to, of = (torch.tensor(rows, dtype=torch.long, device=stored.device) for rows in (targets, sources))
-                stored[to, : self.filled] = stored[of, : self.filled]
+                stored[to, :, : self.filled] = stored[of, :, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
         """Tokens before this forward; positions are passed explicitly, so only that it is not None matters."""
@@ -91,23 +93,21 @@ def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: f
     return output, logsumexp[..., : query.shape[2]]
 
 
-def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], length: int, scale: float):
-    """Every row's queries over the one prefix: rows and grouped heads are laid out as more queries of one sequence."""
+def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
+    """Every row's queries over the one prefix: the rows are laid out as more queries of one sequence, without a copy where
+    memory is laid out as projections leave it, (B, T, H, D)."""
     rows, heads, new, size = query.shape
-    keys, values = (stored[:, :length].transpose(1, 2) for stored in layer)  # (1, K, P, D)
-    groups = heads // keys.shape[1]
-    together = (
-        query.reshape(rows, -1, groups, new, size).permute(1, 0, 2, 3, 4).reshape(1, -1, rows * groups * new, size)
-    )
+    keys, values = (stored.repeat_interleave(heads // stored.shape[1], 1) for stored in layer)  # (1, H, P, D)
+    together = query.transpose(1, 2).reshape(1, rows * new, heads, size).transpose(1, 2)
     output, logsumexp = full(together, keys, values, scale, causal=False)
-    output = output.view(-1, rows, groups, new, size).permute(1, 0, 2, 3, 4).reshape(query.shape)
-    return output, logsumexp.view(-1, rows, groups, new).permute(1, 0, 2, 3).reshape(rows, heads, new)
+    output = output.transpose(1, 2).reshape(rows, new, heads, size).transpose(1, 2)
+    return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)
 
 
 def _over_own(query: torch.Tensor, store: KVStore, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
     """A few new queries a row over the row's own tokens, by its length: grouped heads share their keys without copies."""
     rows, heads, new, size = query.shape
-    keys, values = (stored[store.rows, : store.width].transpose(1, 2) for stored in layer)  # (B, K, C, D)
+    keys, values = (stored[store.rows, :, : store.width] for stored in layer)  # (B, K, C, D)
     grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
     scores = (grouped @ keys.transpose(2, 3)).float() * scale
     scores = scores.view(rows, heads, new, -1)
@@ -126,14 +126,16 @@ def attend(module, query, key, value, attention_mask=None, scaling=None, store: 
     layer = store.layers[module.layer_idx]
     if store.fresh:
         groups = query.shape[1] // key.shape[1]
-        own = full(query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), scale, causal=True)
+        if groups > 1:
+            key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
+        own = full(query, key, value, scale, causal=True)
     else:
         own = _over_own(query, store, layer, scale)
     output = own[0]
     if store.prefix is not None:
-        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], store.prefix.shape[1], scale)
+        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], scale)
         share = torch.sigmoid(shared[1].float() - own[1].float())[..., None]  # of the prefix in the whole softmax
-        output = (share * shared[0].float() + (1 - share) * own[0].float()).to(query.dtype)
+        output = torch.lerp(own[0].float(), shared[0].float(), share).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None
 
 

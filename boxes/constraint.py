@@ -7,6 +7,7 @@ no decoder's treatment of leading spaces gets in the way.
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from re import _constants as sre
 from re import _parser
 
@@ -35,6 +36,11 @@ class Automaton:
     token_bytes: list[bytes]
     end_ids: tuple[int, ...]
 
+    @cached_property
+    def forbidden(self) -> torch.Tensor:
+        """(S, V) bool, what is not allowed: the mask of every step."""
+        return ~self.allowed
+
     def start(self, prompt: str) -> tuple[int, str]:
         """The state a prompt leaves the automaton in, and the literal beginning of the expression that the prompt ends in."""
         for head in sorted(self.starts, key=len, reverse=True):
@@ -62,7 +68,7 @@ def choose(automaton: Automaton, head: torch.nn.Module, hidden: torch.Tensor, st
     at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
     best, choice = [], []
     for some, where in zip(hidden.split(at_once), states.split(at_once), strict=True):
-        value, token = head(some).masked_fill(~automaton.allowed[where], -torch.inf).max(dim=-1)
+        value, token = head(some).masked_fill_(automaton.forbidden[where], -torch.inf).max(dim=-1)
         best.append(value)
         choice.append(token)
     broken = ~torch.cat(best).isfinite()

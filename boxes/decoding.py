@@ -19,7 +19,7 @@ from boxes.constraint import choose, compile_regex, free
 from boxes.drafting import Draft, drafts
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
-STEP_TOKENS = 256  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
+STEP_TOKENS = 512  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
 STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
 LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each costs a device a stop; 1 elsewhere
 Progress = Callable[[int], None]
@@ -137,7 +137,7 @@ class Decoder:
         proposed = [Draft()] * len(texts)
         if self.draft:
             heads = [head for _, head in starts]
-            proposed = drafts(self.tokenizer, self.automaton.token_bytes, texts, encoded, heads)
+            proposed = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads)
         return [
             Prompt(index, text, ids, state, head, draft)
             for index, (text, ids, (state, head), draft) in enumerate(

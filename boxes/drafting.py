@@ -41,20 +41,21 @@ def draft_text(prompt: str) -> str | None:
         return None
 
 
-def drafts(
-    tokenizer, spelled: list[bytes], prompts: list[str], encoded: list[list[int]], heads: list[str]
-) -> list[Draft]:
-    """A draft for each prompt; `encoded` are the prompts' tokens, `heads` the beginning of the statement each ends in, and
-    `spelled` the bytes each token id stands for."""
-    rests = []
+def drafts(tokenizer, spelled: list[bytes], prompts: list[str], heads: list[str]) -> list[Draft]:
+    """A draft for each prompt; `heads` are the beginnings of the statement that the prompts end in, `spelled` the bytes each
+    token id stands for."""
+    tails, rests = [], []
     for prompt, head in zip(prompts, heads, strict=True):
         text = draft_text(prompt)
         rests.append(text[len(head) :] if text and text.startswith(head) else "")
-    whole = encode_prompts(tokenizer, [prompt + rest for prompt, rest in zip(prompts, rests, strict=True)])
+        # The last line says how the statement goes on; all of the prompt would say it too, in many times the time.
+        tails.append(prompt[prompt.rfind("\n") + 1 :])
+    before = dict(zip(set(tails), encode_prompts(tokenizer, list(set(tails))), strict=True))
+    whole = encode_prompts(tokenizer, [tail + rest for tail, rest in zip(tails, rests, strict=True)])
     return [
         # Where the seam is tokenized in another way, nothing is proposed.
-        _draft(rest, after[len(ids) :], spelled) if after[: len(ids)] == ids else Draft()
-        for rest, ids, after in zip(rests, encoded, whole, strict=True)
+        _draft(rest, after[len(before[tail]) :], spelled) if after[: len(before[tail])] == before[tail] else Draft()
+        for tail, rest, after in zip(tails, rests, whole, strict=True)
     ]
 
 

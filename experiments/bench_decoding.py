@@ -31,6 +31,7 @@ from boxes.reference import reference_decode
 from experiments.measure import device_name, measured, median_ratio, median_seconds, rounds
 
 GENERATE_BATCHES = (8, 16, 32, 64)
+SEARCHED = 64  # prompts with which the best of them is found
 REST = STATEMENT_REGEX[len(STATEMENT_HEAD) :]  # the prompts end in its beginning
 PAPER, OUTLINES, LLGUIDANCE = "a paper", "b outlines", "c llguidance"
 ENGINE_PLAIN, ENGINE, FLOOR = "d engine without drafts", "e engine", "f floor"
@@ -129,40 +130,36 @@ def same(expected: list[tuple], found: list, way: str) -> None:
         raise UserError(f"{way}: {wrong} of {len(expected)} statements have other tokens than the ways before it")
 
 
-def best_batches(model, tokenizer, prompts: list[str], expected: list[tuple]) -> dict[str, int]:
-    """The batch size at which each processor is fastest; this warms up, too."""
+def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
+    """The batch size at which each processor is fastest over some prompts; this warms up, too."""
     best = {}
     for way, processor in processors(model, tokenizer).items():
         seconds = {}
         for size in GENERATE_BATCHES:
-            seconds[size], _, found = measured(
+            seconds[size], *_ = measured(
                 lambda size=size, make=processor: batched_generate(model, tokenizer, prompts, size, make), model.device
             )
-            same(expected, found, f"{WHAT[way]}, {size} a batch")
         best[way] = min(seconds, key=seconds.get)
     return best
 
 
-def compare_all(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
-    """All ways over the same few prompts."""
+def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
+    """A row a way, all over the same prompts in `count` rounds."""
     fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
     answers = fast.decode(prompts)
-    expected = [one.tokens for one in answers]
-    sizes = best_batches(model, tokenizer, prompts, expected)
+    sizes = best_batches(model, tokenizer, spread(prompts, SEARCHED))
     ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
     for way, make in processors(model, tokenizer).items():
         ways[way] = lambda way=way, make=make: batched_generate(model, tokenizer, prompts, sizes[way], make)
     ways |= _engine_ways(fast, slow, prompts, answers)
     notes = {way: f"batches of {size}, the best of {GENERATE_BATCHES}" for way, size in sizes.items()}
-    return _rows(rounds(ways, count, model.device), expected, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
+    runs = rounds(ways, count, model.device)
+    return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
 
 
-def compare_engine(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
-    """The engine with and without drafts and the floor, over all prompts."""
-    fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
-    answers = fast.decode(prompts)
-    runs = rounds(_engine_ways(fast, slow, prompts, answers), count, model.device)
-    return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, {})
+def spread(prompts: list[str], count: int) -> list[str]:
+    """So many of the prompts, from all over the list."""
+    return prompts[:: max(1, len(prompts) // count)][:count]
 
 
 def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:
@@ -207,15 +204,13 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-base", help="a name of boxes/models.py or a folder (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
     parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
-    parser.add_argument("--subset", type=int, default=64, help="prompts that all ways decode (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, help="only so many, all over the dataset (default: all of them)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of which the median counts (default: %(default)s)")
     arguments = parser.parse_args()
     loaded = load(arguments.model, dtype="float32")
-    everything = [statement_prompt(example.description) for example in read_examples(arguments.data)]
-    some = everything[:: max(1, len(everything) // arguments.subset)][: arguments.subset]
-    found = compare_all(loaded.model, loaded.tokenizer, some, arguments.rounds)
-    if len(everything) > len(some):
-        found += compare_engine(loaded.model, loaded.tokenizer, everything, arguments.rounds)
+    prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]
+    prompts = spread(prompts, arguments.prompts or len(prompts))
+    found = compare(loaded.model, loaded.tokenizer, prompts, arguments.rounds)
     table = pd.DataFrame(found)
     table.insert(0, "model", loaded.spec.name)
     table["device"] = device_name(loaded.model.device)

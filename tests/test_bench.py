@@ -41,13 +41,13 @@ def data(tmp_path_factory):
 def test_all_ways_are_measured_and_agree(monkeypatch, capsys, tmp_path, data):
     monkeypatch.setattr(bench_decoding, "GENERATE_BATCHES", (3,))
     out = tmp_path / "decoding.csv"
-    assert run(monkeypatch, bench_decoding, "--data", data, "--out", out, "--subset", 3, "--rounds", 1) == 0
+    assert run(monkeypatch, bench_decoding, "--data", data, "--out", out, "--rounds", 1) == 0
     table = pd.read_csv(out)
-    assert list(table.way) == [*bench.WAYS, *list(bench.WAYS)[3:]]
-    assert list(table.prompts) == [3] * 6 + [6] * 3
+    assert list(table.way) == list(bench.WAYS)
+    assert list(table.prompts) == [6] * 6
     assert (table.seconds > 0).all()
     assert (table[table.way == "e engine"].times_engine == 1).all()
-    assert table.set_index(["way", "prompts"]).times_engine["a paper", 3] > 1
+    assert table.set_index(["way", "prompts"]).times_engine["a paper", 6] > 1
     drafts = table[table.way == "e engine"]
     assert ((drafts.drafted_confirmed > 0.5) & (drafts.tokens_per_forward > 20)).all()
     assert "e engine" in capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_a_way_with_other_tokens_fails_loudly(monkeypatch, capsys, tmp_path, dat
 
     monkeypatch.setattr(bench_decoding, way, altered)
     out = tmp_path / "decoding.csv"
-    assert run(monkeypatch, bench_decoding, "--data", data, "--out", out, "--subset", 2, "--rounds", 1) == 2
+    assert run(monkeypatch, bench_decoding, "--data", data, "--out", out, "--prompts", 2, "--rounds", 1) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "1 of 2 statements have other tokens than the ways before it" in error
     assert not out.exists()

@@ -12,7 +12,7 @@ from boxes.decoding import Decoder
 from boxes.drafting import Draft, draft_text, drafts
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
-from boxes.prompting import PromptSettings, encode_prompt, prompt_maker, statement_prompt
+from boxes.prompting import PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
 
@@ -69,7 +69,7 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
     for description, answer in scenarios(13):
         prompt = statement_prompt(description)
         head = decoder.automaton.start(prompt)[1]
-        (draft,) = drafts(tokenizer, spelled, [prompt], [encode_prompt(tokenizer, prompt)], [head])
+        (draft,) = drafts(tokenizer, spelled, [prompt], [head])
         assert head + decoder.automaton.text(list(draft.tokens)) == answer
         assert len(draft.clauses) == 7
         assert all(set(spelled[draft.tokens[index]]) & set(b",.") for index in draft.clauses)
