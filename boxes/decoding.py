@@ -20,6 +20,8 @@ from boxes.drafting import Draft, drafts
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
 STEP_TOKENS = 512  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
+# Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
+PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
 STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
 LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each costs a device a stop; 1 elsewhere
 Progress = Callable[[int], None]
@@ -101,7 +103,7 @@ class Decoder:
     @torch.inference_mode()
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Completion]]]:
         """Finished prompts as they come: their indices, and their completions. Longer ones come first."""
-        waiting = sorted(self.prompts(texts), key=lambda prompt: -len(prompt.ids) - len(prompt.draft.tokens))
+        waiting = sorted(self.prompts(texts), key=tokens_of, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
         longest = max((len(prompt.ids) for prompt in waiting), default=0) + self.max_new_tokens
         reason = attention.why_not(self.model, longest)
@@ -122,12 +124,15 @@ class Decoder:
                 self.work.halvings += 1
 
     def _rows_that_fit(self, waiting: list[Prompt], alone: bool) -> int:
-        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin with."""
+        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin with, and none drafted."""
         if not waiting:
             return 1
         own = max(len(prompt.ids) for prompt in waiting)
-        own -= 0 if alone else common_prefix([prompt.ids for prompt in waiting])
-        run = own + max(len(prompt.draft.tokens) for prompt in waiting)
+        most = memory.MOST_ROWS.get(self.device.type, memory.MOST_ROWS["cpu"])
+        if alone:
+            return memory.rows_that_fit(self.model, own + self.max_new_tokens, own * most, len(waiting))
+        own -= common_prefix([prompt.ids for prompt in waiting])
+        run = prefill_tokens(self.device)
         return memory.rows_that_fit(self.model, own + self.max_new_tokens, run, len(waiting))
 
     def prompts(self, texts: Sequence[str]) -> list[Prompt]:
@@ -189,10 +194,10 @@ def decode_rows(decoder: Decoder, waiting: list[Prompt]) -> Iterator[Finished]:
         free = size - (len(rows) if rows is not None else 0)
         with own_attention(decoder.model):
             if free >= min((size + 1) // 2, len(waiting) - taken) > 0:
-                new = waiting[taken : taken + free]
-                taken += len(new)
-                rows = join(rows, prefill(decoder, store, size - free, new, skip, room))
-                longest = max(longest, max(len(prompt.ids) + len(prompt.draft.tokens) for prompt in new) - skip)
+                for new in portions(waiting[taken : taken + free], skip, prefill_tokens(decoder.device)):
+                    rows = join(rows, prefill(decoder, store, 0 if rows is None else len(rows), new, skip, room))
+                    taken += len(new)
+                    longest = max(longest, max(map(tokens_of, new)) - skip)
                 steps = 0
             else:
                 ahead = draft_length(decoder, len(rows))
@@ -204,6 +209,24 @@ def decode_rows(decoder: Decoder, waiting: list[Prompt]) -> Iterator[Finished]:
             rows, longest, finished = harvest(decoder, store, rows, size if waits else len(rows))
             if finished:
                 yield finished
+
+
+def tokens_of(prompt: Prompt) -> int:
+    """Tokens of a prompt and its draft."""
+    return len(prompt.ids) + len(prompt.draft.tokens)
+
+
+def prefill_tokens(device: torch.device) -> int:
+    """How many tokens are prefilled at a time on a device."""
+    return PREFILL_TOKENS.get(device.type, PREFILL_TOKENS["cpu"])
+
+
+def portions(prompts: list[Prompt], skip: int, most: int) -> Iterator[list[Prompt]]:
+    """Prompts in groups of about `most` tokens, longer ones first: what is prefilled at a time."""
+    while prompts:
+        count = max(1, most // (tokens_of(prompts[0]) - skip))
+        yield prompts[:count]
+        prompts = prompts[count:]
 
 
 def draft_length(decoder: Decoder, rows: int) -> int:

@@ -17,16 +17,20 @@ def room(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
     return max(max_new_tokens + step_draft, longest_draft) + 2
 
 
-def bytes_per_row(config, stored: int, run: int, itemsize: int) -> int:
-    """Memory of one row: the keys and values of `stored` tokens in all layers, and what one layer's forward of `run` tokens
-    holds at a time."""
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    token = 2 * config.num_hidden_layers * kv_heads * size * itemsize
-    attention = 4 * heads * size * (itemsize + 4)  # partial results are merged in float32
-    passing = (4 * config.hidden_size + 3 * config.intermediate_size) * itemsize + attention
-    return stored * token + run * passing
+def stored_bytes(config, itemsize: int) -> int:
+    """The keys and values of one token in all layers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * _head_size(config) * itemsize
+
+
+def passing_bytes(config, itemsize: int) -> int:
+    """What one layer's forward holds of one token at a time."""
+    attention = 4 * config.num_attention_heads * _head_size(config) * (itemsize + 4)  # merged in float32
+    return (4 * config.hidden_size + 3 * config.intermediate_size) * itemsize + attention
+
+
+def _head_size(config) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def free_bytes(device: torch.device) -> int:
@@ -40,12 +44,13 @@ def free_bytes(device: torch.device) -> int:
     raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
 
 
-def rows_that_fit(model, stored: int, run: int, prompts: int) -> int:
-    """How many rows of `stored` tokens, `run` of them in the first forward, the devices of a model have memory for: 1 at
-    least, MOST_ROWS or `prompts` at most."""
+def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
+    """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of `run` tokens: 1 at least,
+    MOST_ROWS or `prompts` at most."""
     devices = {parameter.device for parameter in model.parameters()}
-    free = min(map(free_bytes, devices)) * len(devices)
-    fitting = SHARE * free / bytes_per_row(model.config.get_text_config(), stored, run, model.dtype.itemsize)
+    config, itemsize = model.config.get_text_config(), model.dtype.itemsize
+    free = SHARE * min(map(free_bytes, devices)) - run * passing_bytes(config, itemsize)
+    fitting = free * len(devices) / (tokens * stored_bytes(config, itemsize))
     most = MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])
     return max(1, min(most, prompts, int(fitting)))
 

@@ -23,7 +23,7 @@ from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.constraint import build_index, end_ids_of
 from boxes.dataset import read_examples
-from boxes.decoding import Decoder, Work, forward, own_attention, padded, share_prefix
+from boxes.decoding import Decoder, Work, forward, own_attention, padded, prefill_tokens, share_prefix
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, command, write_csv
@@ -104,22 +104,23 @@ def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, proc
 
 @torch.inference_mode()
 def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completion]) -> None:
-    """The floor: nothing is decided, every token is run once, in batches of as many rows as the decoder last took."""
+    """The floor: nothing is decided, every token is run once, as many at a time as the engine prefills."""
     encoded = encode_prompts(decoder.tokenizer, prompts)
     model, device = decoder.model, decoder.device
     skip, shared = share_prefix(model, encoded)
     rows = [(ids[skip:], answer.tokens) for ids, answer in zip(encoded, answers, strict=True)]
     rows.sort(key=lambda row: -len(row[0]) - len(row[1]))
     with own_attention(model):
-        for first in range(0, len(rows), decoder.work.rows):
-            batch = rows[first : first + decoder.work.rows]
-            whole = [[*own, *tokens] for own, tokens in batch]
-            width = max(map(len, whole))
-            hidden = forward(model, KVStore(len(batch), width, shared), 0, padded(whole, width, 0, device))
+        while rows:
+            width = len(rows[0][0]) + len(rows[0][1])
+            count = max(1, prefill_tokens(device) // width)
+            whole = [[*own, *tokens] for own, tokens in rows[:count]]
+            hidden = forward(model, KVStore(len(whole), width, shared), 0, padded(whole, width, 0, device))
             written = [
-                state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, batch, whole, strict=True)
+                state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True)
             ]
             model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
+            rows = rows[count:]
 
 
 def same(expected: list[tuple], found: list, way: str) -> None:

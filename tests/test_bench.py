@@ -85,6 +85,7 @@ def test_the_floor_runs_every_token_once(monkeypatch):
         return forward(model, store, first, tokens, *more)
 
     monkeypatch.setattr(bench_decoding, "forward", counted)
+    monkeypatch.setattr(bench_decoding, "prefill_tokens", lambda _device: 3 * 350)
     bench_decoding.teacher_forced(decoder, asked, answers)
     encoded = [prompt.ids for prompt in decoder.prompts(asked)]
     skip, _ = bench_decoding.share_prefix(loaded.model, encoded)
@@ -92,7 +93,10 @@ def test_the_floor_runs_every_token_once(monkeypatch):
         (len(ids) - skip + len(one.tokens) for ids, one in zip(encoded, answers, strict=True)), reverse=True
     )
     assert skip > 100
-    assert shapes == [(3, lengths[0]), (3, lengths[3])]
+    assert [rows for rows, _ in shapes] == [1050 // lengths[0], *(rows for rows, _ in shapes[1:])]
+    assert sum(rows for rows, _ in shapes) == len(lengths)
+    assert shapes[0][1] == lengths[0]
+    assert sum(rows * width for rows, width in shapes) < 1.3 * sum(lengths)
 
 
 def test_growth_is_measured(monkeypatch, tmp_path, data):

@@ -119,12 +119,13 @@ def test_plain_decoding_goes_on_too(monkeypatch, tiny, prompts, truth, where):
 
 
 def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
+    """What is left beside a forward of 300 tokens holds so many rows of 500."""
     config = tiny.model.config
-    row = memory.bytes_per_row(config, 500, 300, 4)
-    stored = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4 * 500
-    assert stored < row < 20 * stored
-    for free, expected in ((0, 1), (row, 1), (10 * row / memory.SHARE + 1, 10), (1e18, memory.MOST_ROWS["cpu"])):
-        monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free)
+    row = 500 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    passing = 300 * memory.passing_bytes(config, 4)
+    assert memory.stored_bytes(config, 4) * 500 == row
+    for free, expected in ((0, 1), (row + passing, 1), (10 * row + passing + 1, 10), (1e18, memory.MOST_ROWS["cpu"])):
+        monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free / memory.SHARE)
         assert memory.rows_that_fit(tiny.model, 500, 300, 1000) == expected
     assert memory.rows_that_fit(tiny.model, 500, 300, 3) == 3
 
@@ -145,5 +146,6 @@ def test_the_rows_of_a_70b_fit_beside_its_weights():
     config = LlamaConfig(
         hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8, intermediate_size=28672
     )
-    assert memory.bytes_per_row(config, 1, 0, 2) == 327_680
-    assert 20 <= memory.SHARE * 10 * 2**30 // memory.bytes_per_row(config, 470, 280, 2) <= 60
+    left = memory.SHARE * 10 * 2**30 - decoding.PREFILL_TOKENS["cuda"] * memory.passing_bytes(config, 2)
+    assert memory.stored_bytes(config, 2) == 327_680
+    assert 10 <= left // (470 * memory.stored_bytes(config, 2)) <= 60
