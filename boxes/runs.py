@@ -9,20 +9,27 @@ from pathlib import Path
 from boxes.completion import Status
 from boxes.dataset import Example
 from boxes.models import ModelSpec
-from boxes.records import JsonLines, UserError, read_json
+from boxes.prompting import STATEMENT_REGEX, statement_prompt
+from boxes.records import JsonLines, UserError, read_json, sha256_file, sha256_text
 from boxes.scoring import score_statement
+from boxes.weights import revision_of
 from boxes.world import shown
 
 FORMAT = 1  # of run.json and predictions.jsonl: raised when a field changes its meaning; more fields change nothing
 STATUSES = ("complete", "partial", "not run", "failed")
 COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
            "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
-           "max_new_tokens", "dataset_sha256", "git_commit")  # fmt: skip
+           "max_new_tokens", "halvings", "broken", "tokens_per_forward", "prompt_sha256", "dataset_sha256", "git_commit",
+           "started")  # fmt: skip
 FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
 # What two runs must agree in for their predictions to belong to one table row.
 IDENTITY = (
     "model", "revision", "prompt_format", "prompt_sha256", "regex", "max_new_tokens", "dataset_sha256", "selection", "dtype"
 )  # fmt: skip
+# What a user may choose, and then for all rows of a table: prompt_style holds for the plain format alone.
+CHOICES = {"prompt_style": "--prompt-style", "max_new_tokens": "--max-new-tokens"}
+WHOLE = "all"  # `selection` of a run over every description of its dataset
+UNVERIFIED = "{} (unverified, from MODELS_DIR)"  # the pinned commit, where the weights are taken at their owner's word
 Key = tuple[int, int]  # (sample_id, num_operations)
 
 
@@ -77,20 +84,76 @@ def read_provenance(path: Path) -> dict:
 
 
 def read_run(spec: ModelSpec, folder: Path) -> dict:
-    """COLUMNS of a run: its provenance, or why there is none."""
+    """The provenance of a run, COLUMNS at least, or why there is none."""
     path = folder / "run.json"
     if not path.exists():
         return not_run(spec, "no run.json; decode first")
     run = read_provenance(path)
     if run.get("model") != spec.name:
         raise UserError(f"{path}: results of {shown(run.get('model'))}, not of {spec.name}; decode again")
-    return {name: run.get(name) for name in COLUMNS} | {"model": spec.name, "label": spec.label}
+    return dict.fromkeys(COLUMNS) | run | {"model": spec.name, "label": spec.label}
 
 
-def check_belongs(run: dict, folder: Path, data: Path, checksum: str) -> None:
-    """UserError unless the run decoded this very dataset file."""
+def weights_revision(spec: ModelSpec, weights: Path) -> str | None:
+    """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
+    if spec.hub_id:
+        # A snapshot's folder is named by its commit; what lies in MODELS_DIR is taken at its owner's word.
+        return weights.name if weights.parent.name == "snapshots" else UNVERIFIED.format(revision_of(spec))
+    files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
+    return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
+
+
+def plain_prompt_sha256(style: str) -> str:
+    """The hash of the plain prompt with "{description}" in place of one, as run.json has it. UserError: unknown style."""
+    return sha256_text(statement_prompt("{description}", style))
+
+
+def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum: str) -> None:
+    """UserError unless a run may stand in a table: all of this very dataset, the prompt, expression and weights of now.
+
+    The chat prompt is rendered by the tokenizer, which lies beside the weights: it is compared when a run goes on.
+    """
+    path = folder / "run.json"
+    lacking = [name for name in IDENTITY if run.get(name) is None and name != "regex"]
+    if lacking:
+        raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
     if run["dataset_sha256"] != checksum:
-        raise UserError(f"{folder / 'run.json'}: results of another dataset than {data}; decode again")
+        raise UserError(f"{path}: results of another dataset than {data}; decode again")
+    if run["selection"] != WHOLE:
+        raise UserError(f"{path}: results of {shown(run['selection'])}, not of all of {data}; decode again")
+    if run.get("regex") != STATEMENT_REGEX:
+        raise UserError(f"{path}: decoded without the regular expression of boxes/prompting.py; decode again")
+    if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(str(run["prompt_style"])):
+        raise UserError(f"{path}: decoded with another prompt than that of boxes/prompting.py; decode again")
+    pinned = _pinned(spec)
+    if pinned and run["revision"] not in (pinned, UNVERIFIED.format(pinned)):
+        raise UserError(
+            f"{path}: results of revision {shown(run['revision'])}, {spec.name} is now {pinned}; decode again"
+        )
+
+
+def _pinned(spec: ModelSpec) -> str | None:
+    """The revision a model has now; None where nothing is pinned, or weights that ship with the repository are gone."""
+    if spec.folder is None:
+        return revision_of(spec)
+    return weights_revision(spec, spec.folder) if any(spec.folder.glob("*.safetensors")) else None
+
+
+def check_one_table(runs: dict[str, dict]) -> None:
+    """UserError unless the complete runs of a table, by model, were made with the same CHOICES, on the same dataset."""
+    complete = {name: run for name, run in runs.items() if run["status"] == "complete"}
+    for field, option in {"dataset_sha256": "--data", **CHOICES}.items():
+        concerned = [
+            (name, run.get(field)) for name, run in complete.items()
+            if field != "prompt_style" or run.get("prompt_format") == "plain"
+        ]  # fmt: skip
+        for name, value in concerned[1:]:
+            first, expected = concerned[0]
+            if value != expected:
+                raise UserError(
+                    f"{name}: decoded with {field} {shown(value)}, but {first} with {shown(expected)}; decode one of them "
+                    f"again with the other's {option}, or name with --models (MODELS) those that belong together"
+                )
 
 
 def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
@@ -116,11 +179,17 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
     return found
 
 
-def score_run(spec: ModelSpec, path: Path, examples: dict[Key, Example]) -> list[tuple]:
-    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box."""
+def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
+    """read_predictions of a complete run. UserError where lines are lacking."""
     found = read_predictions(path, examples)
     if len(found) != len(examples):
         raise UserError(f"{path}: {len(found)} of {len(examples)} descriptions in a complete run; decode again")
+    return found
+
+
+def score_run(spec: ModelSpec, path: Path, examples: dict[Key, Example]) -> list[tuple]:
+    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box."""
+    found = complete_predictions(path, examples)
     rows = []
     for key, line in found.items():
         correct = score_statement(line["prediction"], examples[key].contents, line["status"])

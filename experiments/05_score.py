@@ -19,7 +19,7 @@ from boxes.dataset import read_examples
 from boxes.models import PROFILES, choose, models_of
 from boxes.records import UserError, command, read_csv, sha256_file, write_csv
 from boxes.runs import COLUMNS as RUN_COLUMNS
-from boxes.runs import check_belongs, not_run, read_run, score_run
+from boxes.runs import check_belongs, check_one_table, not_run, read_run, score_run
 from boxes.scoring import (
     REPORTED,
     SCORE_COLUMNS,
@@ -47,12 +47,13 @@ def main() -> None:
         run = read_run(spec, folder) if spec.name in chosen else not_run(spec, "not among the models asked for")
         runs.append(run)
         if run["status"] == "complete":
-            check_belongs(run, folder, arguments.data, checksum)
+            check_belongs(spec, run, folder, arguments.data, checksum)
             queries += score_run(spec, folder / "predictions.jsonl", examples)
+    check_one_table({run["model"]: run for run in runs})
     table = pd.DataFrame(queries, columns=list(QUERY_COLUMNS))
     scores = score_table(table, arguments.random)
     write_csv(arguments.out / "queries.csv", table)
-    write_csv(arguments.out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
+    write_csv(arguments.out / "runs.csv", pd.DataFrame(runs).reindex(columns=RUN_COLUMNS))
     write_csv(arguments.out / "scores.csv", scores)
     print(f"{arguments.out}: {sum(run['status'] == 'complete' for run in runs)} of {len(runs)} models scored")
 

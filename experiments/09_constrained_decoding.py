@@ -76,7 +76,7 @@ def main() -> None:
         constrained = read_run(spec, folder)
         if constrained["status"] != "complete":
             continue
-        check_belongs(constrained, folder, task.data, task.checksum)
+        check_belongs(spec, constrained, folder, task.data, task.checksum)
         # The regular expression apart, as the constrained predictions were decoded.
         settings = Settings(
             constrained=False,

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from scripts_fixture import run_script
 
+from boxes.models import spec_of
+from boxes.prompting import STATEMENT_REGEX
 from boxes.records import JsonLines, sha256_file, write_json, write_text
+from boxes.runs import plain_prompt_sha256, weights_revision
 
 DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothing" for b in range(1, 7)) + "."]
 DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")
@@ -41,8 +44,19 @@ def add_run(folder: Path, name: str, answers: list[list[str]], **changes: object
     path = folder / "runs" / name / "predictions.jsonl"
     path.unlink(missing_ok=True)
     JsonLines(path).append(predictions)
-    run = {"status": "complete", "model": name, "dataset_sha256": sha256_file(folder / "data.jsonl"), "truncated": 0}
-    write_json(path.with_name("run.json"), {key: value for key, value in (run | changes).items() if value is not None})
+    run = provenance(name, sha256_file(folder / "data.jsonl")) | changes
+    write_json(path.with_name("run.json"), {key: value for key, value in run.items() if value is not None})
+
+
+def provenance(name: str, checksum: str) -> dict:
+    """run.json of a complete run of a tiny model, with all that it is known by."""
+    spec = spec_of(name)
+    return {
+        "status": "complete", "model": name, "revision": weights_revision(spec, spec.folder), "truncated": 0, "invalid": 0,
+        "prompt_format": "plain", "prompt_style": "table2", "prompt_sha256": plain_prompt_sha256("table2"),
+        "regex": STATEMENT_REGEX, "max_new_tokens": 256, "dataset_sha256": checksum, "selection": "all",
+        "dtype": "float32",
+    }  # fmt: skip
 
 
 def score_arguments(folder: Path, *more: object) -> list[object]:

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace, score, score_arguments
+from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace, provenance, score, score_arguments
 from scripts_fixture import files, refusal
 
-from boxes.records import read_csv
+from boxes.models import spec_of
+from boxes.records import UserError, read_csv
+from boxes.runs import check_belongs, plain_prompt_sha256
 
 
 @pytest.fixture
@@ -140,7 +142,18 @@ def test_any_text_is_a_prediction_and_scored(workplace, capsys, text):
 
 RUNS = [
     ({"dataset_sha256": "0" * 64}, "run.json: results of another dataset than {data}; decode again"),
-    ({"dataset_sha256": None}, "run.json: results of another dataset than {data}; decode again"),
+    ({"dataset_sha256": None, "dtype": None}, "run.json: no dataset_sha256, dtype; decode again"),
+    ({"selection": "20 queries a bucket"},
+     "run.json: results of '20 queries a bucket', not of all of {data}; decode again"),
+    ({"regex": None}, "run.json: decoded without the regular expression of boxes/prompting.py; decode again"),
+    ({"regex": "Statement: .*"},
+     "run.json: decoded without the regular expression of boxes/prompting.py; decode again"),
+    ({"prompt_sha256": "0" * 64},
+     "run.json: decoded with another prompt than that of boxes/prompting.py; decode again"),
+    ({"prompt_style": "released"},
+     "run.json: decoded with another prompt than that of boxes/prompting.py; decode again"),
+    ({"prompt_style": "odd"}, "unknown prompt style 'odd'; choose one of table2, released"),
+    ({"revision": "sha256:0"}, "run.json: results of revision 'sha256:0', tiny-code is now {revision}; decode again"),
     ({"model": "tiny-math"}, "run.json: results of 'tiny-math', not of tiny-code; decode again"),
     ({"model": None}, "run.json: results of None, not of tiny-code; decode again"),
     ({"status": "done"}, "run.json: status 'done' is none of complete, partial, not run, failed; decode again"),
@@ -157,7 +170,35 @@ RUNS = [
 @pytest.mark.parametrize(("changes", "message"), RUNS, ids=range(len(RUNS)))
 def test_runs_that_do_not_belong(workplace, capsys, changes, message):
     add_run(workplace, "tiny-code", TRUTHS, **changes)
-    assert refused(capsys, workplace) == message.format(data=workplace / "data.jsonl")
+    revision = provenance("tiny-code", "")["revision"]
+    assert refused(capsys, workplace) == message.format(data=workplace / "data.jsonl", revision=revision)
+
+
+RELEASED = {"prompt_style": "released", "prompt_sha256": plain_prompt_sha256("released")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [(RELEASED, "tiny-code: decoded with prompt_style 'released', but tiny-base with 'table2'; decode one of them again "
+      "with the other's --prompt-style, or name with --models (MODELS) those that belong together"),
+     ({"max_new_tokens": 100}, "tiny-code: decoded with max_new_tokens 100, but tiny-base with 256; decode one of them "
+      "again with the other's --max-new-tokens, or name with --models (MODELS) those that belong together")],
+)  # fmt: skip
+def test_runs_of_other_settings_do_not_share_a_table(workplace, capsys, changes, message):
+    add_run(workplace, "tiny-code", TRUTHS, **changes)
+    assert refused(capsys, workplace) == message
+    assert score(workplace, capsys, "--models", "tiny-code") == (0, "")
+    add_run(workplace, "tiny-code", TRUTHS, prompt_format="chat", prompt_style=None, prompt_sha256="f" * 64)
+    assert score(workplace, capsys) == (0, "")  # the format differs from model to model, as in Table 6
+
+
+def test_hub_models_are_held_to_their_pinned_commit():
+    spec = spec_of("CodeLlama-7b-hf")
+    run = provenance("tiny-base", "d") | {"model": spec.name}
+    for revision in (spec.revision, f"{spec.revision} (unverified, from MODELS_DIR)"):
+        check_belongs(spec, run | {"revision": revision}, Path("f"), Path("data"), "d")
+    with pytest.raises(UserError, match="results of revision 'main', CodeLlama-7b-hf is now 6c284d"):
+        check_belongs(spec, run | {"revision": "main"}, Path("f"), Path("data"), "d")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""What kind of error every wrong answer is (boxes/errors.py defines the kinds), counted by model and number of operations.
+
+    python experiments/11_errors.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+        --runs data/runs/tiny --out data/results/tiny/errors.csv
+
+The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed boxes across them.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.dataset import read_examples
+from boxes.errors import QUERY_COLUMNS, count_errors, wrong_answers
+from boxes.models import PROFILES, choose
+from boxes.records import command, sha256_file, write_csv
+from boxes.runs import check_belongs, complete_predictions, read_run
+
+
+@command
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--profile", required=True, choices=PROFILES)
+    parser.add_argument("--data", type=Path, required=True, help="the dataset that was decoded")
+    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
+    parser.add_argument("--out", type=out_file, required=True, help="errors.csv")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    arguments = parser.parse_args()
+    examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
+    checksum = sha256_file(arguments.data)
+    models, wrong = [], []
+    for spec in choose(arguments.profile, arguments.models):
+        folder = arguments.runs / spec.name
+        run = read_run(spec, folder)
+        if run["status"] != "complete":
+            continue
+        check_belongs(spec, run, folder, arguments.data, checksum)
+        models.append(spec.name)
+        for key, line in complete_predictions(folder / "predictions.jsonl", examples).items():
+            example = examples[key]
+            wrong += wrong_answers(spec.name, example.description, example.num_ops, line["prediction"], line["status"])
+    write_csv(arguments.out, count_errors(pd.DataFrame(wrong, columns=list(QUERY_COLUMNS)), models))
+    print(f"{arguments.out}: {len(wrong)} wrong answers of {len(models)} models")
+
+
+if __name__ == "__main__":
+    main()
