@@ -183,7 +183,7 @@ class Work:
 
 # ------------------------------------------------------------------------------------------------ the loop
 def decode_rows(decoder: Decoder, waiting: list[Prompt]) -> Iterator[Finished]:
-    """Decode prompts, `decoder.batch_size` at a time; whenever half of the rows are finished they make room for others."""
+    """Decode prompts, `decoder.work.rows` at a time; whenever half of the rows are finished they make room for others."""
     skip, shared = share_prefix(decoder.model, [prompt.ids for prompt in waiting])
     room = memory.room(decoder.max_new_tokens, STEP_DRAFT, max(len(prompt.draft.tokens) for prompt in waiting))
     size = min(decoder.work.rows, len(waiting))

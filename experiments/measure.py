@@ -1,5 +1,6 @@
 """What the benches share: seconds and peak memory of a way, rounds in which all ways take turns, the name of the machine."""
 
+import gc
 import platform
 import statistics
 import time
@@ -30,6 +31,8 @@ def _status(field: str) -> float:
 
 def measured(way: Callable[[], object], device: torch.device) -> tuple[float, float, object]:
     """Wall seconds of a way, the MiB it had at its peak beyond what was there before, and what it gave."""
+    gc.collect()  # what the way before left behind is no part of this one's time
+    gc.freeze()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
