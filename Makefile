@@ -231,7 +231,7 @@ reference: $(SCORES) $(SUMMARIES) ## make the results the reference of make chec
 	$(CHECK) --write
 
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest $(ARGS)
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: $(READY) ## style of the code and of the Containerfile
 	$(VENV)/bin/ruff check .
