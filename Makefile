@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
 # ---------------------------------------------------------------------------------------------------- variables
-PROFILE ?= tiny#          tiny: four miniature models, no download | paper: the 29 of Table 6 | reported: its numbers
+PROFILE ?= tiny#          tiny: four miniature models | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
 MODELS ?=#                only these models of the profile, by name (default: all of them)
 MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
 DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP
@@ -18,14 +18,18 @@ RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
 SEED ?= 27#               of the generated data; data/checksums.sha256 has the checksums of 27
 DATA_DIR ?= data/boxes#   where the dataset goes
 HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
+GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); make -j uses all GPUs
+MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
+REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
+ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
-ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow"
+ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
 LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
 TORCH_CPU_INDEX ?=#       an index that has CPU builds of torch
 ENGINE ?=#                podman, docker or buildah, for the container (default: the first that works)
-BASE ?=#                  another base of the image, e.g. a Debian 12 without CUDA, with LOCK=requirements-cpu.lock
+BASE ?=#                  make model: what MODEL was trained from (a name, a folder, org/name); container: another base image, e.g. a Debian 12 without CUDA, with LOCK=requirements-cpu.lock
 BUILD_OPTIONS ?=#         more options of the engine for building, e.g. BUILD_OPTIONS="--build-arg APT_SNAPSHOT="
 RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIONS="--network none"
 TARGET ?= all#            what container-run makes in the container
@@ -56,7 +60,7 @@ endif
 ifneq ($(filter-out help setup lock lint clean distclean $(CONTAINER_TARGETS),$(or $(MAKECMDGOALS),help)),)
 include .make/depend.mk
 ifneq ($(MODELS_OF_tiny),)
-$(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny, paper or reported))
+$(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny, paper, modern or reported))
 UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)),$(MODELS))
 $(if $(UNKNOWN),$(error unknown in MODELS: $(UNKNOWN); PROFILE=$(PROFILE) has $(MODELS_OF_$(PROFILE))))
 $(if $(filter generated release,$(DATA)),,$(error unknown DATA "$(DATA)"; choose generated or release))
@@ -65,10 +69,11 @@ endif
 endif
 CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 
-.make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py)
+.make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py \
+    $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures check reference bench test lint weights train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures check reference bench test lint model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -108,9 +113,10 @@ $(OTHER_DATA): $(DATASET) ;
 
 # ---------------------------------------------------------------------------------------------------- decode
 # predictions.jsonl grows beside run.json and is no target: Make never deletes it, and a run goes on where it stopped.
-# Models are decoded one after the other (flock), for each takes the whole device.
+# Each model takes a GPU of its own, or waits for one; without a GPU they are decoded one after the other. $1: what must not
+# run twice at a time.
 RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
-ALONE := mkdir -p $(RUNS) && flock $(RUNS)/.lock
+on_gpu = $(PY) experiments/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %)
 # Of the run.json files of all chosen models (in a folder below, where $1 names one) those of runs to be tried again.
 incomplete = $(if $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json)),$(shell \
     grep -L '"status": "complete"' $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json))))
@@ -122,9 +128,9 @@ $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 # predictions.jsonl is older than its run.json, unless somebody mended it: then what lacks is decoded.
 .PRECIOUS: $(RUN_FILES)
 .SECONDEXPANSION:
-$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard data/models/$$*/*) \
+$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard $$(or $$(FOLDER_OF_$$*),data/models/$$*)/*) \
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
-	$(ALONE) $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(HARDWARE) $(DECODE)
+	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(HARDWARE) $(DECODE)
 $(call incomplete) $(emptied): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
@@ -139,8 +145,9 @@ endif
 OTHER_SCORES += $(RESULTS)/runs.csv
 SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(RESULTS)/claims.csv
 
-$(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,MODELS=$(MODELS))
-	$(call remember,MODELS=$(MODELS))
+TABLE_SETTINGS := MODELS=$(MODELS)$(ADDED_TO_$(PROFILE):%= added: %)
+$(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,$(TABLE_SETTINGS))
+	$(call remember,$(TABLE_SETTINGS))
 
 $(RESULTS)/random.csv: data/reported/table6.csv $(INPUT) $(NEEDS_02_random_baseline) | $(READY)
 	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUT:%=--data %) --out $@
@@ -163,12 +170,12 @@ $(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(REA
 
 $(RESULTS)/prompt_format.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) \
     $(if $(call incomplete,dev-plain/)$(call incomplete,dev-chat/),FORCE) | $(READY)
-	$(ALONE) $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
+	$(call on_gpu,$(@F)) -- $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
 	    --out $@ $(HARDWARE) $(NARROW)
 
 $(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) \
     $(if $(call incomplete,free/),FORCE) | $(READY)
-	$(ALONE) $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
+	$(call on_gpu,$(@F)) -- $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
 	    --out $@ $(HARDWARE) $(NARROW)
 
 $(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(wildcard data/reported/*) $(NEEDS_10_claims) | $(READY)
@@ -264,8 +271,17 @@ endif
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 
 # ---------------------------------------------------------------------------------------------------- more
+model: $(READY) ## add MODEL (with its BASE) to the tables and figures: fetch, decode, score, render
+	$(if $(strip $(MODEL)),,$(error make model needs MODEL=folder or MODEL=org/name))
+	row=$$($(PY) experiments/add_model.py --model '$(MODEL)' --profile $(PROFILE) $(REVISION:%=--revision %) \
+	    $(BASE:%=--base %) $(ADDED:%=--added %) $(ARGS)) && read -r profile name <<< "$$row" \
+	    && $(MAKE) weights PROFILE=$$profile MODELS=$$name && $(MAKE) all PROFILE=$$profile
+
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
 	$(PY) experiments/fetch_weights.py --models $(CHOSEN)
+
+doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, disk, weights, access, tokenizers, time
+	@$(PY) experiments/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
 
 train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
 	$(PY) experiments/train_tiny.py --out data/models

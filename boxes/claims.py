@@ -40,11 +40,11 @@ CODE_7B, CODE_13B, CODE_34B, CODE_70B = (f"CodeLlama-{size}-hf" for size in ("7b
 DEEPSEEK, CODER, MATH = "deepseek-llm-7b-base", "deepseek-coder-7b-base-v1.5", "deepseek-math-7b-base"
 MISTRAL, OPENMATH = "Mistral-7B-v0.1", "OpenMath-Mistral-7B-v0.1-hf"
 # (base, treated) of Experiment 1, 2 and 3; in 3 with the models without and with additional code training apart.
-CODE_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(1, "paper")]
-MATH_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(2, "paper")]
+CODE_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(1, "paper", extra=False)]
+MATH_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(2, "paper", extra=False)]
 _CODE_MODELS = {"Code Llama", "DeepSeek-Coder", "CodeGemma"}
-ALIGNED = {pair.base.name: (pair.base.name, pair.treated.name) for pair in pairs(3, "paper")}
-ALIGNED_CODE = [ALIGNED[pair.base.name] for pair in pairs(3, "paper") if pair.base.family in _CODE_MODELS]
+ALIGNED = {pair.base.name: (pair.base.name, pair.treated.name) for pair in pairs(3, "paper", extra=False)}
+ALIGNED_CODE = [ALIGNED[pair.base.name] for pair in pairs(3, "paper", extra=False) if pair.base.family in _CODE_MODELS]
 ALIGNED_BASE = [pair for pair in ALIGNED.values() if pair not in ALIGNED_CODE]
 ALIGNED_LLAMA = [ALIGNED[name] for name in (LLAMA_7B, LLAMA_13B, LLAMA_70B)]
 ALIGNED_CODE_LLAMA = [ALIGNED[name] for name in (CODE_7B, CODE_13B, CODE_34B, CODE_70B)]
@@ -161,24 +161,24 @@ APPENDIX_CLAIMS = (
 def _tiny_claims() -> list[Claim]:
     """The same questions asked of the tiny pairs."""
     claims = []
-    for pair in pairs(1, "tiny"):
+    for pair in pairs(1, "tiny", extra=False):
         text = f"{pair.treated.name} outperforms {pair.base.name} where at least one operation affects the box."
         claims.append(Claim("tiny-code", "3.3", text, "1-7", ahead_in(pair.base.name, pair.treated.name, NONTRIVIAL)))
-    for pair in pairs(2, "tiny"):
+    for pair in pairs(2, "tiny", extra=False):
         test = every_gain([(pair.base.name, pair.treated.name)], lambda gain: gain.points <= MARGINAL, "marginal")
         text = f"The gain of {pair.treated.name} over {pair.base.name} is at best marginal."
         claims.append(Claim("tiny-math", "3.4", text, "1+", test))
-    for pair in pairs(3, "tiny"):
+    for pair in pairs(3, "tiny", extra=False):
         test = gain_within(pair.base.name, pair.treated.name, "1+", ANY)
         claims.append(Claim("tiny-alignment", "3.5", f"{pair.base.name} benefits from alignment tuning.", "1+", test))
-    for spec in models_of("tiny"):
+    for spec in models_of("tiny", extra=False):
         text = f"{spec.name} performs better than the random baseline in every bucket."
         test = better_than_random(spec.name, ALL_BUCKETS)
         claims.append(Claim(f"tiny-random-{spec.name.removeprefix('tiny-')}", "3.3", text, "0-7", test))
-    chat = [spec.name for spec in models_of("tiny") if spec.added == "alignment"]
+    chat = [spec.name for spec in models_of("tiny", extra=False) if spec.added == "alignment"]
     text = f"{', '.join(chat)} does best on the development set in the chat format."
     claims.append(Claim("tiny-prompt-format", "A.1", text, "development set", formats_as_used(chat)))
-    test = constraint_helps([spec.name for spec in models_of("tiny")])
+    test = constraint_helps([spec.name for spec in models_of("tiny", extra=False)])
     claims.append(Claim("tiny-constrained", "A.2", "Constrained decoding improves every tiny model.", "all", test))
     return claims
 

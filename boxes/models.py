@@ -2,17 +2,22 @@
 """The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures follow from the rows.
 
 Commits are pinned where one is known from public sources; a row without one is pinned when it is first downloaded.
+Behind the rows of the table follow those that `make model` added on this machine.
 """
 
 import difflib
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxes.records import UserError
+from boxes.records import UserError, read_json
 
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "data" / "models"
-PROFILES = ("reported", "tiny", "paper")
+RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
+ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
+PROFILES = ("reported", "tiny", "paper", "modern")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class ModelSpec:
     family: str
     size: str
     base: str | None
-    added: str | None  # "code" | "math" | "alignment"
+    added: str | None  # "code" | "math" | "alignment"; "vision" is in no experiment
     hub_id: str | None
     revision: str | None
     licence: str
@@ -35,11 +40,15 @@ class ModelSpec:
     system_role: bool | None = None  # None: the chat template tells; False: the authors did without it all the same
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
+    path: str | None = None  # of a local checkpoint that was added
+    extra: bool = False  # added on this machine: no claim of the paper and no reference result is about it
 
     @property
     def folder(self) -> Path | None:
-        """Where a model that ships with this repository lies; None for one of the hub."""
-        return TINY_FOLDER / self.name if self.profile == "tiny" else None
+        """Where a model lies that ships with this repository or was added as a folder; None for one of the hub."""
+        if self.path:
+            return Path(self.path)
+        return None if self.hub_id else TINY_FOLDER / self.name
 
 
 def _hub(label, family, size, base, added, hub_id, revision, licence, **more) -> ModelSpec:
@@ -48,6 +57,10 @@ def _hub(label, family, size, base, added, hub_id, revision, licence, **more) ->
 
 def _tiny(name: str, base: str | None, added: str | None, **more) -> ModelSpec:
     return ModelSpec(name, name, "Tiny", "1M", base, added, None, None, "apache-2.0", profile="tiny", **more)
+
+
+def _modern(label, family, size, base, added, hub_id, licence, **more) -> ModelSpec:
+    return _hub(label, family, size, base, added, hub_id, None, licence, profile="modern", **more)
 
 
 _LLAMA_7B_TOKENIZER = ("huggyllama/llama-7b", "4782ad278652c7c71b72204d462d6d01eaaf7549")
@@ -89,17 +102,57 @@ _ROWS = (
     _tiny("tiny-code", "tiny-base", "code"),
     _tiny("tiny-math", "tiny-base", "math"),
     _tiny("tiny-chat", "tiny-base", "alignment", prompt_format="chat"),
+    # Later minimal pairs, which the paper does not have.
+    _modern("Qwen2.5 7B", "Qwen2.5", "7B", None, None, "Qwen/Qwen2.5-7B", "apache-2.0"),
+    _modern("Qwen2.5 7B Instruct", "Qwen2.5", "7B", "Qwen2.5-7B", "alignment", "Qwen/Qwen2.5-7B-Instruct", "apache-2.0"),
+    _modern("Qwen2.5-Coder 7B", "Qwen2.5-Coder", "7B", "Qwen2.5-7B", "code", "Qwen/Qwen2.5-Coder-7B", "apache-2.0"),
+    _modern("Qwen2.5-Coder 7B Instruct", "Qwen2.5-Coder", "7B", "Qwen2.5-Coder-7B", "alignment", "Qwen/Qwen2.5-Coder-7B-Instruct", "apache-2.0"),
+    _modern("Qwen2.5-Math 7B", "Qwen2.5-Math", "7B", "Qwen2.5-7B", "math", "Qwen/Qwen2.5-Math-7B", "apache-2.0"),
+    _modern("Qwen2.5-Math 7B Instruct", "Qwen2.5-Math", "7B", "Qwen2.5-Math-7B", "alignment", "Qwen/Qwen2.5-Math-7B-Instruct", "apache-2.0"),
+    _modern("Llama 3.1 8B", "Llama 3.1", "8B", None, None, "meta-llama/Llama-3.1-8B", "llama3.1", gated=True),
+    _modern("Llama 3.1 8B Instruct", "Llama 3.1", "8B", "Llama-3.1-8B", "alignment", "meta-llama/Llama-3.1-8B-Instruct", "llama3.1", gated=True),
+    # Its text part; the layers that look at images have no image to look at.
+    _modern("Llama 3.2 11B Vision", "Llama 3.2 Vision", "11B", "Llama-3.1-8B", "vision", "meta-llama/Llama-3.2-11B-Vision", "llama3.2", gated=True),
+    _modern("Gemma 2 9B", "Gemma 2", "9B", None, None, "google/gemma-2-9b", "gemma", gated=True),
+    _modern("Gemma 2 9B Instruct", "Gemma 2", "9B", "gemma-2-9b", "alignment", "google/gemma-2-9b-it", "gemma", gated=True),
+    _modern("OLMo 2 7B", "OLMo 2", "7B", None, None, "allenai/OLMo-2-1124-7B", "apache-2.0"),
+    _modern("OLMo 2 7B Instruct", "OLMo 2", "7B", "OLMo-2-1124-7B", "alignment", "allenai/OLMo-2-1124-7B-Instruct", "apache-2.0"),
 )
 # fmt: on
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _ROWS}
 
 
-def models_of(profile: str) -> list[ModelSpec]:
-    """The rows of a profile, in order; `reported` has those of `paper`."""
+def read_added(path: Path = ADDED) -> list[ModelSpec]:
+    """The rows that were added on this machine. UserError where the file is not as add_model.py writes it."""
+    if not path.exists():
+        return []
+    try:
+        rows = [ModelSpec(**row, extra=True) for row in read_json(path)["models"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: not as make model writes it ({error}); mend or delete it") from None
+    names = [spec.name for spec in (*_ROWS, *rows)]
+    for row in rows:
+        if names.count(row.name) > 1 or row.profile not in PROFILES or (row.base and row.base not in names):
+            raise UserError(f"{path}: {row.name}: its name, profile or base is wrong; mend or delete the row")
+    return rows
+
+
+def _all_rows() -> tuple[ModelSpec, ...]:
+    try:
+        return *_ROWS, *read_added()
+    except UserError as error:  # whoever imports this table is not yet where such errors are caught
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _all_rows()}
+
+
+def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
+    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: with those added on this machine."""
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    wanted = "tiny" if profile == "tiny" else "paper"
-    return [spec for spec in MODELS.values() if spec.profile == wanted]
+    wanted, extra = ("paper", False) if profile == "reported" else (profile, extra)
+    return [spec for spec in MODELS.values() if spec.profile == wanted and (extra or not spec.extra)]
 
 
 def spec_of(name: str) -> ModelSpec:
@@ -138,6 +191,11 @@ class Pair:
     treated: ModelSpec
     panel: str
 
+    @property
+    def extra(self) -> bool:
+        """Whether one of the two was added on this machine."""
+        return self.base.extra or self.treated.extra
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -154,14 +212,15 @@ _ADDED = {1: "code", 2: "math", 3: "alignment"}
 def _pair_order(pair: Pair) -> tuple:
     by_size = (pair.treated.family, float(pair.treated.size.rstrip("BM")))
     if pair.experiment == 2:  # Figure 2: data in the format of instructions first
-        return (not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
-    return (pair.base.family, float(pair.base.size.rstrip("BM")))
+        return (pair.extra, not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
+    return (pair.extra, pair.base.family, float(pair.base.size.rstrip("BM")))
 
 
-def pairs(experiment: int, profile: str) -> list[Pair]:
-    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3."""
+def pairs(experiment: int, profile: str, extra: bool = True) -> list[Pair]:
+    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3; then those with a
+    row that was added."""
     found = []
-    for spec in models_of(profile):
+    for spec in models_of(profile, extra):
         if spec.base and spec.added == _ADDED[experiment]:
             base = MODELS[spec.base]
             title = f"{spec.family} ({spec.size})" if experiment == 2 else f"{base.family} ({base.size})"
@@ -170,26 +229,35 @@ def pairs(experiment: int, profile: str) -> list[Pair]:
 
 
 def figure_panels(figure: int, profile: str) -> list[Panel]:
-    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training."""
+    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training; behind
+    them, but for the paper's own models, a panel for each aligned model that has no place in these."""
     if figure in (1, 2):
-        role = _ADDED[figure]
-        return [
-            Panel(pair.panel, ((_legend(pair.base), pair.base, "base"), (_legend(pair.treated), pair.treated, role)))
-            for pair in pairs(figure, profile)
-        ]
-    aligned = {pair.base.name: pair.treated for pair in pairs(3, profile)}
+        return [_panel(pair, _ADDED[figure], pair.panel) for pair in pairs(figure, profile)]
+    waiting = pairs(3, profile)
     rows: tuple[list[Panel], list[Panel]] = ([], [])
     for pair in pairs(1, profile):
         for row, spec in enumerate((pair.base, pair.treated)):
-            lines = [(_legend(spec), spec, "base")]
-            if spec.name in aligned:
-                lines.append((_legend(aligned[spec.name]), aligned[spec.name], "aligned"))
-            rows[row].append(Panel(f"{spec.family} ({spec.size})", tuple(lines), row))
+            title = f"{spec.family} ({spec.size})"
+            aligned = next((other for other in waiting if other.base == spec), None)
+            if aligned:
+                waiting.remove(aligned)
+                rows[row].append(_panel(aligned, "aligned", title, row))
+            else:
+                rows[row].append(Panel(title, ((_legend(spec), spec, "base"),), row))
+    for pair in waiting:
+        if pair.extra or profile not in ("paper", "reported"):
+            row = int(any(step.added == "code" for step in lineage(pair.base)))
+            rows[row].append(_panel(pair, "aligned", pair.panel, row))
     return rows[0] + rows[1]
 
 
+def _panel(pair: Pair, role: str, title: str, row: int = 0) -> Panel:
+    lines = ((_legend(pair.base), pair.base, "base"), (_legend(pair.treated), pair.treated, role))
+    return Panel(title, lines, row)
+
+
 def _legend(spec: ModelSpec) -> str:
-    if spec.profile == "tiny":
+    if spec.profile == "tiny" or spec.extra:
         return spec.name
     if spec.added != "alignment":
         return spec.family

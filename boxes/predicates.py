@@ -261,10 +261,10 @@ def best(model: str, bucket: str) -> Test:
     """The model has the highest accuracy of all models of the paper."""
 
     def test(evidence: Evidence) -> Finding:
-        missing = [spec.name for spec in models_of("paper") if (spec.name, bucket) not in evidence.scores]
+        missing = [spec.name for spec in models_of("paper", extra=False) if (spec.name, bucket) not in evidence.scores]
         if missing:
             raise NotRun(f"{len(missing)} of the models to compare, {missing[0]} among them")
-        ranking = sorted(models_of("paper"), key=lambda spec: -evidence.score(spec.name, bucket).accuracy)
+        ranking = sorted(models_of("paper", extra=False), key=lambda spec: -evidence.score(spec.name, bucket).accuracy)
         shown = [f"{spec.name} {evidence.score(spec.name, bucket).accuracy:.2f}" for spec in ranking[:2]]
         return ranking[0].name == model, f"first two at {bucket}: {', '.join(shown)}"
 

@@ -96,9 +96,10 @@ def find(spec: ModelSpec) -> Path:
             _tokenizer_folder(spec, folder)
             return folder
     if spec.folder:
-        raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
+        mend = f"{spec.name} was added from there" if spec.extra else "`make train-tiny` trains them"
+        raise WeightsMissing(f"{spec.folder}: no weights here; {mend}")
     raise WeightsMissing(
-        f'{spec.name}: weights not found; `make weights PROFILE=paper MODELS="{spec.name}"` fetches them, '
+        f'{spec.name}: weights not found; `make weights PROFILE={spec.profile} MODELS="{spec.name}"` fetches them, '
         "or name a folder that has them with MODELS_DIR=..."
     )
 
@@ -111,7 +112,7 @@ def _tokenizer_folder(spec: ModelSpec, folder: Path) -> Path:
         if (place / "tokenizer.json").exists() or (place / "tokenizer.model").exists():
             return place
     raise WeightsMissing(
-        f'{spec.name}: its tokenizer, {spec.tokenizer[0]}, not found; `make weights PROFILE=paper MODELS="{spec.name}"` '
+        f'{spec.name}: its tokenizer, {spec.tokenizer[0]}, not found; `make weights PROFILE={spec.profile} MODELS="{spec.name}"` '
         "fetches it, or put its folder beside the weights in MODELS_DIR"
     )
 

@@ -37,7 +37,7 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path, hardware: dict) -> list
     for row in rows:
         # No format was reported for the tiny models; on a tie, the plain format of Table 2 is the choice.
         row["chosen"] = int(row is next(other for other in rows if other["accuracy"] == best))
-        row["reported_format"] = spec.prompt_format if spec.profile == "paper" else None
+        row["reported_format"] = spec.prompt_format if spec.profile == "paper" and not spec.extra else None
     return rows
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from boxes.arguments import argument_parser
-from boxes.models import PROFILES
+from boxes.models import MODELS, PROFILES
 from boxes.records import UserError, command, read_csv, write_text
 from boxes.scoring import RANDOM, SCORE_COLUMNS
 
@@ -64,11 +64,24 @@ def parse_arguments() -> Namespace:
 
 def write_reference(results: Path, reference: Path) -> int:
     """Copy every result but the answers and the circumstances of the runs."""
+    added = [spec.name for spec in MODELS.values() if spec.extra]
+    if added:
+        raise UserError(
+            f"{added[0]} was added on this machine; a reference is made without (experiments/add_model.py --remove NAME)"
+        )
     for name in FILES:
         if (results / f"{name}.csv").exists():
             write_text(reference / f"{name}.csv", (results / f"{name}.csv").read_text(encoding="utf-8"))
     print(f"{reference}: written")
     return 0
+
+
+def read_own(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A CSV without the rows of models that were added on this machine: no reference knows them."""
+    frame = read_csv(path, columns)
+    extra = [spec.name for spec in MODELS.values() if spec.extra]
+    keys = [key for key in ("model", "base", "treated") if key in frame.columns]
+    return frame[~frame[keys].isin(extra).any(axis=1)]
 
 
 def tolerance(profile: str, num_ops: str, n: int) -> float:
@@ -83,7 +96,7 @@ def tolerance(profile: str, num_ops: str, n: int) -> float:
 def compare_scores(profile: str, results: Path, reference: Path) -> tuple[bool, list[str], int, int]:
     """Print reference | reproduced | difference. Returns whether all is the same, what differs too much, and how many
     of how many models of the reference were run."""
-    ours = read_csv(results / "scores.csv", SCORE_COLUMNS)
+    ours = read_own(results / "scores.csv", SCORE_COLUMNS)
     theirs = read_csv(
         reference / ("table6.csv" if profile == "paper" else "scores.csv"), ("model", "num_ops", "accuracy")
     )
@@ -116,7 +129,7 @@ def compare_file(name: str, results: Path, reference: Path, judged: bool) -> lis
     """Print how one CSV compares with its reference, cell by cell. Returns the mismatch, where it is judged."""
     if not (reference / f"{name}.csv").exists():
         return []
-    ours, theirs = read_csv(results / f"{name}.csv"), read_csv(reference / f"{name}.csv")
+    ours, theirs = read_own(results / f"{name}.csv"), read_csv(reference / f"{name}.csv")
     if list(ours.columns) != list(theirs.columns):
         raise UserError(f"{reference / name}.csv: other columns than {results / name}.csv; write the reference again")
     keys = [key for key in KEYS if key in ours.columns]

@@ -50,7 +50,22 @@ def models() -> dict[str, list[str]]:
     return {profile: [spec.name for spec in models_of(profile)] for profile in PROFILES}
 
 
-def makefile() -> str:
+def added(target: Path) -> list[str]:
+    """The lines for models that were added on this machine: where they lie, and that the file of them renews this one."""
+    from boxes.models import ADDED, MODELS
+
+    if not ADDED.exists():
+        return []
+    rows = [spec for spec in MODELS.values() if spec.extra]
+    lines = [f"FOLDER_OF_{spec.name} := {spec.path}" for spec in rows if spec.path]
+    for profile in dict.fromkeys(spec.profile for spec in rows):
+        stated = " ".join("/".join(map(str, (spec.name, spec.base, spec.added, spec.size))) for spec in rows)
+        lines.append(f"ADDED_TO_{profile} := {stated}")
+    place = ADDED.relative_to(ROOT) if ADDED.is_relative_to(ROOT) else ADDED
+    return [*lines, f"{target}: {place}", f"{place}:"]
+
+
+def makefile(target: Path) -> str:
     """NEEDS_05_score := ..., MODELS_OF_tiny := ...; each file is a target, too: one that is gone stops nothing."""
     scripts = [path for folder in ("experiments", "paper") for path in sorted((ROOT / folder).glob("[!_]*.py"))]
     lines = ["# Written by experiments/depend.py"]
@@ -60,6 +75,7 @@ def makefile() -> str:
         every |= set(files)
         lines.append(f"NEEDS_{script.stem} := {' '.join(files)}")
     lines += [f"MODELS_OF_{profile} := {' '.join(names)}" for profile, names in models().items()]
+    lines += added(target)
     return "\n".join([*lines, f"{' '.join(sorted(every))}:", ""])
 
 
@@ -69,7 +85,7 @@ def main() -> None:
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     target = Path(sys.argv[1])
     try:
-        content = makefile()
+        content = makefile(target)
     except SyntaxError as error:
         sys.exit(f"depend.py: {error.filename}: line {error.lineno}: {error.msg}; mend it first")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ PROFILE_TEXT = {
     "tiny": "Four miniature models that ship with the repository, decoded for real. They prove the pipeline, not the "
     "paper's hypothesis, and have no row in the paper to be compared with.",
     "paper": "The checkpoints of Table 6, decoded from pinned revisions. Rows that have not been run say so.",
+    "modern": "Later minimal pairs, which the paper does not have. Rows that have not been run say so.",
 }
 CAPTIONS = {
     1: "Base models and models further trained on code.",
@@ -36,6 +37,7 @@ CAPTIONS = {
 }
 COMMANDS = {
     "paper": ('make weights PROFILE=paper MODELS="{}"', 'make all PROFILE=paper MODELS="{}"'),
+    "modern": ('make weights PROFILE=modern MODELS="{}"', 'make all PROFILE=modern MODELS="{}"'),
     "tiny": ('make all PROFILE=tiny MODELS="{}"',),
     "reported": ("make all PROFILE=reported",),
 }

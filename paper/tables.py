@@ -42,14 +42,14 @@ TABLE1_ORDER = {
 
 def variant(spec: ModelSpec) -> str:
     """A family with its alignment, as Table 1 names its rows: "Llama 2-Chat", "Code Llama-Instruct"."""
-    if spec.profile == "tiny":
+    if spec.profile == "tiny" or spec.extra:
         return spec.name
     return f"{spec.family}-{spec.label.split()[-1]}" if spec.added == "alignment" else spec.family
 
 
 def sized(spec: ModelSpec) -> str:
     """A family with its size, as Table 3 names its rows: "FLoat 7B"."""
-    return spec.name if spec.profile == "tiny" else f"{spec.family} {spec.size}"
+    return spec.name if spec.profile == "tiny" or spec.extra else f"{spec.family} {spec.size}"
 
 
 def size_range(sizes: list[str]) -> str:
@@ -122,7 +122,7 @@ def table4(results: Results) -> Table:
     body = tuple(
         (
             spec.label,
-            spec.hub_id or "in this repository",
+            spec.hub_id or ("a folder" if spec.extra else "in this repository"),
             spec.revision or ("not pinned yet" if spec.hub_id else "-"),
             spec.licence,
             "yes" if spec.gated else "no",

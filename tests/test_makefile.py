@@ -158,7 +158,7 @@ def test_a_lacking_file_is_made_again(checkout):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, paper or reported'),
+        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, paper, modern or reported'),
         (["all", "MODELS=tiny-bse"], "unknown in MODELS: tiny-bse; PROFILE=tiny has tiny-base"),
         (["data", "DATA=release"], "DATA=release needs RELEASE_ZIP"),
         (["data", "DATA=realease"], 'unknown DATA "realease"; choose generated or release'),

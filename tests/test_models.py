@@ -84,13 +84,13 @@ def test_the_rows_are_those_of_table_6(profile):
 
 
 def test_a_name_is_one_folder_and_one_model():
-    assert len(MODELS) == 33
+    assert len(MODELS) == 46
     for name, spec in MODELS.items():
         assert name == spec.name
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
         if spec.hub_id:
             assert name == spec.hub_id.split("/")[1]
-    assert len({spec.name.lower() for spec in MODELS.values()}) == 33  # on file systems that do not tell case apart
+    assert len({spec.name.lower() for spec in MODELS.values()}) == 46  # on file systems that do not tell case apart
 
 
 def test_every_checkpoint_is_pinned_at_a_commit():
@@ -129,7 +129,7 @@ def test_every_lineage_ends():
             line.append(ancestor)
             assert ancestor.profile == spec.profile
             assert ancestor.base is None or ancestor.base in MODELS
-            assert (ancestor.added in ("code", "math", "alignment")) or ancestor.added is ancestor.base is None
+            assert (ancestor.added in ("code", "math", "alignment", "vision")) or ancestor.added is ancestor.base is None
         assert line[-1].added is None or line[-1].name == "CodeLlama-34b-hf"
     assert [spec.name for spec in lineage(MODELS["llemma_7b"])] == ["llemma_7b", "CodeLlama-7b-hf", "Llama-2-7b-hf"]
 
@@ -209,7 +209,7 @@ def test_an_unknown_name_brings_the_closest_ones(name, hint):
 
 def test_an_unknown_profile_brings_the_known_ones():
     for ask in (models_of, lambda profile: pairs(1, profile), lambda profile: figure_panels(3, profile)):
-        with pytest.raises(UserError, match=r"^unknown profile 'full'; choose one of reported, tiny, paper$"):
+        with pytest.raises(UserError, match=r"^unknown profile 'full'; choose one of reported, tiny, paper, modern$"):
             ask("full")
 
 
@@ -217,4 +217,4 @@ def test_the_table_is_read_without_any_package():
     """The Makefile reads it before anything is installed: -I -S leaves the standard library alone."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from boxes import models; print(len(models.MODELS))"
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("33\n", "")
+    assert (ran.stdout, ran.stderr) == ("46\n", "")

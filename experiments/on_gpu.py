@@ -1,0 +1,148 @@
+"""Run a command on a free GPU, or on several for a model too large for one; wait where all are taken.
+
+python experiments/on_gpu.py --locks data/runs/.gpus --once data/runs/paper/gemma-7b/.lock --model gemma-7b -- COMMAND
+
+A GPU is one of CUDA_VISIBLE_DEVICES or of nvidia-smi; without any there is one slot, the CPU. The locks (flock) are those of
+the process that runs the command, however it ends. --once: a second command with this lock waits for the first. How many GPUs:
+--gpus (GPUS_PER_MODEL), or as many as hold the weights of --model. The command's own --device is heeded: cuda:1 is the
+second GPU, auto all of them, cpu none.
+"""
+
+import argparse
+import fcntl
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from boxes.arguments import argument_parser, positive
+from boxes.models import spec_of
+from boxes.records import UserError, command
+
+CPU = "cpu"
+PAUSE = 0.2  # seconds between two looks for a free GPU
+USABLE = 0.85  # of a GPU's memory for weights; the rest is for the rows, 1 GB at least each
+QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+
+
+def gpus() -> dict[str, int]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them, and the bytes of their memory (0: not known)."""
+    try:
+        lines = subprocess.run(QUERY, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        lines = []
+    found = {}
+    for index, uuid, mebibytes in (re.split(r",\s*", line.strip()) for line in lines if line.count(",") == 2):
+        found[index] = found[uuid] = int(mebibytes) * 2**20 if mebibytes.isdigit() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return {name: size for name, size in found.items() if name.isdigit()}
+    names = [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
+    return {name: found.get(name, 0) for name in names}
+
+
+def weight_bytes(model: str, itemsize: int) -> float:
+    """Bytes of a model's weights, by the size in its row."""
+    size = spec_of(model).size
+    return float(size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[size[-1]] * itemsize
+
+
+def needed(model: str | None, itemsize: int, memory: list[int]) -> int:
+    """How many GPUs hold a model's weights: one where the memory is not known. No more than there are."""
+    least = min(memory)
+    if not model or not least:
+        return 1
+    return min(len(memory), max(1, math.ceil(weight_bytes(model, itemsize) / (USABLE * least))))
+
+
+def option(words: list[str], name: str) -> str | None:
+    """The value of the last --name VALUE or --name=VALUE of a command; None without one."""
+    values = [words[place + 1] for place, word in enumerate(words[:-1]) if word == name]
+    values += [word.split("=", 1)[1] for word in words if word.startswith(f"{name}=")]
+    return values[-1] if values else None
+
+
+def try_lock(path: Path, wait: bool = False) -> int | None:
+    """The descriptor of a lock, which a command inherits; None where another process has it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    os.set_inheritable(handle, True)
+    return handle
+
+
+def take(folder: Path, names: list[str], count: int) -> list[str]:
+    """Lock `count` of the GPUs named, as soon as so many are free. One at a time chooses, so that none waits for ever with
+    half of what it needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    queue = try_lock(folder / "queue", wait=True)
+    taken: list[str] = []
+    while True:
+        for name in names:
+            if name not in taken and len(taken) < count and try_lock(folder / name) is not None:
+                taken.append(name)
+        if len(taken) == count:
+            os.close(queue)
+            return sorted(taken, key=names.index)
+        time.sleep(PAUSE)
+
+
+def placement(words: list[str], there: dict[str, int], model: str | None, asked: int | None) -> tuple[list[str], int]:
+    """The GPUs to choose from and how many of them to take, by the command's --device and by `asked`."""
+    device, names = option(words, "--device"), list(there)
+    if not names or device == "cpu":
+        return [CPU], 1
+    number = re.fullmatch(r"cuda:(\d+)", device or "")
+    if number:
+        if int(number[1]) >= len(names):
+            raise UserError(f"--device {device}: there are {len(names)} GPUs, cuda:0 is the first")
+        return [names[int(number[1])]], 1
+    itemsize = 4 if option(words, "--dtype") == "float32" else 2
+    count = asked or (len(names) if device == "auto" else needed(model, itemsize, list(there.values())))
+    if count > len(names):
+        raise UserError(f"GPUS_PER_MODEL={count}, but there are {len(names)} GPUs")
+    return names, count
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--locks", type=Path, required=True, help="folder of the locks, a file a GPU")
+    parser.add_argument("--once", type=Path, help="a lock of this command's own, taken first")
+    parser.add_argument("--model", help="name of the row whose weights must find room")
+    parser.add_argument("--gpus", type=positive, help="GPUs to take (default: as many as the weights need)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
+    arguments = parser.parse_args()
+    arguments.command = arguments.command[arguments.command[:1] == ["--"] :]
+    if not arguments.command:
+        raise UserError("no command; see --help")
+    return arguments
+
+
+@command
+def main() -> None:
+    arguments = parse_arguments()
+    names, count = placement(arguments.command, gpus(), arguments.model, arguments.gpus)
+    if arguments.once:
+        arguments.once.parent.mkdir(parents=True, exist_ok=True)
+        try_lock(arguments.once, wait=True)
+    taken = take(arguments.locks, names, count)
+    words = arguments.command
+    if taken != [CPU]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+        if count > 1 or option(words, "--device"):  # the last one counts; cuda:1 is now the only one there is
+            words = [*words, "--device", "auto" if count > 1 else "cuda"]
+    sys.stdout.flush()
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        raise UserError(f"{words[0]}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main()
