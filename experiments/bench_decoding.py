@@ -160,7 +160,7 @@ def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
 
 def spread(prompts: list[str], count: int) -> list[str]:
     """So many of the prompts, from all over the list."""
-    return prompts[:: max(1, len(prompts) // count)][:count]
+    return prompts[:: max(1, len(prompts) // count)][:count] if count else []
 
 
 def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:

@@ -29,8 +29,9 @@ from boxes.models import load
 from boxes.prompting import encode_prompts, statement_prompt
 from boxes.records import UserError, command, read_csv, write_csv
 from boxes.reference import reference_decode
-from experiments.bench_decoding import teacher_forced
+from experiments.bench_decoding import spread, teacher_forced
 from experiments.inflate import SHAPES, Shape, inflate, too_large
+from experiments.measure import device_name
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak measured in the same run.
 COLUMNS = (
@@ -174,11 +175,6 @@ def run_reference(model, tokenizer, prompts: list[str]) -> tuple[float | None, l
     return seconds / len(prompts), found
 
 
-def spread(items, count: int) -> list:
-    """`count` items, evenly spread, or all where there are fewer."""
-    return list(items[:: max(1, len(items) // count)][:count]) if count else []
-
-
 def try_shape(shape: Shape, tiny, *task) -> Row:
     """Measure a shape, or say why not. `task`: what `measure` takes behind the model."""
     settings, device = task[-1], tiny.model.device
@@ -194,13 +190,6 @@ def try_shape(shape: Shape, tiny, *task) -> Row:
             gc.collect()
             release()
     return {"status": NOT_MEASURED, "reason": reason}
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or how many threads the CPU has."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def read_rows(path: Path) -> dict[tuple[str, str], Row]:
