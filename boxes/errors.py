@@ -1,8 +1,9 @@
 """What kind of error each wrong answer is, from the description and the statement alone.
 
 Every object that is in the answer or in the truth and not in both has one of CAUSES. The kind of a wrong answer is the
-first that fits of: other; stale copy; the cause that all differing objects share; several causes. So the kinds exclude
-each other and add up to the wrong answers. INITIAL is counted across them.
+first that fits of: other; stale copy; invented object and wrong box, where any object has this cause; swapped object,
+where objects are both too many and lacking; the cause that all objects share; several causes. So the kinds exclude each
+other and add up to the wrong answers. INITIAL is counted across them.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ CAUSES = {
     "missed remove": "a Remove took it out of the box, and it is stated still",
     "missed move": "a Move put it into the box and it is not stated, or took it out and it is stated still",
     "lost object": "it lies in the box from the beginning, untouched, and is not stated",
+    "invented object": "the description never names it, and it is stated",
     "wrong box": "it is stated in a box that it never lay in (counted there, and where it is missing)",
-    "invented object": "it is stated, and the description never names it",
 }
 DEFINITIONS = CAUSES | {
     "stale copy": "exactly what the box held two or more of its changes earlier (one change earlier is the operation missed)",
-    "several causes": "its objects differ for more than one of these reasons",
+    "swapped object": "one that was taken out of the box is stated in place of one that lies in it",
+    "several causes": "more than one operation was missed, and none of the above",
     "other": "no contents can be read: the box is missing, named twice, empty of words, or cut",
 }
 KINDS = tuple(DEFINITIONS)
@@ -79,8 +81,14 @@ def _kind(box: int, stated: dict[int, frozenset[str]], states: list[State], oper
     ]
     if answer in history[:-2] and answer != history[-2]:
         return "stale copy"
-    causes = {_surplus(thing, box, states, operations) for thing in answer - truth}
-    causes |= {_missing(thing, box, stated, states, operations) for thing in truth - answer}
+    surplus = {_surplus(thing, box, states, operations) for thing in answer - truth}
+    missing = {_missing(thing, box, stated, states, operations) for thing in truth - answer}
+    causes = surplus | missing
+    for cause in ("invented object", "wrong box"):
+        if cause in causes:
+            return cause
+    if surplus and missing:
+        return "swapped object"
     return causes.pop() if len(causes) == 1 else "several causes"
 
 

@@ -2,8 +2,10 @@
 
     python -m paper.report --profile reported --results data/results/reported --runs data/runs/reported \\
         --out paper/out/reported
+    python -m paper.report ... --data data/boxes/test-subsample-states-t5.jsonl
 
-The page needs no script and fetches nothing; its figures are drawn here, as SVG. report.md shows figure1..3.png.
+The page needs no script and fetches nothing; its figures are drawn here, as SVG. report.md shows figure1..3.png. With
+--data the page shows statements of the models, too: it then holds text of the task, which is not to be published.
 """
 
 import re
@@ -15,10 +17,10 @@ from matplotlib.figure import Figure
 
 from boxes.records import command, write_text
 from boxes.scoring import RANDOM
-from paper import figures, sections, tables
+from paper import examples, figures, sections, tables
 from paper.forest import draw_forest
 from paper.formats import Table, markdown_escape, pipe_table
-from paper.results import Results, arguments, difference, read_results, signed
+from paper.results import NOT_RUN, Results, arguments, difference, read_results, signed
 from paper.style import GRID, INK, MUTED, STROKES
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -61,20 +63,27 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
     return Markup(svg.replace("<svg ", f"<svg {label} ", 1).strip())
 
 
-def collect(results: Results, folder: Path, runs: Path, reported: Path) -> dict:
-    """Everything both templates show. Raises UserError for a CSV that is missing or malformed."""
+def collect(results: Results, folder: Path, runs: Path, reported: Path, data: Path | None = None) -> dict:
+    """Everything both templates show; statements where `data` is the dataset that the runs decoded.
+
+    Raises UserError for a CSV that is missing or malformed, and for runs of another dataset.
+    """
     labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in results.specs}
     effects = {name: sections.effect_lines(folder, name) for name in sections.EFFECTS}
     claims = sections.claim_lines(folder)
     decoded = results.profile != "reported"
+    provenance = sections.provenance(results, runs)
     return {
         "profile": results.profile,
         "profile_text": PROFILE_TEXT[results.profile],
+        "ours": results.ours,
+        "decoded": decoded,
         "summary": summary(results, claims),
         "sizes": [results.bucket_sizes().get(column) for column in tables.COLUMNS],
         "paper_sizes": paper_sizes(results),
         "runs": sections.runs_table(folder),
-        "provenance": sections.provenance_table(results, runs),
+        "provenance": provenance,
+        "provenance_table": sections.provenance_table(provenance),
         "table1": tables.table1(results),
         "table3_title": " and ".join(label for _, label in tables.table3_rows(results)),
         "table3_columns": list(tables.TABLE3_COLUMNS.values()),
@@ -97,7 +106,10 @@ def collect(results: Results, folder: Path, runs: Path, reported: Path) -> dict:
         "prompts": sections.prompt_table(folder, labels, expected=decoded),
         "random": sections.random_table(folder),
         "claims": claims,
-        "claims_table": sections.claims_table(claims),
+        "claims_table": sections.claims_table(claims, decoded),
+        "errors": sections.errors(folder, labels, expected=decoded),
+        "error_table": sections.error_table,
+        "examples": examples.choose(*examples.read_answers(results, data, runs)) if data else [],
         "missing": [(spec.label, [c.format(spec.name) for c in COMMANDS[results.profile]])
                     for spec in results.missing()],
     }  # fmt: skip
@@ -105,8 +117,11 @@ def collect(results: Results, folder: Path, runs: Path, reported: Path) -> dict:
 
 def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
     """(what, value, remark) of the page's first lines."""
-    run = len(results.specs) - len(results.missing())
-    lines = [("Rows with scores", f"{run} of {len(results.specs)}", f"models of the profile {results.profile}")]
+    run = f"{len(results.specs) - len(results.missing())} of {len(results.specs)}"
+    if results.profile == "reported":
+        lines = [("Models run", "none", f"{run} rows are the paper's printed counts")]
+    else:
+        lines = [("Models run", run, f"of the profile {results.profile}")]
     gaps = [
         gap
         for spec in results.specs
@@ -114,13 +129,21 @@ def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
         if (gap := difference(ours.accuracy, theirs.accuracy)) is not None
     ]
     if gaps:
-        lines.append(("Largest difference", signed(max(gaps, key=abs)), "percentage points, overall accuracy"))
+        remark = f"percentage points of overall accuracy, {results.ours} minus reported"
+        lines.append(("Largest difference", signed(max(gaps, key=abs)), remark))
     if claims:
-        holds, printed = (sum(line[name] == "holds" for line in claims) for name in ("verdict", "verdict_reported"))
-        open_claims = sum(line["verdict"] == "not run" for line in claims)
-        remark = f"{printed} on the reported numbers" + (f"; {open_claims} not run" if open_claims else "")
-        lines.append(("Claims that hold", f"{holds} of {len(claims)}", remark))
+        (holds, judged), (printed, printed_judged) = (verdicts(claims, f"verdict{s}") for s in ("", "_reported"))
+        remark = f"{len(claims) - judged} more cannot be judged" if judged < len(claims) else "all could be judged"
+        if results.profile != "reported":
+            remark += f"; on the reported numbers {printed} of {printed_judged}"
+        lines.append(("Claims that hold", f"{holds} of {judged} judged", remark))
     return lines
+
+
+def verdicts(claims: list[dict], name: str) -> tuple[int, int]:
+    """How many claims hold and how many were judged at all: what was not run is neither."""
+    judged = [line[name] for line in claims if line[name] not in (NOT_RUN, "")]
+    return judged.count("holds"), len(judged)
 
 
 def paper_sizes(results: Results) -> list[int] | None:
@@ -154,6 +177,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters["md"] = lambda text: Markup(markdown_escape(str(text)))
     made.filters["pipe"] = lambda table: Markup(pipe_table(table))
+    made.filters["label_of"] = lambda name, labels: labels.get(name, name)
     made.tests["empty_table"] = lambda table: isinstance(table, Table) and not table.body
     return made
 
@@ -162,9 +186,10 @@ def environment() -> jinja2.Environment:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--runs", required=True, type=Path, help="folder of the runs, for their provenance")
+    parser.add_argument("--data", type=Path, help="the dataset that was decoded, to show statements (default: none)")
     options = parser.parse_args()
     results = read_results(options.profile, options.results, options.reported)
-    context = collect(results, options.results, options.runs, options.reported)
+    context = collect(results, options.results, options.runs, options.reported, options.data)
     context |= drawings(results, context)
     templates = environment()
     for name in ("report.md", "report.html"):

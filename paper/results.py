@@ -13,6 +13,7 @@ from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, REPORTED
 
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
+PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Results:
     specs: tuple[ModelSpec, ...]
     scores: Scores
     reported: Scores
+
+    @property
+    def ours(self) -> str:
+        """What our numbers are called: those of `reported` are the paper's own, computed anew from its counts."""
+        return "recomputed" if self.profile == "reported" else "reproduced"
 
     def is_run(self, model: str) -> bool:
         """Whether the model has complete scores."""

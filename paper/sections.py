@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from boxes.errors import DEFINITIONS, INITIAL, KINDS, WRONG
 from boxes.records import read_json
 from boxes.scoring import BUCKETS
 from paper.formats import Table
@@ -64,7 +65,8 @@ def compared_rows(results: Results, rows: list[tuple[str, str]], columns=COLUMNS
 
 def runs_table(folder: Path) -> Table:
     """runs.csv: what was decoded, on what, how fast, and what went wrong."""
-    numbers = ("examples", "truncated", "invalid", "seconds", "statements_per_second")
+    numbers = ("examples", "truncated", "invalid", "broken", "halvings", "seconds", "statements_per_second",
+               "tokens_per_forward")  # fmt: skip
     texts = ("model", "label", "status", "reason", "device", "dtype", "prompt_format")
     body = tuple(
         (
@@ -73,38 +75,54 @@ def runs_table(folder: Path) -> Table:
             plain(run["prompt_format"]),
             plain(run["device"]),
             plain(run["dtype"]),
-            *(whole(run[name]) for name in numbers[:3]),
-            *("–" if run[name] is None else f"{run[name]:,.1f}" for name in numbers[3:]),
+            *(whole(run[name]) for name in numbers[:5]),
+            *("–" if run[name] is None else f"{run[name]:,.1f}" for name in numbers[5:]),
             plain(run["reason"]),
         )
         for run in read_table(folder / "runs.csv", texts, numbers)
     )
-    header = ("Model", "Status", "Prompt", "Device", "Type", "Descriptions", "Truncated", "Invalid", "Seconds",
-              "Statements/s", "Remark")  # fmt: skip
-    return Table(0, "", (header,), body, "lllllrrrrrl")
+    header = ("Model", "Status", "Prompt", "Device", "Type", "Descriptions", "Truncated", "Invalid", "Broken",
+              "Halvings", "Seconds", "Statements/s", "Tokens/forward", "Remark")  # fmt: skip
+    return Table(0, "", (header,), body, "lllll" + "r" * len(numbers) + "l")
 
 
-def provenance_table(results: Results, runs: Path) -> Table:
-    """run.json of every model that has one: weights, prompt, data, code and the versions they ran with."""
-    body = []
+def provenance(results: Results, runs: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(run, its run.json as names and values) of every run of the profile, those beside a model's own included."""
+    found = []
     for spec in results.specs:
-        path = runs / spec.name / "run.json"
-        if not path.exists():
-            continue
-        run = read_json(path)
-        versions = run.get("versions") if isinstance(run.get("versions"), dict) else {}
-        body.append(
-            (
-                spec.label,
-                plain(run.get("revision") and str(run["revision"])[:12]),
-                plain(run.get("prompt_style")),
-                *(plain(str(run.get(name) or "")[:12]) for name in ("prompt_sha256", "dataset_sha256", "git_commit")),
-                plain(run.get("batch_size")),
-                plain(", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
-            )
-        )
-    header = ("Model", "Revision", "Prompt style", "Prompt sha256", "Data sha256", "Commit", "Batch", "Versions")
-    return Table(0, "", (header,), tuple(body), "llllllrl")
+        folder = runs / spec.name
+        for path in (folder / "run.json", *sorted(folder.glob("*/run.json"))):
+            if path.exists() and not path.parent.name.startswith("superseded-"):
+                name = "" if path.parent == folder else f": {path.parent.name}"
+                found.append((f"{spec.label}{name}", _flat(read_json(path))))
+    return found
+
+
+def _flat(run: dict) -> list[tuple[str, str]]:
+    """Names and values in order; a value that is an object on one line."""
+    return [
+        (name, ", ".join(f"{key} {part}" for key, part in sorted(value.items())))
+        if isinstance(value, dict) else (name, plain(value))
+        for name, value in sorted(run.items())
+    ]  # fmt: skip
+
+
+# Of a run.json, what the Markdown report has room for: column -> (field, its longest text).
+_PROVENANCE = {
+    "Revision": ("revision", 19), "Prompt style": ("prompt_style", 12), "Prompt sha256": ("prompt_sha256", 12),
+    "Data sha256": ("dataset_sha256", 12), "Commit": ("git_commit", 12), "Batch": ("batch_size", 9),
+    "Halvings": ("halvings", 9), "Broken": ("broken", 9), "Tokens a forward": ("tokens_per_forward", 9),
+    "Versions": ("versions", 200),
+}  # fmt: skip
+
+
+def provenance_table(runs: list[tuple[str, list[tuple[str, str]]]]) -> Table:
+    """The runs of `provenance`, one a row, long values cut."""
+    body = tuple(
+        (name, *(dict(values).get(field, "–")[:longest] for field, longest in _PROVENANCE.values()))
+        for name, values in runs
+    )
+    return Table(0, "", (("Run", *_PROVENANCE),), body, "llllllrrrrl")
 
 
 def effect_lines(folder: Path, name: str) -> list[dict]:
@@ -199,11 +217,64 @@ def claim_lines(folder: Path) -> list[dict]:
     )
 
 
-def claims_table(lines: list[dict]) -> Table:
-    """Claims with both verdicts and what decides them."""
-    names = ("section", "claim", "verdict_reported", "verdict", "buckets", "detail")
-    header = ("Section", "Claim", "On the reported numbers", "Reproduced", "Deciding buckets", "Detail")
-    return Table(0, "", (header,), tuple(tuple(plain(line[name]) for name in names) for line in lines), "llllll")
+def claims_table(lines: list[dict], reproduced: bool) -> Table:
+    """Claims, what decides them, and the verdicts on the reported and, where there are any, on our numbers."""
+    verdicts = {"verdict_reported": "On the reported numbers"} | ({"verdict": "Reproduced"} if reproduced else {})
+    columns = {"section": "Section", "claim": "Claim", **verdicts, "buckets": "Deciding buckets", "detail": "Detail"}
+    body = tuple(tuple(plain(line[name]) for name in columns) for line in lines)
+    return Table(0, "", (tuple(columns.values()),), body, "l" * len(columns))
+
+
+def error_counts(folder: Path, expected: bool) -> dict[tuple[str, str, str], int]:
+    """errors.csv: (model, num_ops, kind) -> wrong answers; kinds are those of boxes/errors.py, with WRONG and INITIAL."""
+    lines = _lines(folder / "errors.csv", ("model", "num_ops", "kind"), ("n",), expected)
+    return {(line["model"], line["num_ops"], line["kind"]): int(line["n"] or 0) for line in lines}
+
+
+_SHARES = (0.005, 0.1, 0.2, 0.35, 0.5)  # of a column's wrong answers, from which a cell is shaded one step darker
+
+
+def error_rows(columns: list[dict[str, int]]) -> list[dict]:
+    """A row a kind, a cell a column: its count, its share of the column's wrong answers and the shade of that."""
+    rows = []
+    for kind in (*KINDS, WRONG, INITIAL):
+        cells = []
+        for counts in columns:
+            n, wrong = counts.get(kind, 0), counts.get(WRONG, 0)
+            part = n / wrong if wrong and kind != WRONG else None
+            step = sum(part >= limit for limit in _SHARES) if part is not None and kind in KINDS else 0
+            share = "" if part is None or not n else f"{100 * part:.0f} %"
+            cells.append({"n": whole(n), "share": share, "shade": f"share d{step}" if step else ""})
+        rows.append({"label": _ERROR_LABELS.get(kind, kind), "kind": kind, "cells": cells})
+    return rows
+
+
+_ERROR_LABELS = {WRONG: "wrong answers", INITIAL: f"of them {INITIAL}"}
+
+
+def error_table(rows: list[dict], header: list[str]) -> Table:
+    """The rows of `error_rows` as text."""
+    body = tuple(
+        (row["label"], *(f"{c['n']} ({c['share']})" if c["share"] else c["n"] for c in row["cells"])) for row in rows
+    )
+    return Table(0, "", (("Kind", *header),), body, "l" + "r" * len(header))
+
+
+def errors(folder: Path, labels: dict[str, str], expected: bool) -> dict:
+    """What the page says of wrong answers: definitions, counts by model, by bucket of all models, and by bucket of each."""
+    counts = error_counts(folder, expected)
+    models = list(dict.fromkeys(model for model, _, _ in counts))
+
+    def column(names: list[str], num_ops: str) -> dict[str, int]:
+        return {kind: sum(counts.get((m, num_ops, kind), 0) for m in names) for kind in (*KINDS, WRONG, INITIAL)}
+
+    return {
+        "definitions": DEFINITIONS,
+        "models": [labels.get(model, model) for model in models],
+        "by_model": error_rows([column([model], "all") for model in models]),
+        "by_bucket": error_rows([column(models, num_ops) for num_ops in COLUMNS]),
+        "of_model": [(labels.get(m, m), error_rows([column([m], num_ops) for num_ops in COLUMNS])) for m in models],
+    }
 
 
 def _lines(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], expected: bool) -> list[dict]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from boxes.errors import count_errors
 from boxes.models import models_of, pairs
 from boxes.records import read_csv, write_csv
 from boxes.scoring import NUM_OPS, RANDOM, reported_scores
@@ -69,14 +70,23 @@ def run_rows(profile: str, run: set[str]) -> pd.DataFrame:
         if spec.name in run:
             lines.append(
                 known | {"status": "complete", "reason": "", "examples": 716, "truncated": 0, "invalid": 1,
-                         "seconds": 12.5, "statements_per_second": 57.3, "device": "cpu", "dtype": "float32",
+                         "broken": 0, "halvings": 2,
+                         "seconds": 12.5, "statements_per_second": 57.3, "tokens_per_forward": 98.6,
+                         "device": "cpu", "dtype": "float32",
                          "prompt_format": spec.prompt_format}
             )  # fmt: skip
         else:
             lines.append(known | {"status": "not run", "reason": "weights not found"})
-    columns = ["model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
-               "statements_per_second", "device", "dtype", "prompt_format"]  # fmt: skip
+    columns = ["model", "label", "status", "reason", "examples", "truncated", "invalid", "broken", "halvings", "seconds",
+               "statements_per_second", "tokens_per_forward", "device", "dtype", "prompt_format"]  # fmt: skip
     return pd.DataFrame(lines, columns=columns)
+
+
+def error_counts(model: str | None) -> pd.DataFrame:
+    """errors.csv of one model, which missed two puts into boxes with one operation."""
+    wrong = [("1", "missed put", True), ("1", "missed put", False)] if model else []
+    queries = pd.DataFrame([(model, *row) for row in wrong], columns=["model", "num_ops", "kind", "initial"])
+    return count_errors(queries.astype({"num_ops": int, "initial": bool}), [model] if model else [])
 
 
 def write_results(folder: Path, profile: str, models: list[str] | None = None) -> Path:
@@ -107,6 +117,9 @@ def write_results(folder: Path, profile: str, models: list[str] | None = None) -
         for num_ops in NUM_OPS:
             free.loc[len(free)] = (name, "free", num_ops, SIZES[num_ops], 20.25, 3, 2)
             free.loc[len(free)] = (name, "constrained", num_ops, SIZES[num_ops], 30.5, 0, 0)
+        write_csv(folder / "errors.csv", error_counts(name))
+    elif profile != "reported":
+        write_csv(folder / "errors.csv", error_counts(None))
     write_csv(folder / "prompt_format.csv", formats)
     write_csv(folder / "constrained.csv", free)
     return folder

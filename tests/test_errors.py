@@ -46,7 +46,16 @@ def kinds(operations: str, *contents: str, status: str = "ok") -> dict[int, str]
         ("", ["nothing", "the map"], {0: "lost object"}),
         ("", ["the car and the fish", "the map"], {0: "invented object"}),
         ("", ["the car and the", "the map"], {0: "invented object"}),
-        ("Put the cup into Box 0.", ["the car and the fish", "the map"], {0: "several causes"}),
+        ("Put the cup into Box 0.", ["the car and the fish", "the map"], {0: "invented object"}),
+        ("Put the cup into Box 0.", ["the car and the map", "nothing"], {0: "wrong box", 1: "wrong box"}),
+        # the wrong one was taken out
+        ("Put the cup and the hat into Box 0. Remove the car from Box 0.", ["the car and the cup", "the map"],
+         {0: "swapped object"}),
+        ("Put the cup and the hat into Box 0. Move the cup from Box 0 to Box 2.", ["the car and the cup", "the map"],
+         {0: "swapped object", 2: "missed move"}),
+        ("Put the cup into Box 0. Put the hat into Box 0.", ["nothing", "the map"], {0: "several causes"}),
+        ("Put the hat into Box 2. Move the car from Box 0 to Box 2.", ["nothing", "the map", "nothing"],
+         {2: "stale copy"}),
         # two changes ago: none of the two operations happened
         ("Put the cup into Box 0. Put the hat into Box 0.", ["the car", "the map"], {0: "stale copy"}),
         ("Remove the car from Box 0. Put the hat into Box 0.", ["the car", "the map"], {0: "stale copy"}),

@@ -9,12 +9,14 @@ from html.parser import HTMLParser
 
 import pytest
 from results_fixture import write_results
+from runs_fixture import DESCRIPTIONS, fill_workplace
 
 from boxes import models
+from boxes.errors import DEFINITIONS
 from boxes.models import models_of
-from boxes.records import UserError, read_csv, write_csv
+from boxes.records import UserError, read_csv, write_csv, write_json, write_text
 from boxes.scoring import RANDOM, REPORTED
-from paper import report, sections
+from paper import examples, report, sections
 from paper.results import COLUMNS, read_results
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf"]
@@ -144,7 +146,7 @@ def test_markdown_carries_the_same_sections_and_numbers(reported):
         assert heading in texts["html"]
     for label, cells in table6_rows(texts["html"]).items():
         line = next(
-            line for line in texts["md"].splitlines() if line.startswith(f"| {label} ") and "reproduced" in line
+            line for line in texts["md"].splitlines() if line.startswith(f"| {label} ") and "recomputed" in line
         )
         assert [cell.strip() for cell in line.split("|")[3:-1]] == [cell[0] for cell in cells]
     for number in (1, 2, 3):
@@ -224,11 +226,11 @@ def test_sections_without_lines_say_not_run(tmp_path):
         section = re.search(rf'<section id="{part}">.*?</section>', texts["html"], re.DOTALL)[0]
         assert "not run" in section
         assert "<table" not in section
-    assert texts["md"].count("\nnot run\n") == 2
+    assert texts["md"].count("\nnot run\n") == 3
     for name in ("code", "math", "alignment", "claims", "random"):
         path = tmp_path / f"{name}.csv"
         path.write_text(path.read_text().splitlines(keepends=True)[0])
-    assert rendered(tmp_path, "paper")["md"].count("\nnot run\n") == 7
+    assert rendered(tmp_path, "paper")["md"].count("\nnot run\n") == 8
 
 
 def test_only_the_profile_without_models_does_without_decoded_tables(tmp_path):
@@ -275,7 +277,15 @@ def test_malformed_tables_name_the_line(tmp_path, name, column, value, says):
 
 def test_provenance_comes_from_the_runs(tmp_path):
     folder = write_results(tmp_path, "tiny")
-    run = {"revision": "0123456789abcdef", "prompt_style": "table2", "git_commit": "d" * 40, "batch_size": 32}
+    run = {
+        "halvings": 3,
+        "broken": 1,
+        "tokens_per_forward": 98.7,
+        "revision": "0123456789abcdef",
+        "prompt_style": "table2",
+        "git_commit": "d" * 40,
+        "batch_size": 32,
+    }
     run |= {"prompt_sha256": "f" * 64, "dataset_sha256": "e" * 64}
     run["versions"] = {"torch": "2.9.0", "transformers": "5.23.0"}
     (folder / "runs" / "tiny-math").mkdir(parents=True)
@@ -299,4 +309,74 @@ def test_claims_show_both_verdicts_and_what_decides_them(partial):
     html = partial["html"]
     assert re.search(r'id="claim-math".*?class="no">does not hold<.*?class="none">not run<', html, re.DOTALL)
     assert "Reported: one pair gains" in html
-    assert "Claims that hold: **1 of 2** (1 on the reported numbers; 1 not run)" in partial["md"]
+    assert (
+        "Claims that hold: **1 of 1 judged** (1 more cannot be judged; on the reported numbers 1 of 2)" in partial["md"]
+    )
+
+
+def test_every_run_shows_all_of_its_provenance(tmp_path):
+    folder = write_results(tmp_path, "tiny")
+    for name in ("tiny-math", "tiny-math/free", "tiny-math/superseded-1"):
+        write_json(folder / "runs" / name / "run.json", {"halvings": 3, "broken": 17, "of_later": name, "empty": None})
+    html = rendered(folder, "tiny")["html"]
+    section = re.search(r'<section id="runs">.*?</section>', html, re.DOTALL)[0]
+    assert re.findall(r"<summary>(.*?)</summary>", section) == ["tiny-math", "tiny-math: free"]
+    assert section.count("<dt>broken</dt><dd>17</dd>") == 2
+    assert "<dt>of_later</dt><dd>tiny-math/free</dd>" in section  # a field that the page does not know
+    assert "<dt>empty</dt><dd>–</dd>" in section
+
+
+def test_printed_numbers_are_not_called_reproduced(reported):
+    for text in reported[1].values():
+        visible = re.sub(r"<style>.*?</style>|<svg .*?</svg>", "", text, flags=re.DOTALL)
+        assert not re.search(r"\breproduced\b", re.sub(r'class="[^"]*"', "", visible).replace("or reproduced here", ""))
+        assert "recomputed" in text
+    assert "Models run</dt><dd>none" in reported[1]["html"]
+    assert reported[1]["html"].count("No model was run") == 1
+
+
+def test_wrong_answers_are_counted_by_kind(tmp_path):
+    texts = rendered(write_results(tmp_path, "tiny"), "tiny")
+    assert re.search(r"\| missed put +\| +2 \(100 %\) +\| +0 +\| +2 \(100 %\)", texts["md"])
+    section = re.search(r'<section id="errors">.*?</section>', texts["html"], re.DOTALL)[0]
+    for kind, meaning in DEFINITIONS.items():
+        assert f"<dt>{kind}</dt><dd>{meaning}</dd>" in section
+    assert '<td class="r share d5">2<small>100 %</small></td>' in section
+    assert re.search(r"of them as at the beginning</th><td class=\"r\">1<small>50 %", section)
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [("Box 0 contains the map, Box 1", ("Box 0 contains the ", "map", ", Box 1")),
+     ("Box 0 contains the cart.", ("Box 0 contains the ", "cart", ".")),
+     ("Box 0 contains the car and", ("Box 0 contains the car ", "and", "")),
+     ("Box 0 contains", ("Box 0 contains", "", "")),
+     ("", ("", "", ""))],
+)  # fmt: skip
+def test_the_first_word_that_differs_is_marked(text, cut):
+    assert examples.divergence(text, "Box 0 contains the car.") == cut
+    assert "".join(cut) == text
+
+
+def test_statements_right_and_wrong(tmp_path):
+    folder = fill_workplace(tmp_path)
+    write_results(folder, "tiny", ["tiny-base", "tiny-code"])
+    results = read_results("tiny", folder)
+    texts = {}
+    for data in (None, folder / "data.jsonl"):
+        context = report.collect(results, folder, folder / "runs", REPORTED, data)
+        context |= {"figures": dict.fromkeys(report.CAPTIONS, ""), "forest": None}
+        texts[data] = report.environment().get_template("report.html.j2").render(context)
+    assert "the predictions are not at hand" in texts[None]
+    assert DESCRIPTIONS[0] not in unescape(texts[None])
+    section = re.search(r'<section id="examples">.*?</section>', texts[folder / "data.jsonl"], re.DOTALL)[0]
+    Page(f"<html>{section}</html>")
+    zero, one = re.findall(r"<details.*?</details>", section, re.DOTALL)
+    assert "true, as stated by tiny-base" in zero
+    assert "lost object: tiny-code" in zero
+    assert "Box 0 contains <mark>nothing</mark>, Box 1 contains nothing" in zero
+    assert "<b> Put the map into Box 1.</b>" in one.replace("<b>Put", "<b> Put")
+    assert "missed put: tiny-code" in one
+    write_text(folder / "other.jsonl", (folder / "data.jsonl").read_text() + "\n")
+    with pytest.raises(UserError):
+        report.collect(results, folder, folder / "runs", REPORTED, folder / "other.jsonl")
