@@ -5,9 +5,12 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,28 +18,73 @@ if TYPE_CHECKING:  # imported where it is used: the model table must be readable
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
 
 class UserError(Exception):
     """Something a person can mend: one line that names the file, the line and what to do. Exit status 2."""
 
 
+class CannotWrite(UserError):
+    """The disk or the folder is at fault, whatever was to be written."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal of ENDING, its number the argument."""
+
+
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError becomes one line on stderr and exit status 2, Ctrl-C exit status 130."""
+    """Wrap a script's main: a UserError becomes one line on stderr and exit status 2, a signal 128 and its number."""
 
     @functools.wraps(main)
     def wrapped() -> None:
         try:
-            status = main()
+            with _handlers(_end):
+                status = main()
         except UserError as error:
             print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
             sys.exit(2)
-        except KeyboardInterrupt:
-            print(f"{Path(sys.argv[0]).name}: interrupted; what was written is kept", file=sys.stderr)
-            sys.exit(130)
+        except KeyboardInterrupt as error:
+            number = signal.Signals(error.args[0]) if isinstance(error, Ended) else signal.SIGINT
+            how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+            print(f"{Path(sys.argv[0]).name}: {how}; what was written is kept", file=sys.stderr)
+            sys.exit(128 + number)
         sys.exit(status or 0)
 
     return wrapped
+
+
+def _end(number: int, _frame) -> None:
+    raise Ended(number)
+
+
+@contextmanager
+def _handlers(handler: Callable) -> Iterator[None]:
+    """Another handler of the signals of ENDING, as far as they are not ignored (nohup); nothing beside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    handled = [number for number in ENDING if before[number] not in (signal.SIG_IGN, None)]
+    try:
+        for number in handled:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts afterwards."""
+    came: list[int] = []
+    try:
+        with _handlers(lambda number, _frame: came.append(number)):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
@@ -46,7 +94,7 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise UserError(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
+        raise CannotWrite(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
@@ -56,7 +104,7 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write ({error.strerror}); nothing was changed") from None
+        raise CannotWrite(f"{path}: cannot write ({error.strerror}); nothing was changed") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -174,17 +222,17 @@ class JsonLines:
                 raise UserError(f"{self.path}: line {number}: {error}; delete the line") from None
 
     def append(self, values: list[dict]) -> None:
-        """Add lines in one write, flushed to disk before it returns."""
+        """Add lines in one write, flushed to disk before it returns, whatever signal comes. CannotWrite says what is kept."""
         text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_torn_line()
-            with open(self.path, "ab") as file:
+            with uninterrupted(), open(self.path, "ab") as file:
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(
+            raise CannotWrite(
                 f"{self.path}: cannot append ({error.strerror}); the lines before are kept, run again"
             ) from None
 

@@ -5,7 +5,9 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +17,14 @@ import numpy as np
 from boxes.completion import MAX_NEW_TOKENS, Completion, Status
 from boxes.dataset import Example, read_examples
 from boxes.generation import stratified_states
+from boxes.lock import held
 from boxes.models import ModelSpec
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
-from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json
-from boxes.runs import IDENTITY, WHOLE, Run, plain_prompt_sha256, read_predictions, weights_revision
-from boxes.weights import WeightsMissing, load, resolve
+from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
+from boxes.runs import IDENTITY, Run, read_predictions
+from boxes.weights import WeightsMissing, load, resolve, revision_of
 
+ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
 
 
@@ -55,7 +59,7 @@ class Task:
 def read_task(data: Path, per_bucket: int | None = None) -> Task:
     """A dataset file, or its stratified subset with `per_bucket` queries a bucket (its draw is fixed)."""
     examples = read_examples(data)
-    selection = WHOLE
+    selection = "all"
     if per_bucket:
         num_ops = np.array([example.num_ops for example in examples])
         examples = [examples[index] for index in stratified_states(num_ops, np.random.default_rng(0), per_bucket)]
@@ -64,17 +68,37 @@ def read_task(data: Path, per_bucket: int | None = None) -> Task:
 
 
 def decode_run(name: str, task: Task, folder: Path, settings: Settings) -> dict:
-    """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included."""
+    """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included.
+
+    One process at a time has the folder (lock.py). CannotWrite where the disk is full or the folder may not be written.
+    """
     run = Run(folder)
     try:
         spec, weights = resolve(name)
     except WeightsMissing as missing:
-        return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
-    try:
-        return _decode(run, spec, weights, task, settings)
-    except (UserError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return _finish(run, {"model": spec.name, "status": "failed", "reason": reason})
+        with held(folder):
+            return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
+    with held(folder) as check:
+        try:
+            return _decode(run, spec, weights, task, settings, check)
+        except CannotWrite:
+            raise
+        except OSError as error:
+            raise CannotWrite(
+                f"{error.filename or folder}: {error.strerror or error}; check the disk and the permissions"
+            ) from None
+        except Exception as error:  # a model can fail in as many ways as there are lines that run it
+            check()
+            return _finish(run, {"model": spec.name, "status": "failed", "reason": _reason(error)})
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong; and where, unless it is an error that says so itself."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, UserError | RuntimeError | ValueError):
+        return first or type(error).__name__
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(at.filename).name}, line {at.lineno})".replace(": (", " (")
 
 
 def _finish(run: Run, provenance: dict) -> dict:
@@ -86,7 +110,9 @@ def _finish(run: Run, provenance: dict) -> dict:
     return provenance
 
 
-def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> dict:
+def _decode(
+    run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings, check: Callable[[], None]
+) -> dict:
     old = read_json(run.provenance) if run.provenance.exists() else {}
     same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)
     if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
@@ -113,9 +139,15 @@ def _decode(run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Sett
     done = read_predictions(run.predictions.path, task.by_key)
     if not old and done:
         raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
-    write_json(run.provenance, now | {"seconds": old.get("seconds", 0.0)})
-    seconds = _decode_missing(run, decoder, task, make_prompt, done, float(old.get("seconds") or 0.0))
-    return _finish(run, now | _counts(run, task, seconds) | _work(decoder) | {"status": "complete", "reason": ""})
+    spent = _spent(old)
+    write_json(run.provenance, now | spent)
+    with closing(_decode_missing(run, decoder, task, make_prompt, done)) as batches:
+        for lines, seconds in batches:
+            check()
+            run.predictions.append(lines)
+            spent = _spent(old, seconds, decoder)
+            write_json(run.provenance, now | spent)  # what a kill leaves knows how long it took
+    return _finish(run, now | spent | _counts(run, task, spent["seconds"]) | {"status": "complete", "reason": ""})
 
 
 def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
@@ -124,29 +156,26 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
         "selection": task.selection,
-        "revision": weights_revision(spec, weights),
+        "revision": _revision(spec, weights),
         "prompt_format": settings.prompt_format or spec.prompt_format,
-        "regex": STATEMENT_REGEX if settings.constrained else None,
+        "constrained": settings.constrained,
     }
     if settings.dtype:
         asked["dtype"] = settings.dtype
-    if asked["prompt_format"] == "plain":
-        asked |= {"prompt_style": settings.prompt_style, "prompt_sha256": plain_prompt_sha256(settings.prompt_style)}
-    return all(old.get(key) == value for key, value in asked.items())
+    style_agrees = asked["prompt_format"] == "chat" or old.get("prompt_style") == settings.prompt_style
+    return style_agrees and all(old.get(key) == value for key, value in asked.items())
 
 
-def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict, before: float) -> float:
-    """Decode and append what is not there yet, a batch at a time; the seconds spent, those of earlier parts included."""
+def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict) -> Iterator[tuple[list[dict], float]]:
+    """Lines of what is not there yet, a batch at a time, and the seconds since the first."""
     from tqdm import tqdm
 
     missing = [example for key, example in task.by_key.items() if key not in done]
-    bar = tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2)
     began = time.monotonic()
-    for indices, completions in decoder.batches([make_prompt(example.description) for example in missing]):
-        run.predictions.append(list(_lines([missing[index] for index in indices], completions)))
-        bar.update(len(indices))
-    bar.close()
-    return before + time.monotonic() - began
+    with tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2) as bar:
+        for indices, completions in decoder.batches([make_prompt(example.description) for example in missing]):
+            yield list(_lines([missing[index] for index in indices], completions)), time.monotonic() - began
+            bar.update(len(indices))
 
 
 def _lines(examples: Sequence[Example], completions: Sequence[Completion]) -> Iterator[dict]:
@@ -164,24 +193,34 @@ def _lines(examples: Sequence[Example], completions: Sequence[Completion]) -> It
 def _counts(run: Run, task: Task, seconds: float) -> dict:
     statuses = [line["status"] for line in run.predictions.read()]
     return {
-        "seconds": round(seconds, 3),
         "statements_per_second": round(len(task.examples) / seconds, 3) if seconds else None,
         "truncated": statuses.count(Status.TRUNCATED),
         "invalid": statuses.count(Status.INVALID),
     }
 
 
-def _work(decoder) -> dict:
-    """What the engine found out on the way; nothing where there was nothing left to decode."""
-    work = decoder.work
-    if not work.forwards:
-        return {}
-    return {
+def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
+    """Seconds, and what the engine found out on the way, those of the run's earlier parts included."""
+    spent = {"seconds": round(float(old.get("seconds") or 0.0) + seconds, 3)}
+    work = decoder.work if decoder else None
+    if not work or not work.forwards:  # there was nothing left to decode
+        return spent | {key: old[key] for key in ("batch_size", *ADDED, "tokens_per_forward") if key in old}
+    found = {"halvings": work.halvings, "broken": work.counted("broken")}
+    return spent | {
         "batch_size": work.rows,
-        "halvings": work.halvings,
-        "broken": work.counted("broken"),
+        **{key: found[key] + (old.get(key) or 0) for key in ADDED},
         "tokens_per_forward": round(work.tokens / work.forwards, 1),
     }
+
+
+def _revision(spec: ModelSpec, weights: Path) -> str | None:
+    """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
+    if spec.hub_id:
+        # A snapshot's folder is named by its commit; what lies in MODELS_DIR is taken at its owner's word.
+        from_hub = weights.parent.name == "snapshots"
+        return weights.name if from_hub else f"{revision_of(spec)} (unverified, from MODELS_DIR)"
+    files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
+    return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
 
 
 def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
@@ -192,7 +231,7 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "reason": "not finished; run again to go on",
         "model": spec.name,
         "hub_id": spec.hub_id,
-        "revision": weights_revision(spec, weights),
+        "revision": _revision(spec, weights),
         "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,
