@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset_fixture import replay_text
+from edits_fixture import edited, edited_lines
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from scenarios_fixture import scenarios
@@ -32,9 +33,7 @@ SCENARIOS = scenarios(8, seed=1, operations=3)
 STATES = [lines for scenario in SCENARIOS for lines in _scenario_lines(scenario)]
 DESCRIPTIONS = [describe(scenario.initial, scenario.operations) for scenario in SCENARIOS]
 FINAL = [replay(scenario.initial, scenario.operations)[0] for scenario in SCENARIOS]
-PHRASES = ["", ",", ".", ". ", "nothing", "the", "the car", " and the map", "Box 3 contains", ", Box 2 contains the tie",
-           "Statement: ", "Remove the car from Box 0.", "Put the map into Box 1. ", "<extra_id_0>", "1", "7"]  # fmt: skip
-NOISE = [" ", "\n", "\r\n", "\0", '"', "\\", "{", "}", "[" * 2000, "-", "é", "\ud800", "null", "true", "9" * 5000]
+SCRATCH = tempfile.TemporaryDirectory()  # one for all inputs; gone when the process ends
 ONE_LINE = 2000  # characters, at most, of an error
 
 
@@ -43,62 +42,6 @@ class Property(NamedTuple):
 
     inputs: st.SearchStrategy
     check: Callable[..., bool]
-
-
-@st.composite
-def edited(draw, text: str) -> str:
-    """A text with up to three places changed, mostly between words and into words that it has elsewhere."""
-    for _ in range(draw(st.integers(0, 3))):
-        places = [match.start() for match in re.finditer(r"\b", text)] or [0]
-        rank = draw(st.integers(0, len(places) - 1))
-        start = draw(st.just(places[rank]) | st.integers(0, len(text)))
-        end = draw(st.sampled_from([start, *(place for place in places[rank + 1 : rank + 8] if place > start)]))
-        piece = st.sampled_from(text.split() or [""]) | st.sampled_from(PHRASES) | st.sampled_from(NOISE)
-        text = text[:start] + draw(piece | st.text(max_size=3)) + text[end:]
-    return text
-
-
-@st.composite
-def edited_lines(draw, lines: list[str]) -> bytes:
-    """A file of JSON lines: lines dropped, doubled, changed places, their values and their text edited; then cut."""
-    lines = list(lines)
-    for _ in range(draw(st.integers(0, 3))):
-        place, other = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(lines) - 1))
-        how = draw(st.sampled_from(["swap", "double", "drop", "value", "words", "text"]))
-        if how == "swap":
-            lines[place], lines[other] = lines[other], lines[place]
-        elif how == "double":
-            lines.insert(other, lines[place])
-        elif how == "drop" and len(lines) > 1:
-            lines.pop(place)
-        elif how == "text":
-            lines[place] = draw(edited(lines[place]))
-        else:
-            lines[place] = draw(edited_object(lines[place], how))
-    content = "".join(lines).encode("utf-8", "surrogatepass")
-    return content[: draw(st.just(len(content)) | st.integers(0, len(content)))]
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.just(2**70) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)
-
-
-@st.composite
-def edited_object(draw, line: str, how: str) -> str:
-    """One value of a line's object replaced by any other, or its words edited; the line itself where it holds no object."""
-    try:
-        fields = json.loads(line)
-        name = draw(st.sampled_from(sorted(fields)))
-    except (ValueError, TypeError, RecursionError, IndexError):
-        return line
-    if how == "words" and isinstance(fields[name], str):
-        fields[name] = draw(edited(fields[name]))
-    else:
-        fields[name] = draw(json_values)
-    return json.dumps(fields) + "\n"
 
 
 def refused(error: Exception, begins: str = "") -> bool:
@@ -120,13 +63,12 @@ def where(path: Path) -> str:
 
 def check_dataset(content: bytes) -> bool:
     """What is accepted is a whole number of states that say what an independent reading of their text says."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.jsonl"
-        path.write_bytes(content)
-        try:
-            examples = read_examples(path)
-        except UserError as error:
-            return refused(error, where(path))
+    path = Path(SCRATCH.name) / "data.jsonl"
+    path.write_bytes(content)
+    try:
+        examples = read_examples(path)
+    except UserError as error:
+        return refused(error, where(path))
     queries = [json.loads(line) for line in content.decode("utf-8-sig").strip("\n").split("\n")]
     assert len(queries) == 7 * len(examples)
     assert len({(example.sample_id, example.num_operations) for example in examples}) == len(examples)
@@ -163,10 +105,10 @@ def predictions_of(number: int) -> list[str]:
 
 
 def known_examples() -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.jsonl"
-        path.write_text("".join(line for lines in STATES for line in lines))
-        return {(example.sample_id, example.num_operations): example for example in read_examples(path)}
+    """The examples that predictions can belong to, by sample and number of operations."""
+    path = Path(SCRATCH.name) / "data.jsonl"
+    path.write_text("".join(chain(*STATES)))
+    return {(example.sample_id, example.num_operations): example for example in read_examples(path)}
 
 
 EXAMPLES = known_examples()
@@ -174,13 +116,12 @@ EXAMPLES = known_examples()
 
 def check_predictions(content: bytes) -> bool:
     """What is accepted is a text for descriptions of this dataset, one for each whole line."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "predictions.jsonl"
-        path.write_bytes(content)
-        try:
-            found = read_predictions(path, EXAMPLES)
-        except UserError as error:
-            return refused(error, where(path))
+    path = Path(SCRATCH.name) / "predictions.jsonl"
+    path.write_bytes(content)
+    try:
+        found = read_predictions(path, EXAMPLES)
+    except UserError as error:
+        return refused(error, where(path))
     assert len(found) == content.count(b"\n")
     for key, line in found.items():
         assert (line["sample_id"], line["num_operations"], line["input"]) == (*key, EXAMPLES[key].description)
