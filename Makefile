@@ -22,6 +22,7 @@ GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many a
 MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
+FROM ?=#                  an archive of results that table6 and all render from, e.g. make table6 FROM=tiny.tar.zst
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
@@ -73,7 +74,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures check reference bench test lint model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench test lint model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -141,9 +142,10 @@ ifneq ($(PROFILE),reported) # which knows nothing but counts
 INPUT := $(DATASET)
 OTHER_SCORES := $(RESULTS)/queries.csv
 DECODED := $(RESULTS)/prompt_format.csv $(RESULTS)/constrained.csv
+ERRORS := $(RESULTS)/errors.csv
 endif
 OTHER_SCORES += $(RESULTS)/runs.csv
-SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(RESULTS)/claims.csv
+SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(ERRORS) $(RESULTS)/claims.csv
 
 TABLE_SETTINGS := MODELS=$(MODELS)$(ADDED_TO_$(PROFILE):%= added: %)
 $(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,$(TABLE_SETTINGS))
@@ -178,6 +180,9 @@ $(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS
 	$(call on_gpu,$(@F)) -- $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
 	    --out $@ $(HARDWARE) $(NARROW)
 
+$(RESULTS)/errors.csv: $(SCORES) $(NEEDS_11_errors) | $(READY)
+	$(PY) experiments/11_errors.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --out $@ $(NARROW)
+
 $(RESULTS)/claims.csv: $(SCORES) $(EXPERIMENTS) $(DECODED) $(wildcard data/reported/*) $(NEEDS_10_claims) | $(READY)
 	$(PY) experiments/10_claims.py --profile $(PROFILE) --results $(@D) --out $@
 
@@ -200,9 +205,10 @@ $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
 $(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/*) $(NEEDS_report) \
     $(call lacking,$(OTHER_REPORT)) | $(READY)
-	$(call RENDER,report) --runs $(RUNS)
+	$(call RENDER,report) --runs $(RUNS) $(INPUT:%=--data %)
 $(OTHER_REPORT): $(REPORT) ;
 
+ifeq ($(FROM),)
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
 	@$(NAME_NOT_RUN)
@@ -220,6 +226,24 @@ endef
 
 table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
 	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
+else # nothing is run: the profile is the archive's
+UNPACKED := data/results/archives/$(notdir $(FROM:.tar.zst=))
+UNPACK = profile=$$($(PY) experiments/archive.py --unpack $(FROM) --out $(UNPACKED))
+RENDER_FROM = $(PY) -m paper.$1 --profile $$profile --results $(UNPACKED)/results --out paper/out/$(notdir $(UNPACKED))-archive
+
+all: | $(READY)
+	@$(UNPACK); $(call RENDER_FROM,tables); $(call RENDER_FROM,figures); $(call RENDER_FROM,report) --runs $(UNPACKED)/runs
+	@echo "$(FROM): figures, tables and claims are in paper/out/$(notdir $(UNPACKED))-archive/report.html"
+
+table6: | $(READY)
+	@$(UNPACK); $(call RENDER_FROM,tables) --print 6
+endif
+
+archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/out/PROFILE/PROFILE.tar.zst, to deposit (predictions stay here)
+	$(PY) experiments/archive.py --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)/$(PROFILE).tar.zst
+
+report-check: $(REPORT) ## open the report in headless Chromium: desktop, phone, dark, print (needs chromium)
+	$(PY) -m paper.browser $(REPORT) --out $(OUT)/screens
 
 tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
 
@@ -274,7 +298,7 @@ endif
 model: $(READY) ## add MODEL (with its BASE) to the tables and figures: fetch, decode, score, render
 	$(if $(strip $(MODEL)),,$(error make model needs MODEL=folder or MODEL=org/name))
 	row=$$($(PY) experiments/add_model.py --model '$(MODEL)' --profile $(PROFILE) $(REVISION:%=--revision %) \
-	    $(BASE:%=--base %) $(ADDED:%=--added %) $(ARGS)) && read -r profile name <<< "$$row" \
+	    $(BASE:%=--base %) $(ADDED:%=--added %) $(ARGS)) && read -r profile name <<< "$$row" && rm -f .make/depend.mk \
 	    && $(MAKE) weights PROFILE=$$profile MODELS=$$name && $(MAKE) all PROFILE=$$profile
 
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
