@@ -74,7 +74,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench test lint model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test lint model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -293,6 +293,10 @@ ifndef SHAPES
 endif
 	$(call MEASURE,shapes,shapes) --data $(DATASET) --shapes $(or $(SHAPES),100m --prompts 64)
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
+	$(PY) -m paper.appendix --out CLAIMS.md
+
+claims: $(READY) ## CLAIMS.md anew, from the claims, the reference results and the bench
+	$(PY) -m paper.appendix --out CLAIMS.md
 
 # ---------------------------------------------------------------------------------------------------- more
 model: $(READY) ## add MODEL (with its BASE) to the tables and figures: fetch, decode, score, render

@@ -2,16 +2,16 @@
 """The claims of the paper, in the order of its text, each with the buckets that decide it; what its adjectives mean is
 fixed in boxes/predicates.py. The tiny models have claims of their own: they prove the pipeline, not the paper."""
 
+import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from boxes.evidence import Evidence, NotRun
+from boxes.findings import ALL_BUCKETS, MARGINAL, MINOR, NONTRIVIAL, Number, Predicate
 from boxes.models import models_of, pairs
 from boxes.predicates import (
-    ALL_BUCKETS,
-    MARGINAL,
-    MINOR,
-    NONTRIVIAL,
-    Test,
     ahead_in,
     base_gains_tend_greater,
     best,
@@ -33,7 +33,6 @@ from boxes.predicates import (
 )
 
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
-ANY = 100.0  # points: no upper limit
 
 LLAMA_7B, LLAMA_13B, LLAMA_70B = "Llama-2-7b-hf", "Llama-2-13b-hf", "Llama-2-70b-hf"
 CODE_7B, CODE_13B, CODE_34B, CODE_70B = (f"CodeLlama-{size}-hf" for size in ("7b", "13b", "34b", "70b"))
@@ -58,16 +57,30 @@ class Claim:
     section: str
     text: str
     buckets: str
-    test: Test
+    test: Predicate
 
 
-def judge(claim: Claim, evidence: Evidence) -> tuple[str, str]:
-    """The verdict (holds | does not hold | not run) and the numbers behind it."""
+class Judgement(NamedTuple):
+    """The verdict (holds | does not hold | not run), the numbers behind it in words, and the one that decides it."""
+
+    verdict: str
+    detail: str
+    number: Number
+
+
+def judge(claim: Claim, evidence: Evidence) -> Judgement:
+    """A claim on the evidence; what was not run is said in the detail."""
     try:
-        holds, detail = claim.test(evidence)
+        holds, detail, number = claim.test(evidence)
     except NotRun as missing:
-        return NOT_RUN, f"not run: {missing}"
-    return (HOLDS if holds else FAILS), detail
+        return Judgement(NOT_RUN, f"not run: {missing}", Number(math.nan))
+    return Judgement(HOLDS if holds else FAILS, detail, number)
+
+
+def counted(verdicts: Iterable[str]) -> str:
+    """How many of each verdict."""
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in (HOLDS, FAILS, NOT_RUN) if counts[verdict])
 
 
 # fmt: off
@@ -79,7 +92,7 @@ CODE_CLAIMS = (
     Claim("code-nontrivial-deepseek", "3.3", "DeepSeek-Coder consistently outperforms DeepSeek where at least one operation affects the box.",
           "1-7", ahead_in(DEEPSEEK, CODER, NONTRIVIAL)),
     Claim("code-trivial-13b", "3.3", "In the case of 13B models, a boost in trivial cases is also observed (no operations).",
-          "0", gain_within(LLAMA_13B, CODE_13B, "0", ANY, clear=True)),
+          "0", gain_within(LLAMA_13B, CODE_13B, "0", clear=True)),
     Claim("code-trivial-70b", "3.3", "In 70B models, performance on the trivial cases is already saturated in the base model.",
           "0", saturated(LLAMA_70B, "0")),
     Claim("code-7b-minor", "3.3", "In Llama 2 7B models, the gains through additional code training are relatively minor.",
@@ -99,7 +112,7 @@ CODE_CLAIMS = (
     Claim("code-amount", "3.3", "There is an effect of the amount of additional code training: Code Llama 7B (500B tokens) gains less than DeepSeek-Coder 7B (2T).",
           "1+", smaller_gains([(LLAMA_7B, CODE_7B)], [(DEEPSEEK, CODER)])),
     Claim("code-consistent", "4", "Additional code training leads to consistent improvements across model families and sizes.",
-          "1+", every_gain(CODE_PAIRS, lambda gain: gain.low > 0, "interval above 0")),
+          "1+", every_gain(CODE_PAIRS, clear=True)),
 )
 MATH_CLAIMS = (
     Claim("float-marginal", "3.4", "FLoat shows slightly higher accuracy on non-trivial cases than Llama (5.85 against 4.34), but the gain is marginal.",
@@ -119,25 +132,25 @@ MATH_CLAIMS = (
     Claim("llemma-34b-narrow", "3.4", "Llemma 34B outperforms Code Llama 34B by a narrow margin on non-trivial cases (47.86 against 45.46).",
           "1+", gain_within(CODE_34B, "llemma_34b", "1+", MARGINAL)),
     Claim("math-not-consistent", "4", "Additional math training does not yield consistent improvements.",
-          "1+", negated(every_gain(MATH_PAIRS, lambda gain: gain.low > 0, "interval above 0"))),
+          "1+", negated(every_gain(MATH_PAIRS, clear=True))),
     Claim("math-marginal", "4", "The performance gains of additional math training are at best marginal.",
-          "1+", every_gain(MATH_PAIRS, lambda gain: gain.points <= MARGINAL, f"at most {MARGINAL:g} points")),
+          "1+", every_gain(MATH_PAIRS, most=MARGINAL)),
 )
 ALIGNMENT_CLAIMS = (
     Claim("alignment-llama2", "3.5", "In the Llama 2 family, alignment tuning the base models leads to gains.",
-          "1+", every_gain(ALIGNED_LLAMA, lambda gain: gain.points > 0, "above 0")),
+          "1+", every_gain(ALIGNED_LLAMA)),
     Claim("alignment-llama2-minor", "3.5", "In the Llama 2 family, the gains from alignment tuning the base models are minor.",
-          "1+", every_gain(ALIGNED_LLAMA, lambda gain: gain.points <= MINOR, f"at most {MINOR:g} points")),
+          "1+", every_gain(ALIGNED_LLAMA, most=MINOR)),
     Claim("alignment-code-llama", "3.5", "Alignment-tuned Code Llama models do not consistently gain and sometimes perform worse than their counterparts.",
           "0-7", some_loss(ALIGNED_CODE_LLAMA, ALL_BUCKETS)),
     Claim("best-model", "3.5", "The best-performing model is CodeLlama 70B-instruct (64.9 accuracy on 1+ operations).",
           "1+", best("CodeLlama-70b-Instruct-hf", "1+")),
     Claim("alignment-deepseek-base", "3.5", "Alignment tuning of the DeepSeek base model leads to gains.",
-          "1+", gain_within(*ALIGNED[DEEPSEEK], "1+", ANY)),
+          "1+", gain_within(*ALIGNED[DEEPSEEK], "1+")),
     Claim("alignment-deepseek-coder", "3.5", "Alignment tuning of the DeepSeek code model does not lead to gains.",
-          "1+", negated(gain_within(*ALIGNED[CODER], "1+", ANY))),
+          "1+", negated(gain_within(*ALIGNED[CODER], "1+"))),
     Claim("alignment-gemma", "3.5", "Gemma 8B and CodeGemma 8B benefit from alignment tuning.",
-          "1+", every_gain([ALIGNED["gemma-7b"], ALIGNED["codegemma-7b"]], lambda gain: gain.points > 0, "above 0")),
+          "1+", every_gain([ALIGNED["gemma-7b"], ALIGNED["codegemma-7b"]])),
     Claim("alignment-gemma-smaller", "3.5", "The gains of Gemma 8B and CodeGemma 8B are smaller than those of Llama 2 7B and Code Llama 7B.",
           "1+", smaller_gains([ALIGNED["gemma-7b"], ALIGNED["codegemma-7b"]], [ALIGNED[LLAMA_7B], ALIGNED[CODE_7B]])),
     Claim("alignment-base-greater", "3.5", "The gains of alignment tuning tend to be greater for base models than for code models.",
@@ -145,7 +158,7 @@ ALIGNMENT_CLAIMS = (
     Claim("alignment-scale", "3.5", "Smaller base models benefit more from alignment tuning.",
           "1+", smaller_gains([ALIGNED[LLAMA_13B], ALIGNED[LLAMA_70B]], [ALIGNED[LLAMA_7B], ALIGNED[LLAMA_13B]])),
     Claim("alignment-base-consistent", "4", "Base models consistently benefit from alignment tuning.",
-          "1+", every_gain(ALIGNED_BASE, lambda gain: gain.low > 0, "interval above 0")),
+          "1+", every_gain(ALIGNED_BASE, clear=True)),
     Claim("alignment-code-mixed", "4", "The benefit of alignment tuning for code models is more mixed.",
           "1+", both_signs(ALIGNED_CODE)),
 )
@@ -165,11 +178,11 @@ def _tiny_claims() -> list[Claim]:
         text = f"{pair.treated.name} outperforms {pair.base.name} where at least one operation affects the box."
         claims.append(Claim("tiny-code", "3.3", text, "1-7", ahead_in(pair.base.name, pair.treated.name, NONTRIVIAL)))
     for pair in pairs(2, "tiny", extra=False):
-        test = every_gain([(pair.base.name, pair.treated.name)], lambda gain: gain.points <= MARGINAL, "marginal")
+        test = every_gain([(pair.base.name, pair.treated.name)], most=MARGINAL)
         text = f"The gain of {pair.treated.name} over {pair.base.name} is at best marginal."
         claims.append(Claim("tiny-math", "3.4", text, "1+", test))
     for pair in pairs(3, "tiny", extra=False):
-        test = gain_within(pair.base.name, pair.treated.name, "1+", ANY)
+        test = gain_within(pair.base.name, pair.treated.name, "1+")
         claims.append(Claim("tiny-alignment", "3.5", f"{pair.base.name} benefits from alignment tuning.", "1+", test))
     for spec in models_of("tiny", extra=False):
         text = f"{spec.name} performs better than the random baseline in every bucket."

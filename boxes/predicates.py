@@ -1,87 +1,83 @@
 """What the sentences of the paper assert, as predicates over scores; the claims made of them are in boxes/claims.py.
 
 Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals where it asks for a
-distinction (better than random, a boost, an improvement). The constants below fix what its adjectives mean.
+distinction (better than random, a boost, an improvement).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 from boxes.evidence import Evidence, NotRun
+from boxes.findings import (
+    AHEAD,
+    ALL_BUCKETS,
+    CHANCE,
+    CLEAR,
+    CLOSE,
+    FULL,
+    LITTLE,
+    MAJORITY,
+    MARGINAL,
+    MINOR,
+    MOST,
+    SATURATED,
+    SMALL,
+    Finding,
+    Number,
+    Pair,
+    Predicate,
+    above_chance,
+    at,
+    in_points,
+    in_words,
+    least,
+    listed,
+    minus,
+    models_in,
+    number_of,
+)
 from boxes.models import MODELS, models_of
 from boxes.statistics import Difference
 
-# "Close" and "marginal": about the half width of the 95 % interval of a bucket of 300 queries (that of 4 operations has
-# 288), so a difference that one bucket of the figures cannot tell from nothing.
-CLOSE = MARGINAL = 5.0  # points
-# "Minor": twice that. The code gains the paper calls clear (13B, 70B, DeepSeek) are larger.
-MINOR = 10.0  # points
-# "Saturated": what is left to gain is less than a marginal gain.
-SATURATED = 100.0 - MARGINAL  # per cent
-# "Most", "tend to": more than half.
-MOST = 0.5
 
-ALL_BUCKETS = tuple("01234567")
-NONTRIVIAL = ALL_BUCKETS[1:]
-
-Finding = tuple[bool, str]  # whether it holds, and the numbers that decide it
-Test = Callable[[Evidence], Finding]
-
-
-# --- how numbers read ---
-
-
-def _points(gain: Difference) -> str:
-    return f"{gain.points:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] {gain.interval}"
-
-
-def _cell(evidence: Evidence, base: str, treated: str, bucket: str) -> str:
-    first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
-    gain = evidence.gain(base, treated, bucket)
-    return f"at {bucket}: {second.accuracy:.2f} against {first.accuracy:.2f}, {_points(gain)}"
-
-
-def _listed(items: Sequence[str], nothing: str = "none") -> str:
-    return "; ".join(items) or nothing
-
-
-# --- predicates ---
-
-
-def ahead_in(base: str, treated: str, buckets: Sequence[str]) -> Test:
+def ahead_in(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
     """The treated model is ahead in every bucket (point estimates)."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         gains = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
         behind = [bucket for bucket in buckets if gains[bucket].points <= 0]
         unclear = [bucket for bucket in buckets if gains[bucket].points > 0 and not gains[bucket].clear]
         exceptions = [
-            _cell(evidence, base, treated, bucket)
+            in_words(evidence, base, treated, bucket)
             + (" (clearly behind)" if gains[bucket].clear else " (not told apart by the interval)")
             for bucket in behind
         ]
         ahead = f"{treated} ahead in {len(buckets) - len(behind)} of {len(buckets)} buckets"
         noted = f"; ahead, but the interval includes 0, at {', '.join(unclear)}" if unclear else ""
-        return not behind, f"{ahead}; exceptions: {_listed(exceptions)}{noted}"
+        detail = f"{ahead}; exceptions: {listed(exceptions)}{noted}"
+        return Finding(not behind, detail, least(gains.values()))
 
-    return test
+    return Predicate((base, treated), f"smallest gain {at(buckets)} (points)", "above 0", AHEAD, decide)
 
 
-def gain_within(base: str, treated: str, bucket: str, most: float, clear: bool = False) -> Test:
+def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
     """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most` points."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         gain = evidence.gain(base, treated, bucket)
         holds = (gain.low if clear else gain.points) > 0 and gain.points <= most
-        limit = f"; at most {most:g} asked for" if most < 100 else ""
-        return holds, _cell(evidence, base, treated, bucket) + limit
+        limit = f"; at most {most:g} asked for" if most < math.inf else ""
+        return Finding(holds, in_words(evidence, base, treated, bucket) + limit, number_of(gain))
 
-    return test
+    asked = ("interval above 0" if clear else "above 0") + (f", at most {most:g}" if most < math.inf else "")
+    why = {MARGINAL: SMALL, MINOR: LITTLE}.get(most, CLEAR if clear else AHEAD)
+    return Predicate((base, treated), f"gain at {bucket} (points)", asked, why, decide)
 
 
-def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Test:
+def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
     """More than half of the additional correct answers, over the buckets that gain, come from these buckets."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         counts = {b: evidence.score(treated, b).correct - evidence.score(base, b).correct for b in ALL_BUCKETS}
         won = sum(count for count in counts.values() if count > 0)
         share = sum(counts[bucket] for bucket in buckets if counts[bucket] > 0) / won if won else 0.0
@@ -89,206 +85,239 @@ def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Test:
         answers = ", ".join(f"{bucket}: {counts[bucket]:+.0f}" for bucket in ALL_BUCKETS)
         holds = share > MOST and all(counts[bucket] > 0 for bucket in buckets)
         more = f"; clear gains also at {', '.join(elsewhere)}" if elsewhere else ""
-        return holds, f"{100 * share:.0f} % of the answers won; correct answers gained by bucket {answers}{more}"
+        detail = f"{100 * share:.0f} % of the answers won; correct answers gained by bucket {answers}{more}"
+        return Finding(holds, detail, Number(100 * share))
 
-    return test
+    measure = f"share of the answers won that lie at {' and '.join(buckets)} (per cent)"
+    return Predicate((base, treated), measure, f"above {100 * MOST:g}, and a gain at each", MAJORITY, decide)
 
 
-def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Test:
+def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Predicate:
     """In no bucket does the lower end of a model's interval lie above the expectation of the random baseline."""
 
-    def test(evidence: Evidence) -> Finding:
-        better, above = _against_random(evidence, models, buckets)
-        noted = f"; above it by point estimate only: {_listed(above)}" if above else ""
-        return not better, f"better than random: {_listed(better)}{noted}"
+    def decide(evidence: Evidence) -> Finding:
+        better, detail, leads = _against_random(evidence, models, buckets)
+        return Finding(not better, detail, max(leads, key=lambda lead: lead.low))
 
-    return test
+    measure = f"largest lead over random {at(buckets)}, by its lower end (points)"
+    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide)
 
 
-def better_than_random(model: str, buckets: Sequence[str]) -> Test:
+def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
     """In every bucket the lower end of the model's interval lies above the expectation of the random baseline."""
 
-    def test(evidence: Evidence) -> Finding:
-        better, above = _against_random(evidence, [model], buckets)
-        noted = f"; above it by point estimate only: {_listed(above)}" if above else ""
-        return len(better) == len(buckets), f"better than random: {_listed(better)}{noted}"
+    def decide(evidence: Evidence) -> Finding:
+        better, detail, leads = _against_random(evidence, [model], buckets)
+        return Finding(len(better) == len(buckets), detail, min(leads, key=lambda lead: lead.low))
 
-    return test
+    measure = f"smallest lead over random {at(buckets)}, by its lower end (points)"
+    return Predicate((model,), measure, "lower end above 0", CHANCE, decide)
 
 
-def _against_random(evidence: Evidence, models: Sequence[str], buckets: Sequence[str]) -> tuple[list[str], list[str]]:
-    better, above = [], []
+def _against_random(
+    evidence: Evidence, models: Sequence[str], buckets: Sequence[str]
+) -> tuple[list[str], str, list[Number]]:
+    """The cells that are better than random, all of it in words, and how far each cell lies above the expectation."""
+    better, above, leads = [], [], []
     for model in models:
         for bucket in buckets:
             score, chance = evidence.score(model, bucket), evidence.random(bucket)
-            if score.accuracy > chance:
-                cell = (
-                    f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}] over {chance:.2f}"
-                )
-                (better if score.low > chance else above).append(cell)
-    return better, above
+            leads.append(above_chance(score, chance))
+            cell = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}] over {chance:.2f}"
+            if score.low > chance:
+                better.append(cell)
+            elif score.accuracy > chance:
+                above.append(cell)
+    noted = f"; above it by point estimate only: {listed(above)}" if above else ""
+    return better, f"better than random: {listed(better)}{noted}", leads
 
 
-def saturated(model: str, bucket: str) -> Test:
+def saturated(model: str, bucket: str) -> Predicate:
     """The accuracy leaves less than a marginal gain."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         score = evidence.score(model, bucket)
-        return score.accuracy >= SATURATED, f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
+        detail = f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
+        return Finding(score.accuracy >= SATURATED, detail, Number(score.accuracy, score.low, score.high))
 
-    return test
+    return Predicate((model,), f"accuracy at {bucket} (per cent)", f"at least {SATURATED:g}", FULL, decide)
 
 
-def close(base: str, treated: str, buckets: Sequence[str]) -> Test:
+def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
     """In most buckets the two lie at most CLOSE points apart."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         near = [bucket for bucket in buckets if abs(evidence.gain(base, treated, bucket).points) <= CLOSE]
-        far = [_cell(evidence, base, treated, bucket) for bucket in buckets if bucket not in near]
-        return len(near) > MOST * len(buckets), (
-            f"within {CLOSE:g} points in {len(near)} of {len(buckets)} buckets; further apart: {_listed(far)}"
-        )
+        far = [in_words(evidence, base, treated, bucket) for bucket in buckets if bucket not in near]
+        detail = f"within {CLOSE:g} points in {len(near)} of {len(buckets)} buckets; further apart: {listed(far)}"
+        return Finding(len(near) > MOST * len(buckets), detail, Number(len(near)))
 
-    return test
+    measure = f"buckets within {CLOSE:g} points {at(buckets)} (of {len(buckets)})"
+    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", SMALL, decide)
 
 
-def gains_only_at(base: str, treated: str, bucket: str) -> Test:
+def gains_only_at(base: str, treated: str, bucket: str) -> Predicate:
     """The treated model is ahead in this bucket and in no other."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         ahead = [other for other in ALL_BUCKETS if evidence.gain(base, treated, other).points > 0]
-        return ahead == [bucket], f"{treated} ahead at {_listed(ahead)}; {_cell(evidence, base, treated, bucket)}"
+        detail = f"{treated} ahead at {listed(ahead)}; {in_words(evidence, base, treated, bucket)}"
+        return Finding(ahead == [bucket], detail, number_of(evidence.gain(base, treated, bucket)))
 
-    return test
+    return Predicate((base, treated), f"gain at {bucket} (points)", "above 0, and no gain elsewhere", AHEAD, decide)
 
 
-def mostly_behind(base: str, treated: str, buckets: Sequence[str]) -> Test:
+def mostly_behind(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
     """In most of these buckets the treated model is behind (point estimates)."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         gains = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
         behind = [bucket for bucket in buckets if gains[bucket].points < 0]
         sure = [bucket for bucket in behind if gains[bucket].clear]
-        return len(behind) > MOST * len(buckets), (
-            f"{treated} behind at {', '.join(behind) or 'none'}, clearly at {', '.join(sure) or 'none'}"
-        )
+        detail = f"{treated} behind at {', '.join(behind) or 'none'}, clearly at {', '.join(sure) or 'none'}"
+        return Finding(len(behind) > MOST * len(buckets), detail, Number(len(behind)))
 
-    return test
+    measure = f"buckets with a loss {at(buckets)} (of {len(buckets)})"
+    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", MAJORITY, decide)
 
 
-def smaller_gains(smaller: Sequence[tuple[str, str]], larger: Sequence[tuple[str, str]]) -> Test:
+def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
     """Pair by pair, the first gains less than the second on non-trivial queries; one `larger` may serve all."""
     larger = list(larger) * (len(smaller) if len(larger) == 1 else 1)
 
-    def test(evidence: Evidence) -> Finding:
-        found, details = [], []
+    def decide(evidence: Evidence) -> Finding:
+        found, details, margins = [], [], []
         for less, more in zip(smaller, larger, strict=True):
             small, large = evidence.gain(*less, "1+"), evidence.gain(*more, "1+")
             found.append(small.points < large.points)
+            margins.append(minus(small, large))
             details.append(
-                f"{less[1]} {_points(small)}, {more[1]} {_points(large)}{'' if found[-1] else ' (not less)'}"
+                f"{less[1]} {in_points(small)}, {more[1]} {in_points(large)}{'' if found[-1] else ' (not less)'}"
             )
-        return all(found), _listed(details)
+        return Finding(all(found), listed(details), max(margins))
 
-    return test
+    measure = "difference of the two gains at 1+, largest (points)"
+    return Predicate(models_in([*smaller, *larger]), measure, "below 0", AHEAD, decide)
 
 
-def every_gain(wanted: Sequence[tuple[str, str]], accept: Callable[[Difference], bool], why: str) -> Test:
-    """Every pair's gain on non-trivial queries satisfies `accept`."""
+def every_gain(wanted: Sequence[Pair], most: float | None = None, clear: bool = False) -> Predicate:
+    """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval), or, where `most` is given,
+    at most that many points."""
 
-    def test(evidence: Evidence) -> Finding:
+    def accept(gain: Difference) -> bool:
+        return gain.points <= most if most is not None else (gain.low if clear else gain.points) > 0
+
+    def decide(evidence: Evidence) -> Finding:
         gains = {pair: evidence.gain(*pair, "1+") for pair in wanted}
-        details = [f"{pair[1]} {_points(gain)}{'' if accept(gain) else ' (no)'}" for pair, gain in gains.items()]
-        return all(map(accept, gains.values())), f"{why}: {_listed(details)}"
+        details = [f"{pair[1]} {in_points(gain)}{'' if accept(gain) else ' (no)'}" for pair, gain in gains.items()]
+        if most is not None:
+            worst = max(gains.values(), key=lambda gain: gain.points)
+        else:
+            worst = min(gains.values(), key=lambda gain: gain.low if clear else gain.points)
+        return Finding(all(map(accept, gains.values())), f"{asked}: {listed(details)}", number_of(worst))
 
-    return test
+    asked = f"at most {most:g} points" if most is not None else "interval above 0" if clear else "above 0"
+    why = {MARGINAL: SMALL, MINOR: LITTLE}[most] if most is not None else CLEAR if clear else AHEAD
+    measure = (
+        f"{'largest' if most is not None else 'smallest'} gain at 1+{', by its lower end' if clear else ''} (points)"
+    )
+    return Predicate(models_in(wanted), measure, asked, why, decide)
 
 
-def negated(test: Test) -> Test:
+def negated(predicate: Predicate) -> Predicate:
     """The opposite verdict on the same numbers."""
 
-    def opposite(evidence: Evidence) -> Finding:
-        holds, detail = test(evidence)
-        return not holds, detail
+    def decide(evidence: Evidence) -> Finding:
+        finding = predicate(evidence)
+        return finding._replace(holds=not finding.holds)
 
-    return opposite
+    return Predicate(predicate.models, predicate.measure, f"not: {predicate.holds_if}", predicate.why, decide)
 
 
-def some_loss(wanted: Sequence[tuple[str, str]], buckets: Sequence[str]) -> Test:
+def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
     """Some pair falls behind in some bucket (point estimates)."""
 
-    def test(evidence: Evidence) -> Finding:
-        losses = []
+    def decide(evidence: Evidence) -> Finding:
+        losses, gains = [], []
         for base, treated in wanted:
-            behind = [b for b in buckets if evidence.gain(base, treated, b).points < 0]
-            sure = [b for b in behind if evidence.gain(base, treated, b).clear]
+            by_bucket = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
+            gains += by_bucket.values()
+            behind = [bucket for bucket, gain in by_bucket.items() if gain.points < 0]
+            sure = [bucket for bucket in behind if by_bucket[bucket].clear]
             if behind:
                 losses.append(f"{treated} at {', '.join(behind)} (clearly at {', '.join(sure) or 'none'})")
-        return bool(losses), f"behind: {_listed(losses)}"
+        return Finding(bool(losses), f"behind: {listed(losses)}", least(gains))
 
-    return test
+    return Predicate(models_in(wanted), f"smallest gain {at(buckets)} (points)", "below 0", AHEAD, decide)
 
 
-def both_signs(wanted: Sequence[tuple[str, str]]) -> Test:
+def both_signs(wanted: Sequence[Pair]) -> Predicate:
     """On non-trivial queries some pair clearly gains and some pair does not gain at all."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         gains = [evidence.gain(*pair, "1+") for pair in wanted]
-        details = [f"{pair[1]} {_points(gain)}" for pair, gain in zip(wanted, gains, strict=True)]
-        return any(gain.low > 0 for gain in gains) and any(gain.points <= 0 for gain in gains), _listed(details)
+        details = [f"{pair[1]} {in_points(gain)}" for pair, gain in zip(wanted, gains, strict=True)]
+        holds = any(gain.low > 0 for gain in gains) and any(gain.points <= 0 for gain in gains)
+        return Finding(holds, listed(details), least(gains))
 
-    return test
+    asked = "at most 0, and the interval of another pair above 0"
+    return Predicate(models_in(wanted), "smallest gain at 1+ (points)", asked, CLEAR, decide)
 
 
-def base_gains_tend_greater(wanted: Sequence[tuple[tuple[str, str], tuple[str, str]]]) -> Test:
+def base_gains_tend_greater(wanted: Sequence[tuple[Pair, Pair]]) -> Predicate:
     """For most, the pair of base models gains more on non-trivial queries than the pair of code models beside it."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         gains = [(evidence.gain(*base, "1+"), evidence.gain(*code, "1+")) for base, code in wanted]
         greater = sum(base.points > code.points for base, code in gains)
         details = [
             f"{pair[0][1]} {base.points:+.2f}, {pair[1][1]} {code.points:+.2f}"
             for pair, (base, code) in zip(wanted, gains, strict=True)
         ]
-        return greater > MOST * len(
-            wanted
-        ), f"greater for the base model in {greater} of {len(wanted)}: {_listed(details)}"
+        detail = f"greater for the base model in {greater} of {len(wanted)}: {listed(details)}"
+        return Finding(greater > MOST * len(wanted), detail, Number(greater))
 
-    return test
+    models = models_in(pair for both in wanted for pair in both)
+    measure = f"base models with the greater gain at 1+ (of {len(wanted)})"
+    return Predicate(models, measure, f"above {MOST * len(wanted):g}", MAJORITY, decide)
 
 
-def best(model: str, bucket: str) -> Test:
-    """The model has the highest accuracy of all models of the paper."""
+def best(model: str, bucket: str) -> Predicate:
+    """The model has a higher accuracy than any other model of the paper."""
+    names = tuple(spec.name for spec in models_of("paper", extra=False))
 
-    def test(evidence: Evidence) -> Finding:
-        missing = [spec.name for spec in models_of("paper", extra=False) if (spec.name, bucket) not in evidence.scores]
+    def decide(evidence: Evidence) -> Finding:
+        missing = [name for name in names if (name, bucket) not in evidence.scores]
         if missing:
             raise NotRun(f"{len(missing)} of the models to compare, {missing[0]} among them")
-        ranking = sorted(models_of("paper", extra=False), key=lambda spec: -evidence.score(spec.name, bucket).accuracy)
-        shown = [f"{spec.name} {evidence.score(spec.name, bucket).accuracy:.2f}" for spec in ranking[:2]]
-        return ranking[0].name == model, f"first two at {bucket}: {', '.join(shown)}"
+        ranking = sorted(names, key=lambda name: -evidence.score(name, bucket).accuracy)
+        lead = evidence.gain(next(name for name in ranking if name != model), model, bucket)
+        shown = [f"{name} {evidence.score(name, bucket).accuracy:.2f}" for name in ranking[:2]]
+        return Finding(lead.points > 0, f"first two at {bucket}: {', '.join(shown)}", number_of(lead))
 
-    return test
+    return Predicate(names, f"lead over the next best at {bucket} (points)", "above 0", AHEAD, decide)
 
 
-def constraint_helps(models: Sequence[str]) -> Test:
+def constraint_helps(models: Sequence[str]) -> Predicate:
     """Constrained decoding is clearly above free decoding over all queries, for every model."""
 
-    def test(evidence: Evidence) -> Finding:
-        found, details = [], []
+    def decide(evidence: Evidence) -> Finding:
+        gains, details = [], []
         for model in models:
             free, constrained, gain = evidence.constraint_gain(model)
-            found.append(gain.low > 0)
-            details.append(f"{model}: from {free.accuracy:.2f} to {constrained.accuracy:.2f}, {_points(gain)}")
-        return all(found), _listed(details)
+            gains.append(gain)
+            details.append(f"{model}: from {free.accuracy:.2f} to {constrained.accuracy:.2f}, {in_points(gain)}")
+        worst = min(gains, key=lambda gain: gain.low)
+        return Finding(worst.low > 0, listed(details), number_of(worst))
 
-    return test
+    measure = "smallest gain by the expression over all, by its lower end (points)"
+    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide)
 
 
-def formats_as_used(models: Sequence[str]) -> Test:
+def formats_as_used(models: Sequence[str]) -> Predicate:
     """The format that does best on the development set is the one Table 6 used, for every model."""
 
-    def test(evidence: Evidence) -> Finding:
+    def decide(evidence: Evidence) -> Finding:
         missing = [model for model in models if model not in evidence.formats]
         if missing:
             raise NotRun(f"no development set accuracies of {len(missing)} models ({missing[0]}, ...)")
@@ -297,6 +326,8 @@ def formats_as_used(models: Sequence[str]) -> Test:
             for model in models
             if evidence.formats[model] != MODELS[model].prompt_format
         ]
-        return not differ, f"{len(models) - len(differ)} of {len(models)} as used; others: {_listed(differ)}"
+        used = len(models) - len(differ)
+        return Finding(not differ, f"{used} of {len(models)} as used; others: {listed(differ)}", Number(used))
 
-    return test
+    measure = f"models that do best in the format used (of {len(models)})"
+    return Predicate(tuple(models), measure, f"{len(models)}", AHEAD, decide)

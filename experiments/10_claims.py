@@ -2,23 +2,24 @@
 
 python experiments/10_claims.py --profile tiny --results data/results/tiny --out data/results/tiny/claims.csv
 
-verdict and detail go by the profile's results; verdict_reported and detail_reported by data/reported. A claim about
-models that were not run is "not run". The claims tiny-* ask the same questions of the tiny models.
+verdict and detail go by the profile's results; verdict_reported and detail_reported by data/reported. number is what
+decides (measure says what it is) with its 95 % interval. A claim about models that were not run is "not run". The claims
+tiny-* ask the same questions of the tiny models.
 """
 
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 from boxes.arguments import argument_parser, out_file
-from boxes.claims import claims_of, judge
+from boxes.claims import claims_of, counted, judge
 from boxes.evidence import read_evidence, reported_evidence
 from boxes.models import PROFILES
 from boxes.records import command, write_csv
 from boxes.scoring import REPORTED
 
-COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported")
+COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",
+           "measure", "number", "low", "high", "number_reported")  # fmt: skip
 
 
 @command
@@ -33,14 +34,13 @@ def main() -> None:
     ours = printed if arguments.profile == "reported" else read_evidence(arguments.results)
     rows = []
     for claim in claims_of(arguments.profile):
-        verdict, detail = judge(claim, ours)
-        verdict_reported, detail_reported = judge(claim, printed)
+        found, reported = judge(claim, ours), judge(claim, printed)
         rows.append(
-            (claim.id, claim.section, claim.text, verdict, verdict_reported, claim.buckets, detail, detail_reported)
-        )
+            (claim.id, claim.section, claim.text, found.verdict, reported.verdict, claim.buckets, found.detail,
+             reported.detail, claim.test.measure, *found.number, reported.number.point)
+        )  # fmt: skip
     write_csv(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
-    counts = Counter(row[3] for row in rows)
-    print(f"{arguments.out}: {', '.join(f'{number} {verdict}' for verdict, number in sorted(counts.items()))}")
+    print(f"{arguments.out}: {counted(row[3] for row in rows)}")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,9 @@ import pytest
 from boxes.claims import CODE_CLAIMS, FAILS, HOLDS, LLAMA_70B, NOT_RUN, Claim, claims_of, judge
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
+from boxes.findings import CLOSE, MARGINAL, NONTRIVIAL, SATURATED, Number, minus
 from boxes.models import MODELS, models_of
-from boxes.predicates import (
-    CLOSE,
-    MARGINAL,
-    NONTRIVIAL,
-    SATURATED,
-    ahead_in,
-    close,
-    gain_within,
-    gains_mostly_at,
-    not_better_than_random,
-    saturated,
-)
+from boxes.predicates import ahead_in, close, gain_within, gains_mostly_at, not_better_than_random, saturated
 from boxes.records import read_csv, write_csv
 from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
 from boxes.statistics import Difference, newcombe
@@ -89,7 +79,7 @@ DETAILS = {
 
 @pytest.mark.parametrize("claim", claims_of("reported"), ids=lambda claim: claim.id)
 def test_verdicts_on_the_printed_numbers(claim, printed):
-    verdict, detail = judge(claim, printed)
+    verdict, detail, _ = judge(claim, printed)
     if claim.id == "prompt-format":  # the paper prints no development set accuracies
         assert (verdict, detail) == (
             NOT_RUN,
@@ -156,6 +146,93 @@ def test_an_empty_bucket_is_not_run():
         evidence.score("a", "7")
 
 
+# --- the number that decides ---
+
+DECIDING = {  # worked out from Table 6 by hand: the number, and its interval where it has one
+    "code-nontrivial-13b": (-3.45, (-22.64, 15.89)),  # 4 against 5 of 29 at 7 operations
+    "code-trivial-70b": (99.00, None),
+    "code-trivial-13b": (18.65, None),  # 95.70 - 77.05
+    "float-marginal": (1.51, None),  # 56 answers of 3709
+    "llemma-34b-narrow": (2.40, None),
+    "llemma-more-limited": (2.05, None),  # 5.12 - 3.07
+    "alignment-llama2-minor": (19.12, (17.53, 20.70)),
+    "alignment-base-greater": (3, ()),
+    "deepseek-math-close": (5, ()),
+    "constrained-decoding": (7.18, None),
+    "openmath-only-7": (10.34, (-9.02, 29.29)),
+}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_deciding_numbers_of_the_printed_table(name, printed):
+    claim = next(claim for claim in claims_of("paper") if claim.id == name)
+    number, interval = judge(claim, printed).number, DECIDING[name][1]
+    assert number.point == pytest.approx(DECIDING[name][0], abs=0.0051)
+    if interval == ():  # a count
+        assert np.isnan([number.low, number.high]).all()
+    else:
+        assert number.low < number.point < number.high
+    if interval:
+        assert (number.low, number.high) == pytest.approx(interval, abs=0.0051)
+
+
+SIMPLE = {  # the verdict follows from the number alone
+    "above 0": lambda number: number.point > 0,
+    "below 0": lambda number: number.point < 0,
+    "interval above 0": lambda number: number.low > 0,
+    "not: interval above 0": lambda number: not number.low > 0,
+    "not: above 0": lambda number: not number.point > 0,
+    "lower end above 0": lambda number: number.low > 0,
+    "lower end at most 0": lambda number: number.low <= 0,
+    "at least 95": lambda number: number.point >= 95,
+    "at most 5 points": lambda number: number.point <= 5,
+    "at most 10 points": lambda number: number.point <= 10,
+    "above 0, at most 5": lambda number: 0 < number.point <= 5,
+    "above 0, at most 10": lambda number: 0 < number.point <= 10,
+    "above 4": lambda number: number.point > 4,
+    "above 3.5": lambda number: number.point > 3.5,
+    "above 2.5": lambda number: number.point > 2.5,
+    "11": lambda number: number.point == 11,
+    "1": lambda number: number.point == 1,
+}
+WITH_MORE = {"above 0, and no gain elsewhere", "at most 0, and the interval of another pair above 0",
+             "above 50, and a gain at each"}  # fmt: skip
+
+
+def test_what_is_asked_of_the_number_is_what_decides(printed):
+    """holds_if, which people read, against the verdict, on the printed table and on invented ones."""
+    claims = claims_of("tiny")
+    assert {claim.test.holds_if for claim in claims} == SIMPLE.keys() | WITH_MORE
+    for evidence in [printed, *worlds()[::7]]:
+        for claim in claims:
+            verdict, _, number = judge(claim, evidence)
+            if verdict != NOT_RUN and claim.test.holds_if in SIMPLE:
+                assert SIMPLE[claim.test.holds_if](number) == (verdict == HOLDS), (claim.id, number)
+
+
+def test_claims_name_the_models_they_need(printed):
+    """Without any one of them a claim is not run; without all the others nothing changes."""
+    for claim in claims_of("paper"):
+        assert claim.test.models
+        assert set(claim.test.models) <= set(MODELS)
+        scores = {key: score for key, score in printed.scores.items() if key[0] in (RANDOM, *claim.test.models)}
+        alone = dataclasses.replace(printed, scores=scores)
+        assert judge(claim, alone)[:2] == judge(claim, printed)[:2], claim.id
+        for gone in claim.test.models:
+            fewer = {key: score for key, score in printed.scores.items() if key[0] != gone}
+            decoding = {key: score for key, score in printed.decoding.items() if key[0] != gone}
+            without = dataclasses.replace(printed, scores=fewer, decoding=decoding)
+            assert judge(claim, without).verdict == NOT_RUN, (claim.id, gone)
+
+
+def test_differences_of_gains_have_an_interval():
+    """Zou and Donner: with symmetric intervals it is the root of the summed squares."""
+    number = minus(Difference(3.0, 0.0, 6.0, "newcombe"), Difference(5.0, 1.0, 9.0, "newcombe"))
+    assert number == pytest.approx((-2.0, -7.0, 3.0))
+    skewed = minus(Difference(3.0, 2.0, 6.0, "newcombe"), Difference(5.0, 5.0, 9.0, "newcombe"))
+    assert skewed == pytest.approx((-2.0, -2 - 17**0.5, 1.0))
+
+
 # --- the edges of the definitions ---
 
 
@@ -163,10 +240,10 @@ def test_better_than_random_goes_by_the_lower_end_of_the_interval():
     chance = one(RANDOM, k1=10.0)
     test = not_better_than_random(["a"], ["1"])
     assert test(Evidence(chance | one("a", k1=12.1)))[0] is False  # 10.1 and more
-    holds, detail = test(Evidence(chance | one("a", k1=12.0)))  # 10.0 and more
+    holds, detail, _ = test(Evidence(chance | one("a", k1=12.0)))  # 10.0 and more
     assert holds
     assert "above it by point estimate only: a at 1" in detail
-    assert test(Evidence(chance | one("a", k1=9.0))) == (True, "better than random: none")
+    assert test(Evidence(chance | one("a", k1=9.0))) == (True, "better than random: none", Number(-1.0, -3.0, 1.0))
 
 
 def test_edges_of_saturated_close_and_marginal():
@@ -184,10 +261,10 @@ def test_edges_of_saturated_close_and_marginal():
 
 def test_ahead_needs_every_bucket_and_names_the_exceptions():
     base = one("a", k1=20.0, k2=20.0, k3=20.0)
-    holds, detail = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.1, k3=40.0)))
+    holds, detail, _ = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.1, k3=40.0)))
     assert holds
     assert "the interval includes 0, at 2" in detail
-    holds, detail = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.0, k3=5.0)))
+    holds, detail, _ = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.0, k3=5.0)))
     assert not holds
     assert "ahead in 1 of 3" in detail
     assert "at 2: 20.00 against 20.00" in detail
@@ -244,7 +321,7 @@ def test_what_the_expression_is_worth_goes_by_the_paired_interval(low, verdict, 
     assert evidence.constraint_gain(LLAMA_70B)[2] == Difference(0.279330, low, 0.5, "bootstrap")
     claim = next(claim for claim in claims_of("paper") if claim.id == "constrained-decoding")
     detail = f"{LLAMA_70B}: from 61.85 to 62.13, +0.28 [{low:+.2f}, +0.50] bootstrap"
-    assert judge(claim, evidence) == (verdict, detail)
+    assert judge(claim, evidence) == (verdict, detail, Number(0.279330, low, 0.5))
     unpaired = newcombe(3100, 5012, 3114, 5012)
     assert unpaired.low < -1
     assert dataclasses.replace(evidence, constraint_gains={}).constraint_gain(LLAMA_70B)[2] == unpaired
@@ -256,7 +333,8 @@ def test_prompt_formats_are_read(tmp_path):
     columns = ["model", "format", "n", "accuracy", "chosen"]
     write_csv(tmp_path / "prompt_format.csv", pd.DataFrame(formats, columns=columns))
     verdicts = {claim.id: judge(claim, read_evidence(tmp_path)) for claim in claims_of("paper")}
-    assert verdicts["prompt-format"] == (HOLDS, "11 of 11 as used; others: none")
+    assert verdicts["prompt-format"][:2] == (HOLDS, "11 of 11 as used; others: none")
+    assert verdicts["prompt-format"].number.point == 11
 
 
 def run(monkeypatch, folder, profile):

@@ -1,0 +1,120 @@
+"""What a verdict is made of: a predicate, the number that decides it, what is asked of that number, and why.
+
+The constants fix what the adjectives of the paper's sentences mean; beside them stands why, in words for people.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from boxes.evidence import Evidence, Score
+from boxes.statistics import Difference
+
+CLOSE = MARGINAL = 5.0  # points
+MINOR = 2 * MARGINAL  # points
+SATURATED = 100.0 - MARGINAL  # per cent
+MOST = 0.5  # a share
+
+# Why a predicate decides as it does, for people.
+AHEAD = "the sentence says who is ahead, so point estimates decide"
+CLEAR = "the sentence claims an effect, so the 95 % interval must leave out zero"
+CHANCE = (
+    "better than random: the lower end of a model's 95 % interval lies above the expectation of the random baseline"
+)
+SMALL = (
+    f"close, marginal: {CLOSE:g} points, about the half width of the 95 % interval of a bucket of 300 queries (the one of "
+    "4 operations has 288), so a difference that one bucket of the figures cannot tell from nothing"
+)
+LITTLE = f"minor: {MINOR:g} points, twice what is marginal; the code gains that the paper calls clear are larger"
+FULL = f"saturated: from {SATURATED:g} % on, what is left to gain is less than a marginal gain"
+MAJORITY = "most, tend to: more than half"
+
+ALL_BUCKETS = tuple("01234567")
+NONTRIVIAL = ALL_BUCKETS[1:]
+
+Pair = tuple[str, str]  # base, treated
+
+
+class Number(NamedTuple):
+    """The number that decides a claim, with its 95 % interval (NaN where it has none)."""
+
+    point: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+class Finding(NamedTuple):
+    """Whether a claim holds, the numbers behind that in words, and the one that decides it."""
+
+    holds: bool
+    detail: str
+    number: Number
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """`measure`: what the deciding number is and its unit; `holds_if`: what is asked of it; `why`: the reason for that."""
+
+    models: tuple[str, ...]
+    measure: str
+    holds_if: str
+    why: str
+    decide: Callable[[Evidence], Finding]
+
+    def __call__(self, evidence: Evidence) -> Finding:
+        """NotRun where one of the models was not run."""
+        return self.decide(evidence)
+
+
+# --- how numbers read ---
+
+
+def in_points(gain: Difference) -> str:
+    """A gain with its interval."""
+    return f"{gain.points:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] {gain.interval}"
+
+
+def in_words(evidence: Evidence, base: str, treated: str, bucket: str) -> str:
+    """A cell of treated against base, with its gain."""
+    first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
+    gain = evidence.gain(base, treated, bucket)
+    return f"at {bucket}: {second.accuracy:.2f} against {first.accuracy:.2f}, {in_points(gain)}"
+
+
+def listed(items: Sequence[str], nothing: str = "none") -> str:
+    """Items in a row, or that there are none."""
+    return "; ".join(items) or nothing
+
+
+def at(buckets: Sequence[str]) -> str:
+    """The buckets of a measure."""
+    return f"at {buckets[0]}" + (f" to {buckets[-1]}" if len(buckets) > 1 else "")
+
+
+def number_of(gain: Difference) -> Number:
+    """A gain as the number that decides."""
+    return Number(gain.points, gain.low, gain.high)
+
+
+def least(gains: Iterable[Difference]) -> Number:
+    """The smallest gain, by its point estimate."""
+    return number_of(min(gains, key=lambda gain: gain.points))
+
+
+def models_in(wanted: Iterable[Pair]) -> tuple[str, ...]:
+    """The models of pairs, each once."""
+    return tuple(dict.fromkeys(model for pair in wanted for model in pair))
+
+
+def above_chance(score: Score, chance: float) -> Number:
+    """How far a score lies above the expectation of the random baseline."""
+    return Number(score.accuracy - chance, score.low - chance, score.high - chance)
+
+
+def minus(first: Difference, second: Difference) -> Number:
+    """The difference of two gains, with the interval that follows from theirs (Zou and Donner 2008), as if independent."""
+    point = first.points - second.points
+    low = point - math.hypot(first.points - first.low, second.high - second.points)
+    high = point + math.hypot(first.high - first.points, second.points - second.low)
+    return Number(point, low, high)

@@ -1,0 +1,253 @@
+"""CLAIMS.md, the artifact appendix: every claim with its command, expected value, tolerance and cost; the deviations.
+
+    python -m paper.appendix --out CLAIMS.md
+
+Claims come from boxes/claims.py, expected values from data/reported (the paper's numbers) and data/reference (ours), GPU
+minutes and memory from data/bench/shapes.csv. What has not been measured is said to be so, or estimated from the shape.
+"""
+
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from boxes.arguments import argument_parser, out_file
+from boxes.claims import NOT_RUN, Claim, claims_of, counted, judge
+from boxes.completion import MAX_NEW_TOKENS
+from boxes.evidence import reported_evidence
+from boxes.findings import Number
+from boxes.models import MODELS, ModelSpec, models_of
+from boxes.prompting import STATEMENT_HEAD
+from boxes.records import command, read_csv, write_text
+from boxes.scoring import RANDOM
+from experiments.bench_shapes import MEASURED
+from experiments.inflate import SHAPES
+from paper.report import TEMPLATES
+
+REFERENCE = Path("data/reference")
+BENCH = Path("data/bench")
+NOT_MEASURED = "not measured"
+
+# Minutes of kick-the-tires.
+TOOK = {
+    "reported": 0.2,
+    "tiny": 5,
+    "check": 0.2,
+    "how": "Minutes were measured on two CPU cores of a busy machine; the 5 include the installation.",
+}
+
+# The shape of each model, by family where the size does not tell. Code Llama's vocabulary is 16 tokens larger than Llama 2's.
+SHAPE_OF_FAMILY = {
+    "DeepSeek": "deepseek-7b",
+    "DeepSeek-Coder": "deepseek-7b",
+    "DeepSeek-Math": "deepseek-7b",
+    "Gemma": "gemma-7b",
+    "CodeGemma": "gemma-7b",
+    "Mistral": "mistral-7b",
+    "OpenMathMistral": "mistral-7b",
+}
+BYTES = 2  # of a weight, bfloat16 or float16
+FLOAT32_FILES = {"llemma_7b", "llemma_34b"}  # published in float32, decoded in bfloat16
+
+# What is done otherwise than in the paper or in its authors' release: (what, here, paper, release, the switch back).
+DEVIATIONS = (
+    ("end of the prompt", f"`{STATEMENT_HEAD}`", "the same (Table 2)", "ends behind the description",
+     '`DECODE="--prompt-style released"`'),
+    ("token limit", f"{MAX_NEW_TOKENS} new tokens; a statement that reaches it counts as truncated", "not stated",
+     "100, which cuts long statements", '`DECODE="--max-new-tokens 100"`'),
+    ("weights of the 70B models", "bfloat16, as for all models", "8 bit", "8 bit", "none: nothing here loads 8-bit weights"),
+    ("tokenizer", "prompts are tokenized here: one BOS where the model has one, no chat template in the plain format; the "
+     "expression's automaton reads a token as its bytes", "not stated",
+     "left to outlines (1.3 wraps plain strings in the chat template, adds a second BOS, refuses Mistral's tokenizer)",
+     "none: it would change the prompt"),
+    ("tokenizer of FLoat", "the one of huggyllama/llama-7b, for its repository has none", "not stated", "not known",
+     "none; the row in `boxes/models.py` names it"),
+    ("test data", "generated anew from `SEED=27`, by the same procedure (`data/README.md`)", "716 descriptions of the release",
+     "`boxes-dataset-v1.zip`", "`DATA=release RELEASE_ZIP=boxes-dataset-v1.zip`"),
+    ("decoding", "batches, a shared prompt prefix and verified drafts; in float32 the same tokens as one prompt at a time",
+     "one prompt at a time", "one prompt at a time, outlines",
+     '`HARDWARE="--batch-size 1"` for one at a time; `boxes/reference.py` is the paper\'s way, `make bench` compares the two'),
+    ("random baseline", "its expectation in closed form; mentions drawn with replacement, which gives the paper's row",
+     "sampled; the text reads as without replacement", "not known", "none; the sampled row stands beside it in `random.csv`"),
+    ("checkpoints", "commits pinned in `boxes/models.py`, one of codegemma-7b at its first download", "none named", "not known",
+     "the `revision` of a row in `boxes/models.py`"),
+)  # fmt: skip
+DEVIATION_COLUMNS = ("what", "here", "the paper", "the authors' release", "switch back")
+
+
+# --- what a claim costs ---
+
+
+def shape_of(spec: ModelSpec) -> str:
+    """A model's name in SHAPES."""
+    return SHAPE_OF_FAMILY.get(spec.family, spec.size.lower())
+
+
+def weight_bytes(spec: ModelSpec, width: int = BYTES) -> int:
+    """Parameters times the bytes of each."""
+    return width * SHAPES[shape_of(spec)].parameters
+
+
+def disk_bytes(spec: ModelSpec) -> int:
+    """The files of the weights."""
+    return weight_bytes(spec, 4 if spec.name in FLOAT32_FILES else BYTES)
+
+
+def measured_shapes(bench: Path) -> pd.DataFrame:
+    """The GPU's rows of shapes.csv that hold a measurement, by shape; empty without the file."""
+    columns = ("shape", "device", "dtype", "prompts", "seconds", "peak_memory_mb", "status")
+    if not (bench / "shapes.csv").exists():
+        return pd.DataFrame(columns=columns).set_index("shape")
+    table = read_csv(bench / "shapes.csv", columns)
+    on_gpu = (table.status == MEASURED) & ~table.device.str.startswith("cpu")
+    return table[on_gpu].drop_duplicates("shape").set_index("shape")
+
+
+def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
+    """Minutes of decoding the test set once with every model, where the shapes of all were measured."""
+    names = [shape_of(spec) for spec in specs]
+    if not set(names) <= set(shapes.index):
+        return NOT_MEASURED
+    rows = [shapes.loc[name] for name in names]
+    minutes = sum(row["seconds"] for row in rows) / 60
+    return f"{minutes:.1f} for decoding, measured on models of these shapes ({rows[0]['device']}, {rows[0]['dtype']})"
+
+
+def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
+    """Of the largest model; measured where its shape was, else estimated."""
+    largest = max(specs, key=weight_bytes)
+    estimate = (
+        f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {BYTES} bytes)"
+    )
+    if shape_of(largest) not in shapes.index:
+        return f"{NOT_MEASURED}; {estimate}"
+    row = shapes.loc[shape_of(largest)]
+    return f"{gigabytes(row['peak_memory_mb'] * 1e6)}, measured on a model of {largest.name}'s shape, at the batch it chose"
+
+
+def disk(specs: list[ModelSpec]) -> str:
+    """The files of all the models."""
+    wide = any(spec.name in FLOAT32_FILES for spec in specs)
+    formula = f"parameters × {BYTES} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
+    return f"{gigabytes(sum(map(disk_bytes, specs)))} of weights (estimate: {formula})"
+
+
+def gigabytes(size: float) -> str:
+    """10^9 bytes, to one digit."""
+    return f"{size / 1e9:.1f} GB"
+
+
+# --- how claims read ---
+
+
+def quantity(number: Number) -> str:
+    """A deciding number with its interval."""
+    if pd.isna(number.point):
+        return "not printed"
+    count = pd.isna(number.low) and float(number.point).is_integer()
+    text = f"{number.point:.0f}" if count else f"{number.point:.2f}"
+    return text if pd.isna(number.low) else f"{text} [{number.low:.2f}, {number.high:.2f}]"
+
+
+def chosen(models: tuple[str, ...]) -> str:
+    """PROFILE and MODELS of a claim, models in the order of Table 6; all 29 need no naming."""
+    names = [spec.name for spec in models_of("paper", extra=False) if spec.name in models]
+    everything = len(names) == len(models_of("paper", extra=False))
+    return "PROFILE=paper" + ("" if everything else f' MODELS="{" ".join(names)}"')
+
+
+def paper_claim(claim: Claim, shapes: pd.DataFrame) -> dict[str, str]:
+    """One claim of the paper: what to run, what to expect, what it costs."""
+    found = judge(claim, reported_evidence())
+    specs = [MODELS[name] for name in claim.test.models]
+    return {
+        "id": claim.id,
+        "section": claim.section,
+        "text": claim.text,
+        "chosen": chosen(claim.test.models),
+        "measure": claim.test.measure,
+        "expected": quantity(found.number),
+        "verdict": "not judged on the printed numbers" if found.verdict == NOT_RUN else found.verdict,
+        "holds_if": claim.test.holds_if,
+        "why": claim.test.why,
+        "minutes": gpu_minutes(specs, shapes),
+        "memory": gpu_memory(specs, shapes),
+        "disk": disk(specs),
+    }
+
+
+def tiny_claims(reference: Path) -> str:
+    """The claims about the tiny models, with the numbers of the committed reference."""
+    rows = read_csv(reference / "tiny/claims.csv", ("id", "verdict", "number", "low", "high")).set_index("id")
+    body = []
+    for claim in claims_of("tiny"):
+        if claim.id.startswith("tiny-"):
+            row = rows.loc[claim.id]
+            number = quantity(Number(row.number, row.low, row.high))
+            body.append((f"`{claim.id}`", claim.text, claim.test.measure, number, claim.test.holds_if, row.verdict))
+    header = ("claim", "sentence", "what decides", "expected", "holds if", "expected verdict")
+    return plain_table(header, body)
+
+
+def tiny_accuracies(reference: Path) -> str:
+    """Overall accuracies of the reference, as `make table6` prints them."""
+    scores = read_csv(reference / "tiny/scores.csv", ("model", "num_ops", "accuracy"))
+    overall = scores[scores.num_ops == "all"].set_index("model").accuracy
+    return ", ".join(
+        f"{name} {overall[name]:.2f}" for name in (RANDOM, *(spec.name for spec in models_of("tiny", extra=False)))
+    )
+
+
+def plain_table(header: tuple[str, ...], body) -> str:
+    """A Markdown table of cells that are Markdown already."""
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def render(reference: Path = REFERENCE, bench: Path = BENCH) -> str:
+    """CLAIMS.md."""
+    shapes = measured_shapes(bench)
+    everything = models_of("paper", extra=False)
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("CLAIMS.md.j2")  # fmt: skip
+    return template.render(
+        claims=[paper_claim(claim, shapes) for claim in claims_of("paper")],
+        tiny_claims=tiny_claims(reference),
+        tiny_accuracies=tiny_accuracies(reference),
+        verdicts={
+            profile: counted(read_csv(reference / profile / "claims.csv", ("verdict",)).verdict)
+            for profile in ("reported", "tiny")
+        },
+        sections=SECTIONS,
+        took=TOOK,
+        deviations=plain_table(DEVIATION_COLUMNS, DEVIATIONS),
+        models=len(everything),
+        disk=gigabytes(sum(map(disk_bytes, everything))),
+        largest=gigabytes(max(map(weight_bytes, everything))),
+        minutes=gpu_minutes(everything, shapes),
+    )
+
+
+SECTIONS = {
+    "3.3": "Experiment 1: code",
+    "3.4": "Experiment 2: math",
+    "3.5": "Experiment 3: alignment",
+    "4": "Discussion: all three experiments",
+    "A.1": "Appendix A.1: prompt format",
+    "A.2": "Appendix A.2: constrained decoding",
+}
+
+
+@command
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--out", required=True, type=out_file, help="CLAIMS.md")
+    arguments = parser.parse_args()
+    write_text(arguments.out, render())
+    print(f"{arguments.out}: written")
+
+
+if __name__ == "__main__":
+    main()
