@@ -14,15 +14,12 @@ from boxes.checkpoint import (
     read_tokenizer,
     weight_files,
 )
+from boxes.hub import cache_folder, check_sums, fetch_repository, is_recorded, record, recorded
 from boxes.models import MODELS, ModelSpec, spec_of
-from boxes.records import UserError, read_json, write_json
+from boxes.records import UserError, sha256_file
 
 if TYPE_CHECKING:
     import torch
-
-REVISIONS = Path(__file__).resolve().parent.parent / "data" / "models" / "revisions.json"
-_COMMON_FILES = ("*.json", "tokenizer.model", "*.txt", "*.jinja")
-_WEIGHT_FILES = {"safetensors": ("*.safetensors",), "bin": ("*.bin",)}
 
 
 @dataclass(frozen=True)
@@ -35,56 +32,59 @@ class Loaded:
 
 
 def revision_of(spec: ModelSpec) -> str | None:
-    """The pinned commit: of the model table, or of data/models/revisions.json, written at a first download."""
-    if spec.revision or not REVISIONS.exists():
-        return spec.revision
-    return read_json(REVISIONS).get(spec.hub_id)
-
-
-def file_patterns(spec: ModelSpec) -> list[str]:
-    """What to fetch of a repository: weights in one format, configuration and tokenizer, nothing else."""
-    return [*_COMMON_FILES, *_WEIGHT_FILES[spec.weights]]
+    """The pinned commit: of the model table, or the one recorded at a first download."""
+    return spec.revision or recorded(spec.hub_id).get("commit")
 
 
 def fetch(spec: ModelSpec) -> Path:
-    """Download a row's snapshot at its pinned commit into the hub's cache; pin the commit where none is known yet."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
+    """Download what a row needs at its pinned commit into the hub's cache, its tokenizer too where that is another's; pin the
+    commit where none is known yet. UserError of one line where that cannot be."""
+    if spec.tokenizer:
+        _fetch(spec, *spec.tokenizer, weights=False)
+    return _fetch(spec, spec.hub_id, revision_of(spec))
+
+
+def _fetch(spec: ModelSpec, hub_id: str, revision: str | None, weights: bool = True) -> Path:
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(spec.hub_id, revision=revision_of(spec), allow_patterns=file_patterns(spec)))
-        if spec.tokenizer:
-            snapshot_download(spec.tokenizer[0], revision=spec.tokenizer[1], allow_patterns=list(_COMMON_FILES))
+        return fetch_repository(hub_id, revision, weights)
+    except UserError as error:
+        raise UserError(f"{spec.name}: {error}") from None
     except GatedRepoError:
-        raise UserError(
-            f"{spec.name}: {spec.hub_id} is gated; accept its licence on the hub and set HF_TOKEN"
-        ) from None
+        reason = f"{hub_id} is gated; accept its licence on the hub and set HF_TOKEN"
     except RepositoryNotFoundError:
-        raise UserError(f"{spec.name}: {spec.hub_id} is not on the hub, or not visible with this HF_TOKEN") from None
-    except (HTTPError, OSError) as error:
-        reason = _first_line(error)
-        raise UserError(f"{spec.name}: could not fetch {spec.hub_id} ({reason}); run again, it resumes") from None
-    if revision_of(spec) is None:
-        pinned = read_json(REVISIONS) if REVISIONS.exists() else {}
-        write_json(REVISIONS, pinned | {spec.hub_id: folder.name})  # a snapshot's folder is named by its commit
-    return folder
+        reason = f"{hub_id} is not on the hub, or not visible with this HF_TOKEN"
+    except RevisionNotFoundError:
+        reason = f"{hub_id} has no commit {revision}"
+    except HfHubHTTPError as error:
+        refused = error.response is not None and error.response.status_code in (401, 403)
+        mend = "the hub refuses HF_TOKEN, or none is set" if refused else "run again, it resumes"
+        reason = f"could not fetch {hub_id} ({_first_line(error)}); {mend}"
+    except Exception as error:  # of the network, the disk, or a library for transfers: each has its own
+        reason = f"could not fetch {hub_id} ({_first_line(error)}); run again, it resumes"
+    raise UserError(f"{spec.name}: {reason}")
 
 
-def _cached(hub_id: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def is_settled(spec: ModelSpec, folder: Path) -> bool:
+    """Whether nothing is left to fetch for a row whose weights were found: they are no part of the hub's cache, or they were
+    fetched to the end."""
+    if folder.parent.name != "snapshots":
+        return True
+    return is_recorded(spec.hub_id, folder, [path.name for path in weight_files(folder)])
 
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return None
+
+def settle(spec: ModelSpec, folder: Path) -> None:
+    """Record the commit and the files of a snapshot that is in the hub's cache but was not fetched by us."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    record(spec.hub_id, folder.name, {path.name: sha256_file(path) for path in files})
 
 
 def _places(hub_id: str, revision: str | None) -> list[Path]:
     """The folders where a repository of the hub can lie: two in MODELS_DIR, and the hub's cache."""
     root = os.environ.get("MODELS_DIR")
     mine = [Path(root) / hub_id.split("/")[1], Path(root) / hub_id] if root else []
-    cached = _cached(hub_id, revision)
+    cached = cache_folder(hub_id, revision)
     return [folder for folder in (*mine, cached) if folder and folder.is_dir()]
 
 
@@ -144,11 +144,19 @@ def load(
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UserError(f"unknown dtype {str(dtype)!r}; choose float32, bfloat16 or float16")
     check_files(folder)
+    check_recorded(spec, folder)
     tokenizer = load_tokenizer(spec, folder)
     model = read_model(folder, dtype, device).eval()
     check_vocabulary(model, tokenizer, folder)
     check_finite(model, folder)
     return Loaded(model, tokenizer, spec)
+
+
+def check_recorded(spec: ModelSpec, folder: Path) -> None:
+    """UserError where a file of a row's folder is not the one recorded for the commit that is pinned."""
+    known = recorded(spec.hub_id) if spec.hub_id else {}
+    if known and known["commit"] == (folder.name if folder.parent.name == "snapshots" else revision_of(spec)):
+        check_sums(folder, known["files"])
 
 
 def _device(device: "str | torch.device") -> "torch.device":

@@ -9,9 +9,28 @@ the exit status is then 2. A second run resumes.
 import sys
 
 from boxes.arguments import argument_parser
-from boxes.models import spec_of
+from boxes.models import ModelSpec, spec_of
 from boxes.records import UserError, command
-from boxes.weights import WeightsMissing, fetch, find
+from boxes.weights import WeightsMissing, check_recorded, fetch, find, is_settled, settle
+
+
+def provide(spec: ModelSpec) -> None:
+    """Fetch what a row lacks; say where it is. What was fetched before is held to its checksums."""
+    from huggingface_hub import constants
+
+    try:
+        folder = find(spec)
+    except WeightsMissing:
+        if spec.hub_id is None:
+            raise
+        folder = None
+    if folder and not is_settled(spec, folder) and constants.HF_HUB_OFFLINE:
+        settle(spec, folder)
+    if not folder or not is_settled(spec, folder):
+        print(f"{spec.name}: fetching {spec.hub_id} (licence: {spec.licence})", flush=True)
+        folder = fetch(spec)
+    check_recorded(spec, folder)
+    print(f"{spec.name}: in {folder}", flush=True)
 
 
 @command
@@ -21,16 +40,10 @@ def main() -> int:
     failed = 0
     for spec in [spec_of(name) for name in parser.parse_args().models]:
         try:
-            print(f"{spec.name}: in {find(spec)}")
-        except WeightsMissing as missing:
-            try:
-                if spec.hub_id is None:
-                    raise missing
-                print(f"{spec.name}: fetching {spec.hub_id} (licence: {spec.licence})", flush=True)
-                print(f"{spec.name}: in {fetch(spec)}")
-            except UserError as error:
-                failed += 1
-                print(f"fetch_weights.py: {error}", file=sys.stderr)
+            provide(spec)
+        except UserError as error:
+            failed += 1
+            print(f"fetch_weights.py: {error}", file=sys.stderr)
     return 2 if failed else 0
 
 

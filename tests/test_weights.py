@@ -1,30 +1,24 @@
-"""Where weights are found, how they are loaded and fetched. No network."""
+"""Where weights are found and how they are loaded. No network; tests/test_hub.py fetches them."""
 
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from miniatures import TOKENIZERS, miniature
 from safetensors.torch import load_file
 
 import boxes.models
-from boxes import weights
+from boxes import hub
 from boxes.models import MODELS, TINY_FOLDER
-from boxes.records import UserError, read_json
-from boxes.weights import WeightsMissing, fetch, file_patterns, find, load, load_tokenizer, resolve
+from boxes.records import UserError
+from boxes.weights import WeightsMissing, find, load, load_tokenizer, resolve
 
 TINY = TINY_FOLDER / "tiny-base"
 SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-CODE_LLAMA, CODEGEMMA, FLOAT, LLAMA = (
-    MODELS[name] for name in ("CodeLlama-7b-hf", "codegemma-7b", "float-7b", "llama-7b")
-)
+CODE_LLAMA, FLOAT, LLAMA = (MODELS[name] for name in ("CodeLlama-7b-hf", "float-7b", "llama-7b"))
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +27,7 @@ def no_hub(tmp_path, monkeypatch):
     monkeypatch.delenv("MODELS_DIR", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(weights, "REVISIONS", tmp_path / "revisions.json")
+    monkeypatch.setattr(hub, "REVISIONS", tmp_path / "revisions.json")
 
 
 def touch(*paths: Path) -> None:
@@ -185,97 +179,3 @@ def test_float_takes_the_tokenizer_of_llama(tmp_path, monkeypatch):
     assert find(FLOAT) == tmp_path / "float-7b"
     found = load_tokenizer(FLOAT, tmp_path / "float-7b")
     assert found("Box 0 contains").input_ids == TOKENIZERS["sentencepiece"]()("Box 0 contains").input_ids
-
-
-# --- fetching ---
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that answers at once; the requests it got."""
-    requests = []
-
-    def snapshot_download(repository, revision=None, allow_patterns=None, local_files_only=False):
-        if local_files_only:
-            raise LocalEntryNotFoundError("not in the cache")
-        requests.append((repository, revision, allow_patterns))
-        return str(tmp_path / "snapshots" / (revision or "c" * 40))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return requests
-
-
-def test_fetch_asks_for_the_pinned_commit_and_one_format(hub):
-    assert fetch(CODE_LLAMA).name == CODE_LLAMA.revision
-    [(repository, revision, patterns)] = hub
-    assert (repository, revision) == ("codellama/CodeLlama-7b-hf", CODE_LLAMA.revision)
-    assert "*.safetensors" in patterns
-    assert not {"*.bin", "*.py", "*"} & set(patterns)
-    assert {"*.bin"} == set(file_patterns(MODELS["llemma_7b"])) - set(file_patterns(CODE_LLAMA))
-
-
-def test_fetch_pins_a_commit_that_was_not_known(hub, tmp_path):
-    (tmp_path / "revisions.json").write_text('{"an/other": "abc"}')
-    fetch(CODEGEMMA)
-    fetch(CODEGEMMA)
-    assert [revision for _, revision, _ in hub] == [None, "c" * 40]
-    assert read_json(tmp_path / "revisions.json") == {"an/other": "abc", "google/codegemma-7b": "c" * 40}
-    fetch(CODE_LLAMA)
-    assert "codellama/CodeLlama-7b-hf" not in read_json(tmp_path / "revisions.json")
-
-
-def test_fetch_brings_another_repositorys_tokenizer_without_its_weights(hub):
-    fetch(FLOAT)
-    assert [request[:2] for request in hub] == [(FLOAT.hub_id, FLOAT.revision), FLOAT.tokenizer]
-    assert not {"*.bin", "*.safetensors"} & set(hub[1][2])
-
-
-NO_RESPONSE = SimpleNamespace(headers={}, request=None)
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (GatedRepoError("gated", response=NO_RESPONSE), "is gated; accept its licence on the hub and set HF_TOKEN$"),
-        (
-            RepositoryNotFoundError("none", response=NO_RESPONSE),
-            "is not on the hub, or not visible with this HF_TOKEN$",
-        ),
-        (OSError(28, "No space left on device"), r"No space left on device\); run again, it resumes$"),
-        (ConnectionError("no route\nand more"), r"\(no route\); run again, it resumes$"),
-        (LocalEntryNotFoundError("cannot reach the hub"), r"\(cannot reach the hub\); run again, it resumes$"),
-        (HTTPError("no such host"), r"\(no such host\); run again, it resumes$"),
-    ],
-)
-def test_what_goes_wrong_on_the_way_is_one_line(error, message, monkeypatch, tmp_path):
-    def snapshot_download(*_, **__):
-        raise error
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(UserError, match=f"^codegemma-7b: .*{message}") as caught:
-        fetch(CODEGEMMA)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "revisions.json").exists()
-
-
-def test_the_script_goes_on_after_a_failure(hub, monkeypatch, capsys):
-    answer = huggingface_hub.snapshot_download
-
-    def snapshot_download(repository, *arguments, **options):
-        if repository == CODEGEMMA.hub_id and not options.get("local_files_only"):
-            raise GatedRepoError("gated", response=NO_RESPONSE)
-        return answer(repository, *arguments, **options)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    script = str(TINY_FOLDER.parent.parent / "experiments" / "fetch_weights.py")
-    monkeypatch.setattr(sys, "argv", [script, "--models", "tiny-base", CODEGEMMA.name, CODE_LLAMA.name])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(script, run_name="__main__")
-    out, err = capsys.readouterr()
-    assert ended.value.code == 2
-    assert out.startswith(f"tiny-base: in {TINY}\n")
-    assert out.endswith(f"/{CODE_LLAMA.revision}\n")
-    assert (
-        err
-        == f"fetch_weights.py: {CODEGEMMA.name}: google/codegemma-7b is gated; accept its licence on the hub and set HF_TOKEN\n"
-    )
