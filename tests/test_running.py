@@ -43,7 +43,7 @@ def _one_thread():
 def _no_models_elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("MODELS_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-cache"))
-    monkeypatch.setattr(weights, "_cached", lambda *_: None)
+    monkeypatch.setattr(weights, "cache_folder", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
