@@ -21,8 +21,8 @@ from boxes.lock import held
 from boxes.models import ModelSpec
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
-from boxes.runs import IDENTITY, Run, read_predictions
-from boxes.weights import WeightsMissing, load, resolve, revision_of
+from boxes.runs import IDENTITY, WHOLE, Run, plain_prompt_sha256, read_predictions, weights_revision
+from boxes.weights import WeightsMissing, load, resolve
 
 ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
@@ -59,7 +59,7 @@ class Task:
 def read_task(data: Path, per_bucket: int | None = None) -> Task:
     """A dataset file, or its stratified subset with `per_bucket` queries a bucket (its draw is fixed)."""
     examples = read_examples(data)
-    selection = "all"
+    selection = WHOLE
     if per_bucket:
         num_ops = np.array([example.num_ops for example in examples])
         examples = [examples[index] for index in stratified_states(num_ops, np.random.default_rng(0), per_bucket)]
@@ -156,14 +156,15 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
         "selection": task.selection,
-        "revision": _revision(spec, weights),
+        "revision": weights_revision(spec, weights),
         "prompt_format": settings.prompt_format or spec.prompt_format,
-        "constrained": settings.constrained,
+        "regex": STATEMENT_REGEX if settings.constrained else None,
     }
     if settings.dtype:
         asked["dtype"] = settings.dtype
-    style_agrees = asked["prompt_format"] == "chat" or old.get("prompt_style") == settings.prompt_style
-    return style_agrees and all(old.get(key) == value for key, value in asked.items())
+    if asked["prompt_format"] == "plain":
+        asked |= {"prompt_style": settings.prompt_style, "prompt_sha256": plain_prompt_sha256(settings.prompt_style)}
+    return all(old.get(key) == value for key, value in asked.items())
 
 
 def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict) -> Iterator[tuple[list[dict], float]]:
@@ -213,16 +214,6 @@ def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
     }
 
 
-def _revision(spec: ModelSpec, weights: Path) -> str | None:
-    """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
-    if spec.hub_id:
-        # A snapshot's folder is named by its commit; what lies in MODELS_DIR is taken at its owner's word.
-        from_hub = weights.parent.name == "snapshots"
-        return weights.name if from_hub else f"{revision_of(spec)} (unverified, from MODELS_DIR)"
-    files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
-    return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
-
-
 def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
     """What run.json holds besides counts; "partial" until the last description is decoded."""
     model = decoder.model
@@ -231,7 +222,7 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "reason": "not finished; run again to go on",
         "model": spec.name,
         "hub_id": spec.hub_id,
-        "revision": _revision(spec, weights),
+        "revision": weights_revision(spec, weights),
         "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,
