@@ -8,7 +8,7 @@ forward over the same tokens: the shared prefix once, each prompt's own tokens a
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llguidance.hf
@@ -158,9 +158,9 @@ def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
     return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
 
 
-def spread(prompts: list[str], count: int) -> list[str]:
-    """So many of the prompts, from all over the list."""
-    return prompts[:: max(1, len(prompts) // count)][:count] if count else []
+def spread(items: Sequence, count: int) -> list:
+    """So many of the items, from all over the list."""
+    return list(items[:: max(1, len(items) // count)][:count]) if count else []
 
 
 def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:

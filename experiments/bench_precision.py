@@ -22,6 +22,7 @@ from boxes.models import load
 from boxes.prompting import PromptSettings, prompt_maker
 from boxes.records import command, write_csv
 from boxes.scoring import score_statement
+from experiments.bench_decoding import spread
 from experiments.measure import device_name
 
 BASE = "batch 1, no drafts"
@@ -58,9 +59,10 @@ def correct_queries(examples: list[Example], completions: list[Completion]) -> i
     return sum(sum(score_statement(one.text, example.contents, one.status)) for example, one in pairs)
 
 
-def compare(name: str, data: Path) -> list[dict]:
+def compare(name: str, data: Path, count: int | None) -> list[dict]:
     """The rows of one model: all ways in bfloat16, and the engine in float32."""
     examples = read_examples(data)
+    examples = spread(examples, count or len(examples))
     rows, base, base_correct = [], [], 0
     for dtype in ("bfloat16", "float32"):
         loaded = load(name, dtype=dtype)
@@ -99,8 +101,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tiny-base"], help="names of boxes/models.py (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
     parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
+    parser.add_argument("--prompts", type=int, help="only so many, all over the dataset (default: all of them)")
     arguments = parser.parse_args()
-    table = pd.DataFrame([row for name in arguments.models for row in compare(name, arguments.data)])
+    found = [row for name in arguments.models for row in compare(name, arguments.data, arguments.prompts)]
+    table = pd.DataFrame(found)
     write_csv(arguments.out, table)
     print(table.drop(columns=["device", "queries", "statements"]).to_string(index=False))
 
