@@ -1,0 +1,200 @@
+"""Kills, signals, locks, lack of memory, broken models: a few of each; `make test-faults` injects many, and into `make all`."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from scenarios_fixture import write_dataset
+
+from boxes import lock, running
+from boxes.lock import LOCK, held
+from boxes.records import CannotWrite, JsonLines, UserError, read_json
+from boxes.running import Settings, decode_run, read_task
+from paper.survives import BEGIN, COLUMNS, END, between_marks, block
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "tiny-base"
+
+
+def faults(*arguments: str) -> subprocess.CompletedProcess:
+    """tests/faults.py, in a process of its own, for it forks."""
+    environment = os.environ | {"PYTHONPATH": ".", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "tests/faults.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_nothing_is_lost_while_a_model_is_decoded(tmp_path):
+    out = tmp_path / "faults.csv"
+    names = ["kill-decoding", "signals", "locks", "memory", "models"]
+    ran = faults("--only", *names, "--rounds", "3", "--out", str(out))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    table = pd.read_csv(out)
+    assert list(table.name) == names
+    assert list(table.injected) == list(table.survived) == [3] * len(names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kill-make", "full-disk", "permission", "clock", "two", "checkpoint", "hardware"])
+def test_nothing_is_lost_in_make_all(name):
+    ran = faults("--only", name, "--rounds", "2")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"{name}: 2 of 2 survived" in ran.stdout
+
+
+# ------------------------------------------------------------------------------------------------ locks
+
+
+def test_a_lock_says_whose_it_is_and_goes(tmp_path):
+    with held(tmp_path / "run") as check:
+        check()
+        said = json.loads((tmp_path / "run" / LOCK).read_text())
+        assert said["pid"] == os.getpid()
+        assert said["host"]
+        assert said["since"].startswith("20")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_second_waits_and_says_for_whom(tmp_path, capsys):
+    order = []
+
+    def second():
+        with held(tmp_path):
+            order.append("second")
+
+    with held(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(timeout=30)
+    assert order == ["first", "second"]
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}: in use by process {os.getpid()} on ")
+    assert said.endswith("; waiting for it\n")
+    assert said.count("\n") == 1
+
+
+def test_a_living_owner_elsewhere_is_not_robbed(tmp_path, monkeypatch):
+    """Its lock shows signs of life, by a clock that jumps about."""
+    monkeypatch.setattr(lock, "STALE", 0.5)
+    monkeypatch.setattr(lock, "POLL", 0.02)
+    path = tmp_path / LOCK
+    path.write_text(json.dumps({"host": "node7", "pid": 1, "machine": "another boot", "id": "x"}))
+    got = threading.Event()
+
+    def second():
+        with held(tmp_path):
+            got.set()
+
+    thread = threading.Thread(target=second, daemon=True)
+    thread.start()
+    for _ in range(15):
+        at = random.Random(_).uniform(0, 2e9)
+        os.utime(path, (at, at))
+        assert not got.wait(0.1)
+    path.unlink()
+    assert got.wait(30)
+    thread.join(timeout=30)
+
+
+def test_an_owner_that_stood_still_writes_no_more(tmp_path):
+    with held(tmp_path) as check:
+        (tmp_path / LOCK).write_text('{"pid": 7, "host": "node7", "since": "today"}')
+        with pytest.raises(UserError, match="stood still and now process 7 on node7 since today has it"):
+            check()
+    assert (tmp_path / LOCK).exists()  # it is the other's
+
+
+def test_an_owner_shows_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.02)
+    with held(tmp_path):
+        os.utime(tmp_path / LOCK, (0, 0))
+        deadline = time.monotonic() + 30
+        while (tmp_path / LOCK).stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_where_no_lock_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match="cannot write here"), held(tmp_path / "file" / "run"):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------ through decode_run
+
+
+@pytest.fixture
+def place(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield read_task(write_dataset(tmp_path / "test-t5.jsonl", count=2, operations=2)), tmp_path / MODEL
+    torch.set_num_threads(threads)
+
+
+SETTINGS = Settings(batch_size=2, device="cpu", dtype="float32")
+
+
+def test_a_full_disk_ends_the_script_and_is_no_fault_of_the_model(place, monkeypatch):
+    task, folder = place
+
+    def full(self, values):
+        raise CannotWrite(f"{self.path}: cannot append (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "append", full)
+        with pytest.raises(CannotWrite, match="No space left"):
+            decode_run(MODEL, task, folder, SETTINGS)
+    assert read_json(folder / "run.json")["status"] == "partial"
+    assert decode_run(MODEL, task, folder, SETTINGS)["status"] == "complete"
+
+
+def test_an_error_nobody_foresaw_is_the_models(place, monkeypatch, capsys):
+    task, folder = place
+
+    def fail(*_):
+        raise KeyError("rope")
+
+    monkeypatch.setattr(running, "load", fail)
+    run = decode_run(MODEL, task, folder, SETTINGS)
+    assert run["status"] == "failed"
+    assert run["reason"].startswith("KeyError: 'rope' (test_faults.py, line ")
+    assert f"{MODEL}: failed: KeyError" in capsys.readouterr().err
+
+
+def test_time_and_work_of_interrupted_parts_add_up():
+    old = {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
+    assert running._spent(old) == {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
+
+    class Work:
+        forwards, tokens, rows, halvings = 4, 10, 3, 2
+        counted = staticmethod({"broken": 1}.get)
+
+    class Decoder:
+        work = Work()
+
+    expected = {"seconds": 6.5, "halvings": 3, "broken": 3, "batch_size": 3, "tokens_per_forward": 2.5}
+    assert running._spent(old, 1.5, Decoder()) == expected
+
+
+# ------------------------------------------------------------------------------------------------ the README's table
+
+
+def test_the_table_of_the_readme():
+    row = ["`kill -9`", "the same", 1200, 1199]
+    text = block(pd.DataFrame([row], columns=list(COLUMNS)))
+    assert "| `kill -9`" in text
+    assert "1,200 |" in text
+    assert "1,199 |" in text
+    name = Path("README.md")
+    assert between_marks(f"a\n{BEGIN}\nold\n{END}\nb", text, name) == f"a\n{text}\nb"
+    with pytest.raises(UserError, match="must stand in it once each"):
+        between_marks("no marks", text, name)
