@@ -74,7 +74,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test lint model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults lint audit model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -263,6 +263,13 @@ reference: $(SCORES) $(SUMMARIES) ## make the results the reference of make chec
 
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+
+test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench/faults.csv and README; minutes
+	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
+	$(PY) -m paper.survives --faults $(BENCH)/faults.csv --readme README.md
+
+audit: $(READY) ## known vulnerabilities of the packages in both locks; asks PyPI, says so where it cannot
+	$(PY) experiments/audit.py requirements.lock requirements-cpu.lock
 
 lint: $(READY) ## style of the code and of the Containerfile
 	$(VENV)/bin/ruff check .
