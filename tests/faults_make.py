@@ -20,7 +20,7 @@ from boxes.dataset import FILES, RELEASE_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = sorted(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py"))
-LINKED = ("Makefile", "boxes", "experiments", "requirements.lock", "requirements-cpu.lock", "data/checksums.sha256",
+LINKED = ("Makefile", "experiments", "requirements.lock", "requirements-cpu.lock", "data/checksums.sha256",
           "data/models", "data/reported", "paper/templates", *PARTS)  # fmt: skip
 MODELS = ("tiny-base", "tiny-code")
 HARDWARE = "--device cpu --dtype float32 --batch-size {}"
@@ -36,6 +36,7 @@ def checkout(folder: Path) -> Path:
     for name in LINKED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "boxes", folder / "boxes")  # which looks for data/models beside itself
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(folder / "small.zip", "w") as archive:
         for number, name in enumerate(FILES):
             path = write_dataset(Path(place) / name, count=8, operations=3, seed=number)
@@ -164,11 +165,17 @@ def make_killed(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     return survived, ", ".join(f"{count} in {stage}" for stage, count in stages.most_common())
 
 
+def used(path: Path) -> int:
+    """Bytes that a file or a folder takes on the disk."""
+    return int(subprocess.check_output(["du", "-s", "-B1", path], text=True).split()[0])
+
+
 def full_disk(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     """A file system of a random size, too small; where none may be mounted, a limit of the size of files."""
     rng, survived = np.random.default_rng(seed), 0
     whole, truth = begin(folder / "whole")
-    need = int(subprocess.check_output(["du", "-s", "-B1", whole], text=True).split()[0])
+    least = used(whole / "boxes") + used(whole / "small.zip")
+    need = used(whole) - least
     largest = max(path.stat().st_size for path in (whole / "data/runs").rglob("predictions.jsonl"))
     place = folder / "small"
     place.mkdir()
@@ -179,7 +186,7 @@ def full_disk(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     for _ in range(rounds):
         share = rng.uniform(0.3, 0.9)
         if mounted:
-            subprocess.run([*mount[:4], f"size={int(share * need)}", "none", str(place)], check=True)
+            subprocess.run([*mount[:4], f"size={least + int(share * need)}", "none", str(place)], check=True)
         try:
             before = () if mounted else ("prlimit", f"--fsize={int(share * largest)}")
             sign = "No space left" if mounted else "File too large"
