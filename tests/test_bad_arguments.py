@@ -28,6 +28,7 @@ RIGHT = {
     "08_alignment.py": "--profile tiny --results {} --out {}/new/alignment.csv",
     "09_constrained_decoding.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --out {}/new/free.csv",
     "10_claims.py": "--profile tiny --results {} --out {}/new/claims.csv",
+    "11_errors.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --out {}/new/errors.csv",
     "check.py": "--profile tiny --results {} --reference {}",
     "fetch_weights.py": "--models tiny-base",
 }
@@ -96,7 +97,10 @@ WRONG = [
     ("10_claims.py", "--reported", "{}/none",
      "{}/none/table6.csv: no such file; run the experiment that writes it (make help)"),
     ("10_claims.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
-    ("check.py", "--reference", "{}/none", "{}/scores.csv: no such file; run the experiment that writes it (make help)"),
+    ("check.py", "--results", "{}/none", "{}/scores.csv: no such file; run the experiment that writes it (make help)"),
+    ("check.py", "--reference", "{}/none", "{}/none: no such folder; profile tiny has no reference to compare with"),
+    ("11_errors.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
+    ("11_errors.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
     ("check.py", "--profile", "tyni", f"argument --profile: invalid choice: 'tyni' {CHOICES}; see --help"),
     ("fetch_weights.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
 ]  # fmt: skip
