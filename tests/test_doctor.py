@@ -1,0 +1,146 @@
+"""What `make doctor` says, and that it fails where a run would."""
+
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hub_fixture import Hub, Repository
+from miniatures import TOKENIZERS
+
+from boxes.constraint import compile_regex, token_bytes
+from boxes.models import MODELS, TINY_FOLDER
+from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
+from boxes.records import write_text
+from experiments import doctor
+from experiments.doctor import Row, accepts, check_access, check_memory, examine, seconds_of
+from experiments.inflate import SHAPES
+
+GB = 10**9
+NOWHERE = Path("no-such-bench.csv")
+COLUMNS = "shape,device,status,seconds\n"
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path, monkeypatch):
+    monkeypatch.delenv("MODELS_DIR", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("name", ["tiny-base", "tiny-chat"])
+def test_a_model_that_is_here_passes(name):
+    row = examine(MODELS[name], {}, None, NOWHERE, None)
+    assert row.faults == []
+    assert (row.weights, row.tokenizer, row.access, row.time) == ("here", "ok", "not needed", "not measured")
+
+
+def test_what_is_not_here_is_not_checked():
+    row = examine(MODELS["gemma-7b"], {"0": 80 * GB}, None, NOWHERE, "a GPU")
+    assert (row.weights, row.tokenizer, row.access, row.faults) == ("to fetch", "not here", "not checked", [])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "fault"),
+    [
+        ({"0": 80 * GB}, None, "more GPUs"),
+        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, None, None),
+        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, 1, "needs 140.0 GB on GPUs, 1 have 80 GB"),
+        ({"0": 180 * GB}, 2, "GPUS_PER_MODEL=2, but there are 1 GPUs"),
+        ({"0": 0}, None, None),  # memory that nobody told
+    ],
+)
+def test_memory_of_gpus(gpus, asked, fault):
+    row = Row()
+    check_memory(MODELS["Llama-2-70b-hf"], None, gpus, asked, row)
+    assert len(row.faults) == bool(fault)
+    assert fault is None or fault in row.faults[0]
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_tokenizers_own_spelling_is_accepted_and_another_is_not(kind):
+    tokenizer = TOKENIZERS[kind]()
+    spelled = token_bytes(tokenizer)
+    automaton = compile_regex(STATEMENT_REGEX, tokenizer, len(tokenizer))
+    for text, expected in ((doctor.STATEMENT, True), (doctor.STATEMENT[:-1], False), (doctor.STATEMENT + " And", False),
+                           (doctor.STATEMENT.replace("Box 1", "Box 9"), False)):  # fmt: skip
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert accepts(automaton, spelled, ids, STATEMENT_HEAD) is expected
+
+
+def test_two_bos_in_the_prompt_are_a_fault(monkeypatch):
+    tokenizer = TOKENIZERS["sentencepiece"]()
+    monkeypatch.setattr(doctor, "load_tokenizer", lambda *_: tokenizer)
+    monkeypatch.setattr("boxes.prompting.encode_prompt", lambda *_: [1, 1, 5])
+    row = Row()
+    doctor.check_tokenizer(MODELS["tiny-base"], TINY_FOLDER / "tiny-base", row)
+    assert (row.tokenizer, row.faults) == ("fails", ["the prompt begins with 2 BOS tokens, not 1"])
+
+
+def test_a_damaged_checkpoint_is_a_fault(tmp_path, monkeypatch):
+    shutil.copytree(TINY_FOLDER / "tiny-base", tmp_path / "CodeLlama-7b-hf")
+    (tmp_path / "CodeLlama-7b-hf" / "tokenizer.json").write_text("{")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    [fault] = examine(MODELS["CodeLlama-7b-hf"], {"0": 80 * GB}, None, NOWHERE, None).faults
+    assert "tokenizer" in fault
+
+
+def test_times_are_those_that_were_measured_on_this_kind_of_device(tmp_path):
+    bench = tmp_path / "shapes.csv"
+    write_text(
+        bench, COLUMNS + "7b,GPU A,measured,4.5\n13b,GPU A,not measured,\n7b,GPU B,measured,9\n34b,GPU A,failed,1\n"
+    )
+    times = [
+        seconds_of(MODELS[name], bench, "GPU A") for name in ("llemma_7b", "Llama-2-13b-hf", "llemma_34b", "tiny-base")
+    ]
+    assert times == [4.5, None, None, None]
+    assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU B") == 9
+    assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU C") is None
+    assert seconds_of(MODELS["Llama-2-7b-hf"], bench, None) is None
+    assert set(doctor.SHAPE_OF.values()) <= set(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "access", "fault"),
+    [
+        (200, "", "open", None),
+        (403, "GatedRepo", "closed", "google/gemma-7b is gated; accept its licence on the hub and set HF_TOKEN"),
+        (404, "RepoNotFound", "closed", "google/gemma-7b is not on the hub, or not visible with this HF_TOKEN"),
+        (500, "", "not checked (", None),
+    ],
+)
+def test_the_hub_is_asked_once_whether_a_repository_is_open(status, error, access, fault, monkeypatch):
+    spec = MODELS["gemma-7b"]
+    hub = Hub({spec.hub_id: Repository("main", {"config.json": b"{}"}, status=status, error=error)})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(doctor, "config_url", lambda _: f"{hub.url}/{spec.hub_id}/resolve/main/config.json")
+    row = Row()
+    check_access(spec, row)
+    hub.server.shutdown()
+    hub.server.server_close()
+    assert row.access.startswith(access)
+    assert row.faults == ([fault] if fault else [])
+
+
+def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * GB))
+    specs = [MODELS["CodeLlama-7b-hf"], MODELS["llama-7b"]]
+    line, [fault] = doctor.check_disk(specs, [Row("to fetch"), Row("to fetch")])
+    assert line.startswith("28 GB to fetch, 20 GB free")
+    assert fault.startswith(line)
+    assert doctor.check_disk(specs, [Row("here"), Row("to fetch")])[1] == []
+
+
+def test_the_script_ends_with_1_where_something_would_fail(capsys, monkeypatch):
+    for models, status in ((["tiny-base"], 0), (["tiny-base", "tiny-code"], 1)):
+        if status:
+            monkeypatch.setattr("boxes.models.TINY_FOLDER", Path("nowhere"))
+        monkeypatch.setattr(sys, "argv", ["doctor.py", "--profile", "tiny", "--models", *models, "--bench", "none.csv"])
+        with pytest.raises(SystemExit) as ended:
+            doctor.main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == status
+        assert out.count("tiny-") == len(models)
+        assert (err == "") == (not status)
+    assert "hf_" not in out + err
