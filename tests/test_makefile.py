@@ -84,7 +84,7 @@ def test_models_narrows(checkout):
     result = make(checkout, "-n", "all", "MODELS=tiny-chat")
     assert names(result).count("04_decode") == 1
     assert "--model tiny-chat " in result.stdout
-    assert result.stdout.count("--models tiny-chat") == 3  # experiments 03, 05 and 09
+    assert result.stdout.count("--models tiny-chat") == 4  # experiments 03, 05, 09 and 11
 
 
 def test_what_is_decoded_is_not_decoded_again(checkout):
