@@ -56,8 +56,8 @@ class Page(HTMLParser):
             self.texts.append(([*self.open], data.strip()))
 
 
-def run_command(monkeypatch, folder, profile, out) -> int:
-    words = ["report.py", "--profile", profile, "--results", folder, "--runs", folder / "runs", "--out", out]
+def run_command(monkeypatch, folder, profile, out, *more) -> int:
+    words = ["report.py", "--profile", profile, "--results", folder, "--runs", folder / "runs", "--out", out, *more]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     with pytest.raises(SystemExit) as stop:
         report.main()
