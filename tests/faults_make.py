@@ -26,7 +26,8 @@ MODELS = ("tiny-base", "tiny-code")
 HARDWARE = "--device cpu --dtype float32 --batch-size {}"
 WRITTEN = ("data/boxes", "data/runs", "data/results", "paper/out", ".make")
 # Of runs.csv: what may differ between two runs that gave the same. report.html and run.json show these, too, and dates.
-TIMED = ["seconds", "statements_per_second", "device", "batch_size", "git_commit"]
+TIMED = ["seconds", "statements_per_second", "device", "batch_size", "halvings", "tokens_per_forward", "git_commit",
+         "started"]  # fmt: skip
 STAGES = {"01_": "data", "04_": "decoding", "09_": "decoding", "paper.": "rendering"}  # all others: scoring
 OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|DECODE|HARDWARE|ARGS)")
 
