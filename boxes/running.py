@@ -1,6 +1,7 @@
 """Decode a dataset with one model into a run's folder: resumable, with its provenance, never mixed with another run."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -251,7 +252,7 @@ def _device_name(device) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of this checkout, "-dirty" where tracked files differ from it; None outside a checkout."""
+    """The commit of this checkout, "-dirty" where tracked files differ from it; outside a checkout what GIT_COMMIT says."""
     here = Path(__file__).parent
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
     try:
@@ -259,5 +260,5 @@ def _git_commit() -> str | None:
             subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout for command in commands
         )
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("GIT_COMMIT") or None
     return commit.strip() + ("-dirty" if changes.strip() else "")

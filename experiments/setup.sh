@@ -54,7 +54,7 @@ link_repository() { # the repository's packages can be imported, so that scripts
 choose_lock() { # sets lock and why
     if [[ -n ${LOCK:-} ]]; then
         lock=$LOCK why="LOCK names it"
-    elif nvidia-smi -L 2> /dev/null | grep -q '^GPU'; then
+    elif [[ $(nvidia-smi -L 2> /dev/null) == GPU* ]]; then
         lock=requirements.lock why="$(nvidia-smi -L | grep -c '^GPU') NVIDIA GPU(s) here"
     elif entry torch > "$scratch/torch.txt" &&
         PIP_RETRIES=1 get --dry-run --no-deps --require-hashes -r "$scratch/torch.txt"; then

@@ -157,7 +157,7 @@ def figure(folder: Path) -> None:
         )
         bars = left.barh([WAYS[way].split(":")[0].replace("`", "") for way in few.way], few.statements_per_second)
         left.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
-        left.set(xscale="log", xlabel=f"statements a second ({few.prompts.iloc[0]} prompts)")
+        left.set(xlabel=f"statements a second ({few.prompts.iloc[0]} prompts)")
         left.margins(x=0.15)
         all_threads = growth[growth.threads == growth.threads.max()] if growth.threads.notna().any() else growth
         right.plot(all_threads.prompts, all_threads.seconds, marker="o", color="#1f5fbf")
