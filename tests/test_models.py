@@ -129,7 +129,9 @@ def test_every_lineage_ends():
             line.append(ancestor)
             assert ancestor.profile == spec.profile
             assert ancestor.base is None or ancestor.base in MODELS
-            assert (ancestor.added in ("code", "math", "alignment", "vision")) or ancestor.added is ancestor.base is None
+            assert (
+                ancestor.added in ("code", "math", "alignment", "vision")
+            ) or ancestor.added is ancestor.base is None
         assert line[-1].added is None or line[-1].name == "CodeLlama-34b-hf"
     assert [spec.name for spec in lineage(MODELS["llemma_7b"])] == ["llemma_7b", "CodeLlama-7b-hf", "Llama-2-7b-hf"]
 
