@@ -31,14 +31,21 @@ def faults(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_nothing_is_lost_while_a_model_is_decoded(tmp_path):
-    out = tmp_path / "faults.csv"
-    names = ["kill-decoding", "signals", "locks", "memory", "models"]
-    ran = faults("--only", *names, "--rounds", "3", "--out", str(out))
+def survive(names: list[str], rounds: int, out: Path) -> None:
+    ran = faults("--only", *names, "--rounds", str(rounds), "--out", str(out))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     table = pd.read_csv(out)
     assert list(table.name) == names
-    assert list(table.injected) == list(table.survived) == [3] * len(names)
+    assert list(table.injected) == list(table.survived) == [rounds] * len(names)
+
+
+def test_no_prediction_is_lost_or_made_twice_when_decoding_is_killed(tmp_path):
+    survive(["kill-decoding"], 2, tmp_path / "faults.csv")
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_while_a_model_is_decoded(tmp_path):
+    survive(["signals", "locks", "memory", "models"], 3, tmp_path / "faults.csv")
 
 
 @pytest.mark.slow

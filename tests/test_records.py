@@ -283,6 +283,7 @@ def test_ctrl_c_ends_a_script_with_130():
         import os, signal, sys, time
         from boxes.records import command
         sys.argv = ["script.py"]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored
         @command
         def main():
             os.kill(os.getpid(), signal.SIGINT)
