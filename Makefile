@@ -66,6 +66,10 @@ UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)),$(MODELS))
 $(if $(UNKNOWN),$(error unknown in MODELS: $(UNKNOWN); PROFILE=$(PROFILE) has $(MODELS_OF_$(PROFILE))))
 $(if $(filter generated release,$(DATA)),,$(error unknown DATA "$(DATA)"; choose generated or release))
 $(if $(filter release0,$(DATA)$(words $(RELEASE_ZIP))),$(error DATA=release needs RELEASE_ZIP=boxes-dataset-v1.zip))
+$(if $(filter release,$(DATA)),$(if $(wildcard $(RELEASE_ZIP)),,\
+    $(error RELEASE_ZIP=$(RELEASE_ZIP): no such file; name the authors' boxes-dataset-v1.zip)))
+$(if $(MODELS_DIR),$(if $(wildcard $(MODELS_DIR)/.),,\
+    $(error MODELS_DIR=$(MODELS_DIR): no such folder; name the one that has a folder a model)))
 endif
 endif
 CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
@@ -213,16 +217,7 @@ all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models w
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
 	@$(NAME_NOT_RUN)
 
-# runs.csv begins with model,label,status
-define NAME_NOT_RUN
-awk -F, -v chosen=" $(CHOSEN) " ' \
-    NR > 1 && index(chosen, " " $$1 " ") && $$3 != "complete" { \
-        print (missing++ ? "" : "Models without results:\n") sprintf("  %-32s %s", $$1, $$3) } \
-    END { if (missing) { \
-        print "The reasons are in $(RESULTS)/runs.csv. Weights come from MODELS_DIR=folder (a folder a model) or by"; \
-        print "make weights PROFILE=$(PROFILE); then make all PROFILE=$(PROFILE) runs what is missing and keeps the rest."; \
-        exit 3 } }' $(RESULTS)/runs.csv >&2
-endef
+NAME_NOT_RUN = $(PY) experiments/not_run.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 
 table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
 	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6

@@ -1,5 +1,6 @@
 """The Makefile, set-up and the locks: what would run, what must never run, and what must never be committed."""
 
+import json
 import os
 import re
 import shutil
@@ -84,7 +85,7 @@ def test_models_narrows(checkout):
     result = make(checkout, "-n", "all", "MODELS=tiny-chat")
     assert names(result).count("04_decode") == 1
     assert "--model tiny-chat " in result.stdout
-    assert result.stdout.count("--models tiny-chat") == 4  # experiments 03, 05, 09 and 11
+    assert result.stdout.count("--models tiny-chat") == 5  # experiments 03, 05, 09 and 11, and not_run
 
 
 def test_what_is_decoded_is_not_decoded_again(checkout):
@@ -161,6 +162,8 @@ def test_a_lacking_file_is_made_again(checkout):
         (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, paper, modern or reported'),
         (["all", "MODELS=tiny-bse"], "unknown in MODELS: tiny-bse; PROFILE=tiny has tiny-base"),
         (["data", "DATA=release"], "DATA=release needs RELEASE_ZIP"),
+        (["data", "DATA=release", "RELEASE_ZIP=/nope"], "RELEASE_ZIP=/nope: no such file; name the authors'"),
+        (["all", "MODELS_DIR=/nope"], "MODELS_DIR=/nope: no such folder; name the one that has a folder a model"),
         (["data", "DATA=realease"], 'unknown DATA "realease"; choose generated or release'),
     ],
 )
@@ -206,18 +209,20 @@ def test_a_second_time_nothing_runs_but_the_printing(checkout):
     assert second.stdout in first.stdout
 
 
-def test_models_not_run_are_named_with_status_3(checkout):
-    results = checkout / "data/results/paper"
-    results.mkdir(parents=True)
-    (results / "runs.csv").write_text(
-        'model,label,status,reason\nLlama-2-7b-hf,Llama 2-7B,complete,\nllama-7b,LLama 7B,not run,"no weights, none"\n'
-    )
+def test_models_that_failed_or_were_not_run_are_named_with_status_3(checkout):
+    for model, status in {"tiny-base": "complete", "tiny-code": "failed"}.items():
+        folder = checkout / "data/runs/tiny" / model
+        folder.mkdir(parents=True)
+        run = {"model": model, "status": status, "reason": "out of memory, or worse"}
+        (folder / "run.json").write_text(json.dumps(run))
     (checkout / "only.mk").write_text("include Makefile\nall-runs:\n\t@$(NAME_NOT_RUN)\n")
-    result = make(checkout, "-f", "only.mk", "all-runs", "PROFILE=paper")
+    result = make(checkout, "-f", "only.mk", "all-runs")
     assert "Error 3" in result.stderr
-    assert re.search(r"^  llama-7b +not run$", result.stderr, re.MULTILINE)
-    assert "Llama-2-7b-hf" not in result.stderr
-    assert make(checkout, "-f", "only.mk", "all-runs", "PROFILE=paper", "MODELS=Llama-2-7b-hf").returncode == 0
+    assert re.search(r"^tiny-code +failed +out of memory, or worse$", result.stderr, re.MULTILINE)
+    assert re.search(r"^tiny-math +not run +no run.json; decode first$", result.stderr, re.MULTILINE)
+    assert "tiny-base" not in result.stderr
+    assert make(checkout, "-f", "only.mk", "all-runs", "MODELS=tiny-base").returncode == 0
+    assert make(checkout, "-f", "only.mk", "all-runs", "PROFILE=reported").returncode == 0
 
 
 # ------------------------------------------------------------------------------------------------ set-up
