@@ -85,7 +85,7 @@ def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
         where = f"{path}: line {number}"
         model, num_ops = row["model"], row["num_ops"]
         if known is not None and model not in known:
-            raise UserError(f"{where}: unknown model {model!r}; add it to boxes/models.py or score again")
+            raise UserError(f"{where}: unknown model {model!r}; add it (make model) or score again")
         if num_ops not in NUM_OPS:
             raise UserError(f"{where}: num_ops {num_ops!r} is none of {', '.join(NUM_OPS)}; score again")
         if (model, num_ops) in scores:

@@ -4,7 +4,12 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+from scenarios_fixture import write_dataset
+
+from boxes.dataset import FILES, RELEASE_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-cpu.lock")
@@ -28,9 +33,19 @@ def link_checkout(folder: Path) -> Path:
 
 def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if not OUTER.match(key)}
-    return subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=900)
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """make with the virtual environment of these tests."""
-    return run(folder, "make", f"VENV={sys.prefix}", *arguments)
+    return run(folder, "make", f"VENV={sys.prefix}", *arguments, **variables)
+
+
+def small_release(path: Path) -> Path:
+    """A release of a few descriptions with up to three operations, to take the data from."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(FILES):
+            written = write_dataset(path.parent / name, count=8, operations=3, seed=number)
+            archive.write(written, f"{RELEASE_FOLDER}/{name}")
+            written.unlink()
+    return path
