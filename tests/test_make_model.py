@@ -1,5 +1,6 @@
 """make model, from a folder with a checkpoint to its row, pair and panel, and out again (slow: five tiny models decode)."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_it_is_a_pair_of_experiment_1_and_a_panel_of_figure_1(machine):
     figure1, figure2 = (report.partition(f'<figure id="figure{number}">')[2] for number in (1, 2))
     panels = [figure.partition("</figure>")[0].count("-axes_") for figure in (figure1, figure2)]
     assert panels[0] == 2 * panels[1] > 0
+
+
+def test_jobs_side_by_side_run_nothing_twice_and_change_nothing(machine, tmp_path):
+    folder, records = machine
+    other = link_checkout(tmp_path)
+    shutil.copy(folder / "small.zip", other)
+    ran = make(other, "-j4", "table6", *SMALL, **records)
+    assert ran.returncode == 0, ran.stderr
+    decoded = re.findall(r"04_decode\.py --model (\S+)", ran.stdout)
+    assert sorted(decoded) == sorted(["tiny-base", "tiny-code", "tiny-math", "tiny-chat", "mine"])
+    for name in ("scores", "queries"):
+        path = f"data/results/tiny/{name}.csv"
+        assert (other / path).read_bytes() == (folder / path).read_bytes()
 
 
 def test_nothing_is_run_a_second_time_and_removed_it_is_gone(machine):

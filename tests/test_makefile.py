@@ -60,6 +60,13 @@ def test_tiny_goes_all_the_way(checkout):
     assert [model for model in TINY if f"--model {model} " in result.stdout] == list(TINY)
 
 
+def test_each_decoding_waits_for_its_gpus_and_is_made_once(checkout):
+    result = make(checkout, "-n", "-j8", "all", "GPUS_PER_MODEL=2")
+    jobs = re.findall(r"on_gpu\.py --locks \S+ --once (\S+) --gpus 2 .*?-- ", result.stdout)
+    assert len(jobs) == len(set(jobs)) == len(TINY) + 2  # and those of experiments 03 and 09
+    assert {f"data/runs/tiny/.{model}.lock" for model in TINY} < set(jobs)
+
+
 def test_models_narrows(checkout):
     result = make(checkout, "-n", "all", "MODELS=tiny-chat")
     assert names(result).count("04_decode") == 1
