@@ -46,10 +46,17 @@ addEventListener('load', () => {
     && [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
   const faint = texts.map(node => [contrast(node), node]).sort((a, b) => a[0] - b[0])[0];
   console.log('MARK' + JSON.stringify({ width: innerWidth, needed: document.documentElement.scrollWidth,
-    dark: matchMedia('(prefers-color-scheme: dark)').matches, fetched: performance.getEntriesByType('resource').length,
+    dark: matchMedia('(prefers-color-scheme: dark)').matches, fetched: blocked.length,
     contrast: faint[0], faint: faint[1].textContent.trim().slice(0, 40) }));
 });
 """.replace("MARK", _MARK)
+
+
+# At the top of the copy: whatever the page would fetch is refused, and counted. (Chromium times no resources of file:.)
+_REFUSE = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
+script-src 'unsafe-inline'; img-src data:; font-src data:"><script>const blocked = [];
+addEventListener('securitypolicyviolation', event => blocked.push(event.blockedURI));</script>"""
+_DOCTYPE = "<!DOCTYPE html>"
 
 
 @command
@@ -82,7 +89,8 @@ def check(page: Path, out: Path) -> list[str]:
     wrong = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "measured.html"
-        copy.write_text(f"{page.read_text(encoding='utf-8')}<script>{_MEASURE}</script>", encoding="utf-8")
+        text = page.read_text(encoding="utf-8").replace(_DOCTYPE, _DOCTYPE + _REFUSE, 1)
+        copy.write_text(f"{text}<script>{_MEASURE}</script>", encoding="utf-8")
         for view, (width, scheme) in VIEWS.items():
             look = [
                 f"--window-size={max(width, NARROWEST)},{HEIGHT}",

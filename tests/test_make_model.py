@@ -27,9 +27,10 @@ def machine(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     return folder, records
 
 
-def numbers(folder: Path, model: str) -> list[list]:
-    table = read_csv(folder / "data/results/tiny/scores.csv")
-    return table[table.model == model].drop(columns="model").to_numpy().tolist()
+def numbers(folder: Path, model: str) -> list[str]:
+    """A model's lines of scores.csv, without its name."""
+    lines = (folder / "data/results/tiny/scores.csv").read_text().splitlines()
+    return [line.removeprefix(f"{model},") for line in lines if line.startswith(f"{model},")]
 
 
 def test_the_row_has_the_numbers_of_the_model_it_copies(machine):
