@@ -15,8 +15,9 @@ from boxes.models import load
 from boxes.prompting import PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
-
-TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"  # as tiny-chat's
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"  # as tiny-chat's
+)
 
 
 def scenarios(count: int):
@@ -79,7 +80,9 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-@pytest.mark.parametrize("settings", [PromptSettings("plain"), PromptSettings("plain", "released"), PromptSettings("chat")])
+@pytest.mark.parametrize(
+    "settings", [PromptSettings("plain"), PromptSettings("plain", "released"), PromptSettings("chat")]
+)
 def test_the_expression_allows_every_token_of_a_draft(kind, settings):
     """A seam tokenized in another way would cost every draft its beginning."""
     tokenizer = TOKENIZERS[kind]()
