@@ -40,13 +40,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def runs_beside(arguments: argparse.Namespace, task: Task, own: Settings) -> Iterator[tuple[Task, Path, Settings]]:
+def runs_beside(
+    arguments: argparse.Namespace, task: Task, dev: Task, own: Settings
+) -> Iterator[tuple[Task, Path, Settings]]:
     """The runs of Appendix A for a model: its own run's settings but without the expression, and the prompt formats."""
     spec, _ = resolve(arguments.model)
     if decodes_freely(spec):
         yield task, arguments.out / FREE, replace(own, constrained=False)
     if compares_formats(spec):
-        dev = read_task(arguments.beside, DEV_QUERIES_PER_BUCKET)
         for name in PROMPT_FORMATS:
             yield dev, arguments.out / dev_folder(name), Settings(prompt_format=name, **hardware_of(arguments))
 
@@ -55,6 +56,7 @@ def runs_beside(arguments: argparse.Namespace, task: Task, own: Settings) -> Ite
 def main() -> None:
     arguments = parse_arguments()
     task, load_once = read_task(arguments.data), functools.cache(load)
+    dev = read_task(arguments.beside, DEV_QUERIES_PER_BUCKET) if arguments.beside else None
     chosen = {name: getattr(arguments, name) for name in ("prompt_format", "prompt_style", "max_new_tokens")}
     own = Settings(not arguments.free, **chosen, **hardware_of(arguments))
     run = decode_run(arguments.model, task, arguments.out, own, load_once)
@@ -62,9 +64,8 @@ def main() -> None:
         return
     print(f"{run['model']}: {run['examples']} statements, {run['statements_per_second']} a second, "
           f"{run['truncated']} truncated, {run['invalid']} invalid")  # fmt: skip
-    if arguments.beside:
-        for other, folder, settings in runs_beside(arguments, task, own):
-            decode_run(arguments.model, other, folder, settings, load_once)
+    for other, folder, settings in runs_beside(arguments, task, dev, own) if dev else ():
+        decode_run(arguments.model, other, folder, settings, load_once)
 
 
 if __name__ == "__main__":
