@@ -24,6 +24,7 @@ HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cu
 GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); make -j uses all GPUs
 MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
+BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
 FROM ?=#                  an archive of results that table6 and all render from, e.g. make table6 FROM=tiny.tar.zst
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
@@ -33,13 +34,13 @@ PYTHON ?=#                the interpreter to make it from (default: python3.11, 
 LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
 TORCH_CPU_INDEX ?=#       an index that has CPU builds of torch
 ENGINE ?=#                podman, docker or buildah, for the container (default: the first that works)
-BASE ?=#                  make model: what MODEL was trained from (a name, a folder, org/name); container: another base image, e.g. a Debian 12 without CUDA, with LOCK=requirements-cpu.lock
+BASE_IMAGE ?=#            for the container: another base, e.g. a Debian 12 without CUDA, with LOCK=requirements-cpu.lock
 BUILD_OPTIONS ?=#         more options of the engine for building, e.g. BUILD_OPTIONS="--build-arg APT_SNAPSHOT="
 RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIONS="--network none"
 TARGET ?= all#            what container-run makes in the container
 
 # what the user has named of the variables that hold in the container, too
-NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE DECODE ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
+NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
 override PROFILE := $(strip $(PROFILE))
 override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
@@ -54,7 +55,7 @@ RESULTS := data/results/$(PROFILE)
 OUT := paper/out/$(PROFILE)
 
 export PYTHONPATH := .
-export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE BUILD_OPTIONS RUN_OPTIONS
+export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS
 unexport PYTHONDONTWRITEBYTECODE# without compiled modules every script would start ten seconds later
 ifeq ($(MODELS_DIR),)
 unexport MODELS_DIR

@@ -10,7 +10,8 @@ flips; 2 something cannot be read, or the reference is another profile's or anot
 What has to agree depends on what can:
 - reported: every number, to the last digit; there is nothing in it that could differ.
 - tiny: decoding in float32 on another processor may turn a near tie, so that a cell may differ by 1 % of its queries,
-  two at least. Where a cell does, what follows from it (differences, p values) is shown and not judged.
+  two at least, and so may a kind of error. Where a cell does, what follows from it (differences, p values) is shown and
+  not judged.
 - paper: overall and 1+ may differ by 5 points. The test set is another draw of the same size (the paper's is not
   published), which alone gives an interval of 2 points to either side were all queries independent; the seven of a
   description are not, and number formats differ.
@@ -33,15 +34,8 @@ from boxes.models import MODELS, PROFILES, models_of
 from boxes.records import UserError, command, read_csv, write_text
 from boxes.scoring import NUM_OPS, RANDOM, SCORE_COLUMNS
 from boxes.statistics import newcombe
+from experiments.reference_tables import FILES, ROUNDING, SHOWN, compare_table, read_own, read_tables, tolerance
 
-TOLERATED_SHARE = 0.01  # of a cell's queries, tiny
-TOLERATED_QUERIES = 2  # at least, tiny
-TOLERATED_POINTS = 5.0  # of overall and 1+, paper
-ROUNDING = 1e-5  # CSVs carry six digits after the point
-SHOWN = {"all": "overall", "1+": "1+ ops"}  # the buckets of every row; others where they differ too much
-DECODED = ("prompt_format", "constrained")  # from decodings of their own: held to the tolerance of a cell
-FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
-KEYS = ("model", "base", "treated", "decoding", "format", "id", "num_ops")
 CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high", "number_reported")
 FLIPPED = {(HOLDS, FAILS), (FAILS, HOLDS)}
 
@@ -61,8 +55,9 @@ def main() -> int:
     bad = compare_rows(cells, "reference" if profile == "tiny" else "reported")
     same = bool((cells.difference.abs() <= ROUNDING).all())  # and all there
     print()
-    for name, (ours, theirs) in tables.items():
-        bad += compare_table(name, ours, theirs, same or profile == "reported", run)
+    sizes = {cell.num_ops: int(cell.n_reference) for cell in cells[cells.model == RANDOM].itertuples()}
+    for name, both in tables.items():
+        bad += compare_table(name, both, same or profile == "reported", run, sizes)
     bad += compare_claims(claims, "reference" if profile == "tiny" else "reported")
     list_not_run(results, [model for model in models if model not in run], claims)
     if bad:
@@ -106,24 +101,7 @@ def write_reference(profile: str, results: Path, reference: Path) -> int:
     return 0
 
 
-def read_own(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV without the rows of models that were added on this machine: no reference knows them."""
-    frame = read_csv(path, columns)
-    extra = [spec.name for spec in MODELS.values() if spec.extra]
-    keys = [key for key in ("model", "base", "treated") if key in frame.columns]
-    return frame[~frame[keys].isin(extra).any(axis=1)]
-
-
 # --- rows ---
-
-
-def tolerance(profile: str, num_ops: str, n: int) -> float:
-    """By how many points a cell of n queries may differ; infinite where nothing is asked."""
-    if profile == "reported" or n == 0:
-        return ROUNDING
-    if profile == "tiny":
-        return 100 * max(TOLERATED_QUERIES, TOLERATED_SHARE * n) / n + ROUNDING
-    return TOLERATED_POINTS if num_ops in SHOWN else float("inf")
 
 
 def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
@@ -183,50 +161,6 @@ def difference_interval(cell) -> str:
         return "–"
     difference = newcombe(*map(int, counts))
     return interval(difference.low, difference.high)
-
-
-# --- the other tables ---
-
-
-def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The tables behind the scores that the reference has, ours and the reference's, by name."""
-    tables = {}
-    for name in FILES[1:]:
-        if (reference / f"{name}.csv").exists():
-            ours, theirs = read_own(results / f"{name}.csv"), read_csv(reference / f"{name}.csv")
-            if list(ours.columns) != list(theirs.columns):
-                raise UserError(
-                    f"{reference / name}.csv: other columns than {results / name}.csv; write the reference again"
-                )
-            tables[name] = ours, theirs
-    return tables
-
-
-def compare_table(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, judged: bool, run: list[str]) -> list[str]:
-    """Print how one table compares with its reference, cell by cell. Returns the mismatch, where it is judged: the scores are
-    all there and the same, or the table does not come from them."""
-    judged |= name in DECODED
-    keys = [key for key in KEYS if key in ours.columns]
-    both = theirs.merge(ours, on=keys, how="outer", suffixes=("_reference", ""))
-    if name in DECODED:
-        both = both[both.model.isin(run)]
-    different = pd.Series(False, index=both.index)
-    skipped = [*keys, "verdict"]  # a claim's verdict is compared with the claims
-    for column in ["accuracy"] if name in DECODED else ours.columns.difference(skipped):
-        old, new = both[f"{column}_reference"], both[column]
-        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
-            allowed = [tolerance("tiny", "", n) for n in both.n.fillna(0)] if name in DECODED else ROUNDING
-            different |= ~((old - new).abs() <= allowed) & ~(old.isna() & new.isna())
-        else:
-            different |= old.astype(str) != new.astype(str)
-    if not different.any():
-        print(f"{name}.csv: {len(both)} rows agree with the reference")
-        return []
-    first = both[different].iloc[0]
-    where = ", ".join(f"{key} {first[key]}" for key in keys)
-    message = f"{name}.csv: {different.sum()} of {len(both)} rows differ from the reference, first: {where}"
-    print(message if judged else f"{message} (not judged: the scores behind it differ, too, or are not all there)")
-    return [message] if judged else []
 
 
 # --- claims ---

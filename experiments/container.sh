@@ -3,8 +3,8 @@
 #   experiments/container.sh build
 #   experiments/container.sh run [COMMAND...]      without a command: make all
 #   experiments/container.sh check
-# Environment: ENGINE (podman, docker or buildah; otherwise the first of them that works), IMAGE (a name), BASE (another base
-# image), LOCK (another lock), BUILD_OPTIONS and RUN_OPTIONS (more options of the engine), CACHE (a folder for weights),
+# Environment: ENGINE (podman, docker or buildah; otherwise the first of them that works), IMAGE (a name), BASE_IMAGE (another
+# base), LOCK (another lock), BUILD_OPTIONS and RUN_OPTIONS (more options of the engine), CACHE (a folder for weights),
 # MODELS_DIR and RELEASE_ZIP (mounted read-only), HF_TOKEN (handed on), and the engine's own, such as BUILDAH_ISOLATION=chroot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ build() {
     local name commit options=(--file Containerfile --tag "$image")
     commit=$(git rev-parse HEAD 2> /dev/null || true)
     [[ -z $(git status --porcelain 2> /dev/null) ]] || commit+=-dirty
-    for name in BASE LOCK; do
+    for name in BASE_IMAGE LOCK; do
         [[ -z ${!name:-} ]] || options+=(--build-arg "$name=${!name}")
     done
     say "$engine builds $image"

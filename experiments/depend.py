@@ -7,6 +7,7 @@ Make includes the file written here and renews it when a module changes. Standar
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -21,6 +22,7 @@ def module_file(name: str, folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+@cache
 def imported_files(path: Path) -> set[Path]:
     """The files of ours that one file imports, wherever in it."""
     names = set()

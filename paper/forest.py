@@ -5,9 +5,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from paper.results import NOT_RUN
-from paper.style import GRID, INK, MUTED, RC, STROKES, TEXT_WIDTH
+from paper.style import GRID, INK, MUTED, RC, STROKES
 
-ROW_HEIGHT = 0.19  # inches a pair
+WIDTH = 4.4  # inches: as wide as a phone can show without scrolling
+ROW_HEIGHT = 0.36  # inches a pair, whose label has two lines
 BUCKET = "1+"
 _STROKES = {"code": STROKES[1]["code"], "math": STROKES[2]["math"], "alignment": STROKES[3]["aligned"]}
 
@@ -22,7 +23,7 @@ def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figur
     if not count:
         return None
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(TEXT_WIDTH, 0.9 + ROW_HEIGHT * (count + len(groups))), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.0 + ROW_HEIGHT * (count + len(groups))), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -37,15 +38,15 @@ def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figur
                     linestyle="none", label=stroke.label if line is lines[0] else None,
                 )  # fmt: skip
                 pair = (labels.get(line[side], line[side]) for side in ("treated", "base"))
-                ticks.append((y, " vs. ".join(pair).replace("$", r"\$")))
+                ticks.append((y, "\nvs. ".join(pair).replace("$", r"\$")))
                 y += 1
             y += 0.7 if lines else 0.0
-        axes.set_yticks(*zip(*ticks, strict=True))
+        axes.set_yticks(*zip(*ticks, strict=True), linespacing=0.95)
         axes.set_ylim(y - 0.5, -0.8)
         axes.grid(axis="x", color=GRID, linewidth=0.5)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"Difference in accuracy on boxes with {BUCKET} operations (percentage points)")
+        axes.set_xlabel(f"Difference in accuracy on boxes with {BUCKET} operations\n(percentage points)")
         figure.legend(loc="outside upper center", ncols=3, labelcolor=MUTED)
     return figure

@@ -104,6 +104,29 @@ def test_a_wrong_summary_of_the_same_scores_is_a_mismatch(tmp_path, capsys):
     assert "claims.csv: 3 of 3 rows differ from the reference, first: id first" in err
 
 
+@pytest.mark.parametrize(
+    ("bucket", "more", "agrees"), [("3", 2, True), ("3", 3, False), ("all", 8, True), ("all", 9, False)]
+)
+def test_kinds_of_errors_may_differ_as_a_cell_may(tmp_path, capsys, bucket, more, agrees):
+    """2 answers of the bucket's 100 queries, 8 of 800 in all; the errors of models that were not run are passed over."""
+    for folder in ("reference", "results"):
+        write(tmp_path / folder, TINY if folder == "reference" else TINY[:2])
+        rows = [(model, num_ops, kind, 10) for model in TINY for num_ops in NUM_OPS for kind in ("wrong box", "other")]
+        table = pd.DataFrame(rows, columns=["model", "num_ops", "kind", "n"])
+        if folder == "results":
+            table = table[table.model.isin(TINY[:2])]
+            chosen = (table.model == TINY[1]) & (table.num_ops == bucket) & (table.kind == "other")
+            table.loc[chosen, "n"] += more
+        write_csv(tmp_path / folder / "errors.csv", table)
+    status, out, err = check(tmp_path, capsys, "tiny")
+    assert (status == 0) is agrees, err
+    if agrees:
+        assert "errors.csv: 40 rows agree with the reference" in out
+    else:
+        where = f"model {TINY[1]}, num_ops {bucket}, kind other"
+        assert f"errors.csv: 1 of 40 rows differ from the reference, first: {where}" in err
+
+
 def test_a_cell_that_is_lacking_is_a_mismatch(tmp_path, capsys):
     write(tmp_path / "reference", TINY)
     scores = write(tmp_path / "results", TINY) / "scores.csv"

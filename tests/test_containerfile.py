@@ -30,9 +30,9 @@ def place(instructions, name: str, pattern: str) -> int:
 def test_the_base_is_pinned_by_digest_and_can_be_another(instructions):
     assert instructions[0][0] == "ARG"
     assert re.fullmatch(
-        r"BASE=docker\.io/nvidia/cuda:13\.0\.1-runtime-ubuntu24\.04@sha256:[0-9a-f]{64}", instructions[0][1]
+        r"BASE_IMAGE=docker\.io/nvidia/cuda:13\.0\.1-runtime-ubuntu24\.04@sha256:[0-9a-f]{64}", instructions[0][1]
     )
-    assert arguments(instructions, "FROM") == ["${BASE}"]
+    assert arguments(instructions, "FROM") == ["${BASE_IMAGE}"]
 
 
 def test_the_user_is_not_root(instructions):
@@ -41,6 +41,17 @@ def test_the_user_is_not_root(instructions):
     assert f"uid={user.split(':')[0]} " in (ROOT / "experiments/container.sh").read_text()
     last_written = max(i for i, (name, _) in enumerate(instructions) if name in ("RUN", "COPY"))
     assert place(instructions, "USER", user) > last_written
+
+
+def test_all_that_is_written_at_run_time_is_on_a_volume(instructions):
+    volumes = re.findall(r'"([^"]+)"', arguments(instructions, "VOLUME")[0])
+    settings = dict(re.findall(r"([A-Z_]+)=(\S+)", " ".join(arguments(instructions, "ENV"))))
+    for name in ("HOME", "HF_HOME", "MODELS_RECORDS"):  # kept: weights, and what is known of them
+        assert any(f"{settings[name]}/".startswith(f"{volume}/") for volume in volumes), name
+    assert settings["MODELS_RECORDS"].startswith("/cache/")  # container.sh mounts it; .make is lost with the container
+    made = next(rest for rest in arguments(instructions, "RUN") if "install -d -m 1777" in rest)
+    writable = made.partition("install -d -m 1777 ")[2].split()
+    assert {str(Path("/artifact") / folder) for folder in writable} == set(volumes)
 
 
 def test_nothing_comes_in_but_by_copy_apt_and_the_lock(instructions):
@@ -74,7 +85,7 @@ def test_labels_are_those_of_oci(instructions):
     labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]*)"', arguments(instructions, "LABEL")[0]))
     assert {"title", "description", "licenses", "revision", "base.name"} <= set(labels)
     assert labels["revision"] == "${REVISION}"
-    assert labels["base.name"] == "${BASE}"
+    assert labels["base.name"] == "${BASE_IMAGE}"
     assert f"license: {labels['licenses']}" in (ROOT / "CITATION.cff").read_text()
 
 

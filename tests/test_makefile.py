@@ -5,40 +5,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from checkout_fixture import LOCKS, ROOT, link_checkout, make, run
 
 from boxes.beside import all_folders_beside
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
-LOCKS = ("requirements.lock", "requirements-cpu.lock")
-LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/models", "data/reported",
-          "paper/templates", *(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py")))  # fmt: skip
-# What a `make test` around these tests hands down must not reach the Make inside them.
-OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|TORCH_CPU_INDEX|DECODE|ARGS)")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of links to this one: nothing has run in it, and what runs writes into it alone."""
-    for name in LINKED:
-        if (ROOT / name).exists():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
-
-
-def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {key: value for key, value in os.environ.items() if not OUTER.match(key)}
-    return subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=300)
-
-
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """make with the virtual environment of these tests."""
-    return run(folder, "make", f"VENV={sys.prefix}", *arguments)
+    return link_checkout(tmp_path)
 
 
 def scripts(result: subprocess.CompletedProcess) -> list[str]:

@@ -18,6 +18,7 @@ from boxes.records import UserError, read_csv, write_csv, write_json, write_text
 from boxes.scoring import RANDOM, REPORTED
 from paper import examples, report, sections
 from paper.results import COLUMNS, read_results
+from paper.style import RC
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -305,10 +306,18 @@ def test_shades_grow_with_the_difference(gap, name):
     assert sections.shade(gap) == name
 
 
+def test_the_forest_plot_fits_a_phone(reported):
+    """It is not in a box that scrolls, and its letters stay legible where it is as narrow as 358 pixels."""
+    figure = re.search(r'<figure class="forest">\s*<svg [^>]*viewBox="0 0 ([\d.]+) [\d.]+"', reported[1]["html"])
+    assert RC["ytick.labelsize"] * 358 / float(figure[1]) >= 8.5
+
+
 def test_claims_show_both_verdicts_and_what_decides_them(partial):
     html = partial["html"]
-    assert re.search(r'id="claim-math".*?class="no">does not hold<.*?class="none">not run<', html, re.DOTALL)
-    assert "Reported: one pair gains" in html
+    row = re.search(r'<tr id="claim-math".*?</tr>', html, re.DOTALL)[0]
+    assert re.search(r'class="verdict no" data-on="reported">does not hold<', row)
+    assert re.search(r'class="verdict none" data-on="reproduced">not run<', row)
+    assert re.search(r"<summary>What decides it</summary>\s*<small>Reported: one pair gains</small>", row)
     assert (
         "Claims that hold: **1 of 1 judged** (1 more cannot be judged; on the reported numbers 1 of 2)" in partial["md"]
     )
