@@ -210,7 +210,7 @@ $(LAST_FIGURE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_figures) $(call la
 	$(call RENDER,figures)
 $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
-$(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/*) $(NEEDS_report) \
+$(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/* data/bench/bfloat16.csv) $(NEEDS_report) \
     $(call lacking,$(OTHER_REPORT)) | $(READY)
 	$(call RENDER,report) --runs $(RUNS) $(INPUT:%=--data %)
 $(OTHER_REPORT): $(REPORT) ;
