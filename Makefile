@@ -21,7 +21,7 @@ RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
 SEED ?= 27#               of the generated data; data/checksums.sha256 has the checksums of 27
 DATA_DIR ?= data/boxes#   where the dataset goes
 HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
-GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); make -j uses all GPUs
+GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); all GPUs are used
 MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
