@@ -5,6 +5,9 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules
+ifeq ($(MAKELEVEL)$(words $(MAKECMDGOALS)),01) # several targets (make clean all) may be meant one after the other
+MAKEFLAGS += -j$(shell nproc)# a -j of the command line goes before
+endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
@@ -18,7 +21,7 @@ RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
 SEED ?= 27#               of the generated data; data/checksums.sha256 has the checksums of 27
 DATA_DIR ?= data/boxes#   where the dataset goes
 HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
-GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); make -j uses all GPUs
+GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); all GPUs are used
 MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
@@ -119,14 +122,16 @@ $(OTHER_DATA): $(DATASET) ;
 
 # ---------------------------------------------------------------------------------------------------- decode
 # predictions.jsonl grows beside run.json and is no target: Make never deletes it, and a run goes on where it stopped.
-# Each model takes a GPU of its own, or waits for one; without a GPU they are decoded one after the other. $1: what must not
-# run twice at a time.
+# Each model takes a GPU of its own, or waits for one; without a GPU small ones share the cores. The runs beside a model's
+# own (boxes/beside.py) are made while it is loaded, in folders of its own run's.
 RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
-on_gpu = $(PY) experiments/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %)
-# Of the run.json files of all chosen models (in a folder below, where $1 names one) those of runs to be tried again.
-incomplete = $(if $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json)),$(shell \
-    grep -L '"status": "complete"' $(wildcard $(CHOSEN:%=$(RUNS)/%/$1run.json))))
-emptied = $(foreach run,$(wildcard $(RUN_FILES)),$(if $(wildcard $(dir $(run))predictions.jsonl),,$(run)))
+on_gpu = $(PY) experiments/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %) \
+    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS)))
+all_runs = $(RUNS)/$1/run.json $(BESIDE_OF_$1:%=$(RUNS)/$1/%/run.json)
+EVERY_RUN := $(foreach name,$(CHOSEN),$(call all_runs,$(name)))
+BEGUN := $(wildcard $(EVERY_RUN))
+emptied = $(foreach run,$(BEGUN),$(if $(wildcard $(dir $(run))predictions.jsonl),,$(run)))
+AGAIN := $(filter-out $(BEGUN),$(EVERY_RUN)) $(if $(BEGUN),$(shell grep -L '"status": "complete"' $(BEGUN))) $(emptied)
 
 $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 	$(call remember,DECODE=$(DECODE))
@@ -136,8 +141,9 @@ $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 .SECONDEXPANSION:
 $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard $$(or $$(FOLDER_OF_$$*),data/models/$$*)/*) \
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
-	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) $(HARDWARE) $(DECODE)
-$(call incomplete) $(emptied): FORCE
+	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) \
+	    --beside $(DEV_DATASET) $(HARDWARE) $(DECODE)
+$(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS)/$(name)/run.json)): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise
 SCORES := $(RESULTS)/scores.csv
@@ -175,15 +181,11 @@ NUMBER_alignment := 08
 $(EXPERIMENTS): $(RESULTS)/%.csv: $(SCORES) $$(NEEDS_$$(NUMBER_$$*)_$$*) | $(READY)
 	$(PY) experiments/$(NUMBER_$*)_$*.py --profile $(PROFILE) --results $(@D) --out $@
 
-$(RESULTS)/prompt_format.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) \
-    $(if $(call incomplete,dev-plain/)$(call incomplete,dev-chat/),FORCE) | $(READY)
-	$(call on_gpu,$(@F)) -- $(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) \
-	    --out $@ $(HARDWARE) $(NARROW)
+$(RESULTS)/prompt_format.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_03_select_prompt_format) | $(READY)
+	$(PY) experiments/03_select_prompt_format.py --profile $(PROFILE) --data $(DEV_DATASET) --runs $(RUNS) --out $@ $(NARROW)
 
-$(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) \
-    $(if $(call incomplete,free/),FORCE) | $(READY)
-	$(call on_gpu,$(@F)) -- $(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) \
-	    --out $@ $(HARDWARE) $(NARROW)
+$(RESULTS)/constrained.csv: $(DATASET) $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_09_constrained_decoding) | $(READY)
+	$(PY) experiments/09_constrained_decoding.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --out $@ $(NARROW)
 
 $(RESULTS)/errors.csv: $(SCORES) $(NEEDS_11_errors) | $(READY)
 	$(PY) experiments/11_errors.py --profile $(PROFILE) --data $(DATASET) --runs $(RUNS) --out $@ $(NARROW)
@@ -208,7 +210,7 @@ $(LAST_FIGURE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_figures) $(call la
 	$(call RENDER,figures)
 $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
-$(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/*) $(NEEDS_report) \
+$(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/* data/bench/bfloat16.csv) $(NEEDS_report) \
     $(call lacking,$(OTHER_REPORT)) | $(READY)
 	$(call RENDER,report) --runs $(RUNS) $(INPUT:%=--data %)
 $(OTHER_REPORT): $(REPORT) ;

@@ -48,8 +48,9 @@ def drafts(tokenizer, spelled: list[bytes], prompts: list[str], heads: list[str]
     for prompt, head in zip(prompts, heads, strict=True):
         text = draft_text(prompt)
         rests.append(text[len(head) :] if text and text.startswith(head) else "")
-        # The last line says how the statement goes on; all of the prompt would say it too, in many times the time.
-        tails.append(prompt[prompt.rfind("\n") + 1 :])
+        # The last line says how the statement goes on; all of the prompt would say it too, in many times the time. The line
+        # feed before it stays: at the beginning of a text, SentencePiece would put a space before the statement.
+        tails.append(prompt[max(prompt.rfind("\n"), 0) :])
     before = dict(zip(set(tails), encode_prompts(tokenizer, list(set(tails))), strict=True))
     whole = encode_prompts(tokenizer, [tail + rest for tail, rest in zip(tails, rests, strict=True)])
     return [

@@ -23,7 +23,7 @@ from boxes.models import ModelSpec
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
 from boxes.runs import IDENTITY, WHOLE, Run, plain_prompt_sha256, read_predictions, weights_revision
-from boxes.weights import WeightsMissing, load, resolve
+from boxes.weights import Loaded, WeightsMissing, load, resolve
 
 ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
@@ -68,10 +68,11 @@ def read_task(data: Path, per_bucket: int | None = None) -> Task:
     return Task(data, sha256_file(data), examples, selection)
 
 
-def decode_run(name: str, task: Task, folder: Path, settings: Settings) -> dict:
+def decode_run(name: str, task: Task, folder: Path, settings: Settings, load: Callable[..., Loaded] = load) -> dict:
     """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included.
 
-    One process at a time has the folder (lock.py). CannotWrite where the disk is full or the folder may not be written.
+    One process at a time has the folder (lock.py). `load` is called with a name or folder, the device and the dtype, where
+    there is something to decode. CannotWrite where the disk is full or the folder may not be written.
     """
     run = Run(folder)
     try:
@@ -81,7 +82,7 @@ def decode_run(name: str, task: Task, folder: Path, settings: Settings) -> dict:
             return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
     with held(folder) as check:
         try:
-            return _decode(run, spec, weights, task, settings, check)
+            return _decode(run, spec, weights, task, settings, check, load)
         except CannotWrite:
             raise
         except OSError as error:
@@ -112,7 +113,7 @@ def _finish(run: Run, provenance: dict) -> dict:
 
 
 def _decode(
-    run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings, check: Callable[[], None]
+    run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings, check: Callable[[], None], load: Callable
 ) -> dict:
     old = read_json(run.provenance) if run.provenance.exists() else {}
     same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)

@@ -117,10 +117,7 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     lacking = [name for name in IDENTITY if run.get(name) is None and name != "regex"]
     if lacking:
         raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
-    if run["dataset_sha256"] != checksum:
-        raise UserError(f"{path}: results of another dataset than {data}; decode again")
-    if run["selection"] != WHOLE:
-        raise UserError(f"{path}: results of {shown(run['selection'])}, not of all of {data}; decode again")
+    check_dataset(run, folder, data, checksum)
     if run.get("regex") != STATEMENT_REGEX:
         raise UserError(f"{path}: decoded without the regular expression of boxes/prompting.py; decode again")
     if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(str(run["prompt_style"])):
@@ -130,6 +127,27 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
         raise UserError(
             f"{path}: results of revision {shown(run['revision'])}, {spec.name} is now {pinned}; decode again"
         )
+
+
+def check_dataset(run: dict, folder: Path, data: Path, checksum: str, selection: str = WHOLE) -> None:
+    """UserError unless a run is of this very dataset, and of so much of it."""
+    if run.get("dataset_sha256") != checksum:
+        raise UserError(f"{folder / 'run.json'}: results of another dataset than {data}; decode again")
+    if run.get("selection") != selection:
+        found = shown(run.get("selection"))
+        raise UserError(f"{folder / 'run.json'}: results of {found}, not of {selection} of {data}; decode again")
+
+
+def check_free(free: dict, constrained: dict, folder: Path) -> None:
+    """UserError unless two runs of a model differ in nothing but the expression, which the first does without."""
+    if free.get("regex") is not None:
+        raise UserError(f"{folder / 'run.json'}: decoded with a regular expression; decode again")
+    for name in IDENTITY:
+        if name != "regex" and free.get(name) != constrained.get(name):
+            raise UserError(
+                f"{folder / 'run.json'}: {name} is {shown(free.get(name))}, with the expression {shown(constrained.get(name))}; "
+                "decode again"
+            )
 
 
 def _pinned(spec: ModelSpec) -> str | None:
@@ -180,11 +198,12 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
 
 
 def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
-    """read_predictions of a complete run. UserError where lines are lacking."""
+    """read_predictions of a complete run, in the dataset's order, whatever the order of the file. UserError where lines are
+    lacking."""
     found = read_predictions(path, examples)
     if len(found) != len(examples):
         raise UserError(f"{path}: {len(found)} of {len(examples)} descriptions in a complete run; decode again")
-    return found
+    return {key: found[key] for key in examples}
 
 
 def score_run(spec: ModelSpec, path: Path, examples: dict[Key, Example]) -> list[tuple]:

@@ -3,24 +3,24 @@
     python experiments/09_constrained_decoding.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/constrained.csv
 
-Constrained predictions are those of 04_decode.py; free ones are decoded here, into RUNS/MODEL/free: for
-the models of the `tiny` profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points,
-with the interval and test of answers to the same queries (boxes/comparison.py).
+04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny` profile and for Llama 2
+70B, the one the paper reports. gain: constrained minus free in points, with the interval and test of answers to the same
+queries (boxes/comparison.py).
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from boxes.arguments import add_hardware, argument_parser, hardware_of, in_folder, out_file
+from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.beside import FREE, decodes_freely
 from boxes.comparison import QUERY_COLUMNS, paired_rows
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import command, write_csv
-from boxes.running import Settings, Task, decode_run, read_task
-from boxes.runs import check_belongs, read_run, score_run
+from boxes.running import Task, read_task
+from boxes.runs import check_belongs, check_free, read_run, score_run
 from boxes.scoring import bucket_scores
 
-REPORTED_MODEL = "Llama-2-70b-hf"  # the paper gives free decoding for this one alone
 GAIN = {
     "difference": "gain",
     "ci_low": "gain_low",
@@ -30,11 +30,6 @@ GAIN = {
 }
 COLUMNS = ["model", "decoding", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high", "truncated", "invalid",
            *GAIN.values()]  # fmt: skip
-
-
-def compared(profile: str, names: list[str]) -> list[ModelSpec]:
-    """The models decoded freely."""
-    return [spec for spec in choose(profile, names) if profile == "tiny" or spec.name == REPORTED_MODEL]
 
 
 def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict[str, dict]) -> pd.DataFrame:
@@ -66,29 +61,18 @@ def main() -> None:
     parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
     parser.add_argument("--out", type=out_file, required=True, help="constrained.csv")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
-    add_hardware(parser)
     arguments = parser.parse_args()
     task = read_task(arguments.data)
-    specs = compared(arguments.profile, arguments.models)
+    specs = [spec for spec in choose(arguments.profile, arguments.models) if decodes_freely(spec)]
     tables = []
     for spec in specs:
         folder = arguments.runs / spec.name
-        constrained = read_run(spec, folder)
-        if constrained["status"] != "complete":
+        runs = {"constrained": read_run(spec, folder), "free": read_run(spec, folder / FREE)}
+        if any(run["status"] != "complete" for run in runs.values()):
             continue
-        check_belongs(spec, constrained, folder, task.data, task.checksum)
-        # The regular expression apart, as the constrained predictions were decoded.
-        settings = Settings(
-            constrained=False,
-            prompt_format=constrained["prompt_format"],
-            prompt_style=constrained["prompt_style"] or Settings.prompt_style,
-            max_new_tokens=constrained["max_new_tokens"],
-            **hardware_of(arguments) | {"dtype": constrained["dtype"]},
-        )
-        free = decode_run(spec.name, task, folder / "free", settings)
-        if free["status"] == "complete":
-            folders, both = {"constrained": folder, "free": folder / "free"}, {"constrained": constrained, "free": free}
-            tables.append(model_rows(spec, task, folders, both))
+        check_belongs(spec, runs["constrained"], folder, task.data, task.checksum)
+        check_free(runs["free"], runs["constrained"], folder / FREE)
+        tables.append(model_rows(spec, task, {"constrained": folder, "free": folder / FREE}, runs))
     write_csv(arguments.out, pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS))
     print(f"{arguments.out}: {len(tables)} of {len(specs)} models compared")
 

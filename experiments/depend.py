@@ -44,12 +44,14 @@ def needs(path: Path) -> list[str]:
 
 
 def models() -> dict[str, list[str]]:
-    """Profile -> names of its models, from boxes/models.py."""
+    """MODELS_OF_tiny -> names of a profile's models; BESIDE_OF_tiny-chat -> the folders of a model's other runs."""
     sys.modules["pandas"] = MagicMock()  # boxes.records imports it; the table of models does without
     sys.path.insert(0, str(ROOT))
+    from boxes.beside import all_folders_beside
     from boxes.models import PROFILES, models_of
 
-    return {profile: [spec.name for spec in models_of(profile)] for profile in PROFILES}
+    found = {f"MODELS_OF_{profile}": [spec.name for spec in models_of(profile)] for profile in PROFILES}
+    return found | {f"BESIDE_OF_{name}": folders for name, folders in all_folders_beside().items()}
 
 
 def added(target: Path) -> list[str]:
@@ -68,7 +70,7 @@ def added(target: Path) -> list[str]:
 
 
 def makefile(target: Path) -> str:
-    """NEEDS_05_score := ..., MODELS_OF_tiny := ...; each file is a target, too: one that is gone stops nothing."""
+    """NEEDS_05_score := ..., and what models() says; each file is a target, too: one that is gone stops nothing."""
     scripts = [path for folder in ("experiments", "paper") for path in sorted((ROOT / folder).glob("[!_]*.py"))]
     lines = ["# Written by experiments/depend.py"]
     every = set()
@@ -76,7 +78,7 @@ def makefile(target: Path) -> str:
         files = needs(script)
         every |= set(files)
         lines.append(f"NEEDS_{script.stem} := {' '.join(files)}")
-    lines += [f"MODELS_OF_{profile} := {' '.join(names)}" for profile, names in models().items()]
+    lines += [f"{variable} := {' '.join(names)}" for variable, names in models().items()]
     lines += added(target)
     return "\n".join([*lines, f"{' '.join(sorted(every))}:", ""])
 

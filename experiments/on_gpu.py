@@ -2,10 +2,10 @@
 
 python experiments/on_gpu.py --locks data/runs/.gpus --once data/runs/paper/gemma-7b/.lock --model gemma-7b -- COMMAND
 
-A GPU is one of CUDA_VISIBLE_DEVICES or of nvidia-smi; without any there is one slot, the CPU. The locks (flock) are those of
-the process that runs the command, however it ends. --once: a second command with this lock waits for the first. How many GPUs:
---gpus (GPUS_PER_MODEL), or as many as hold the weights of --model. The command's own --device is heeded: cuda:1 is the
-second GPU, auto all of them, cpu none.
+A GPU is one of CUDA_VISIBLE_DEVICES or of nvidia-smi; without any, small models share the CPU's cores between --jobs commands,
+and a larger one has them all. The locks (flock) are those of the process that runs the command, however it ends. --once: a
+second command with this lock waits for the first. How many GPUs: --gpus (GPUS_PER_MODEL), or as many as hold the weights of
+--model. The command's own --device is heeded: cuda:1 is the second GPU, auto all of them, cpu none.
 """
 
 import argparse
@@ -22,7 +22,10 @@ from boxes.arguments import argument_parser, positive
 from boxes.models import spec_of
 from boxes.records import UserError, command
 
-CPU = "cpu"
+CPU = "cpu"  # a share of its cores is cpu0, cpu1, ...
+SMALL = (
+    1e8  # bytes of weights in float32: threads of one forward of such a model wait for each other more than they work
+)
 PAUSE = 0.2  # seconds between two looks for a free GPU
 USABLE = 0.85  # of a GPU's memory for weights; the rest is for the rows, 1 GB at least each
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
@@ -94,10 +97,10 @@ def take(folder: Path, names: list[str], count: int) -> list[str]:
 
 
 def placement(words: list[str], there: dict[str, int], model: str | None, asked: int | None) -> tuple[list[str], int]:
-    """The GPUs to choose from and how many of them to take, by the command's --device and by `asked`."""
+    """The GPUs to choose from and how many of them to take, by the command's --device and by `asked`; none for the CPU."""
     device, names = option(words, "--device"), list(there)
-    if not names or device == "cpu":
-        return [CPU], 1
+    if not names or device == CPU:
+        return [], 0
     number = re.fullmatch(r"cuda:(\d+)", device or "")
     if number:
         if int(number[1]) >= len(names):
@@ -110,12 +113,23 @@ def placement(words: list[str], there: dict[str, int], model: str | None, asked:
     return names, count
 
 
+def cpu_placement(model: str | None, jobs: int, cores: int) -> tuple[list[str], int, int]:
+    """The shares of the CPU to choose from, one for each of `jobs` at a time; how many to take, and with how many threads."""
+    shares = max(1, min(jobs, cores))
+    names = [f"{CPU}{number}" for number in range(shares)]
+    small = model is not None and weight_bytes(model, 4) < SMALL
+    return (names, 1, cores // shares) if small else (names, shares, cores)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     parser.add_argument("--locks", type=Path, required=True, help="folder of the locks, a file a GPU")
     parser.add_argument("--once", type=Path, help="a lock of this command's own, taken first")
     parser.add_argument("--model", help="name of the row whose weights must find room")
     parser.add_argument("--gpus", type=positive, help="GPUs to take (default: as many as the weights need)")
+    parser.add_argument(
+        "--jobs", type=positive, default=1, help="commands at a time, without a GPU (default: %(default)s)"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     arguments = parser.parse_args()
     arguments.command = arguments.command[arguments.command[:1] == ["--"] :]
@@ -124,19 +138,27 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def environment(taken: list[str], threads: int) -> dict[str, str]:
+    """What the command is told in the environment: its GPUs, or the threads of its share of the CPU (the user's go before)."""
+    if threads:
+        return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(taken)}
+
+
 @command
 def main() -> None:
     arguments = parse_arguments()
-    names, count = placement(arguments.command, gpus(), arguments.model, arguments.gpus)
+    words, threads = arguments.command, 0
+    names, count = placement(words, gpus(), arguments.model, arguments.gpus)
+    if not names:
+        names, count, threads = cpu_placement(arguments.model, arguments.jobs, len(os.sched_getaffinity(0)))
     if arguments.once:
         arguments.once.parent.mkdir(parents=True, exist_ok=True)
         try_lock(arguments.once, wait=True)
-    taken = take(arguments.locks, names, count)
-    words = arguments.command
-    if taken != [CPU]:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-        if count > 1 or option(words, "--device"):  # the last one counts; cuda:1 is now the only one there is
-            words = [*words, "--device", "auto" if count > 1 else "cuda"]
+    os.environ |= environment(take(arguments.locks, names, count), threads)
+    if not threads and (count > 1 or option(words, "--device")):
+        # the last one counts; cuda:1 is now the only one there is
+        words = [*words, "--device", "auto" if count > 1 else "cuda"]
     sys.stdout.flush()
     try:
         os.execvp(words[0], words)

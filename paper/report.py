@@ -8,6 +8,7 @@ The page needs no script and fetches nothing; its figures are drawn here, as SVG
 --data the page shows statements of the models, too: it then holds text of the task, which is not to be published.
 """
 
+import argparse
 import re
 from pathlib import Path
 
@@ -63,11 +64,12 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
     return Markup(svg.replace("<svg ", f"<svg {label} ", 1).strip())
 
 
-def collect(results: Results, folder: Path, runs: Path, reported: Path, data: Path | None = None) -> dict:
-    """Everything both templates show; statements where `data` is the dataset that the runs decoded.
+def collect(results: Results, options: argparse.Namespace) -> dict:
+    """Everything both templates show; statements where options.data is the dataset that the runs decoded.
 
     Raises UserError for a CSV that is missing or malformed, and for runs of another dataset.
     """
+    folder, runs, data = options.results, options.runs, options.data
     labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in results.specs}
     effects = {name: sections.effect_lines(folder, name) for name in sections.EFFECTS}
     claims = sections.claim_lines(folder)
@@ -102,9 +104,10 @@ def collect(results: Results, folder: Path, runs: Path, reported: Path, data: Pa
         },
         "effect_lines": effects,
         "labels": labels,
-        "constrained": sections.constrained_table(folder, reported, labels, expected=decoded),
+        "constrained": sections.constrained_table(folder, options.reported, labels, expected=decoded),
         "prompts": sections.prompt_table(folder, labels, expected=decoded),
         "random": sections.random_table(folder),
+        "precision": sections.precision_table(options.bench / "bfloat16.csv"),
         "claims": claims,
         "claims_table": sections.claims_table(claims, decoded),
         "errors": sections.errors(folder, labels, expected=decoded),
@@ -187,9 +190,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--runs", required=True, type=Path, help="folder of the runs, for their provenance")
     parser.add_argument("--data", type=Path, help="the dataset that was decoded, to show statements (default: none)")
+    parser.add_argument("--bench", type=Path, default=Path("data/bench"), help="folder of the bench (%(default)s)")
     options = parser.parse_args()
     results = read_results(options.profile, options.results, options.reported)
-    context = collect(results, options.results, options.runs, options.reported, options.data)
+    context = collect(results, options)
     context |= drawings(results, context)
     templates = environment()
     for name in ("report.md", "report.html"):

@@ -209,6 +209,20 @@ def random_table(folder: Path) -> Table:
     return Table(0, "", (("NumOps", "n", "Expected %", "Sampled %", "s.d.", "Reported %", "z"),), body, "lrrrrrr")
 
 
+def precision_table(path: Path) -> Table:
+    """What the committed bench found bfloat16 to change: statements unlike those of batch 1 without drafts, and the score."""
+    texts, numbers = ("model", "dtype", "way", "device"), ("statements", "flips", "accuracy", "points_from_base")
+    lines = read_table(path, texts, numbers) if path.exists() else []
+    body = tuple(
+        (line["model"], f"{line['dtype']}: {line['way']}", f"{whole(line['flips'])} of {whole(line['statements'])}",
+         two_digits(100 * line["flips"] / line["statements"]), two_digits(line["accuracy"]),
+         signed(line["points_from_base"]), line["device"])
+        for line in lines
+    )  # fmt: skip
+    header = ("Model", "Way", "Flips", "Flip rate %", "Accuracy %", "Points from the first", "Device")
+    return Table(0, "", (header,), body, "llrrrrl")
+
+
 def claim_lines(folder: Path) -> list[dict]:
     """claims.csv: every claim of the text with the verdict on the reported and on the reproduced numbers."""
     return read_table(

@@ -15,6 +15,10 @@ from boxes.models import load
 from boxes.prompting import PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"  # as tiny-chat's
+)
+
 
 def scenarios(count: int):
     """(description, true statement) of `count` scenarios, 0 to 12 operations long."""
@@ -73,6 +77,24 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
         assert head + decoder.automaton.text(list(draft.tokens)) == answer
         assert len(draft.clauses) == 7
         assert all(set(spelled[draft.tokens[index]]) & set(b",.") for index in draft.clauses)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize(
+    "settings", [PromptSettings("plain"), PromptSettings("plain", "released"), PromptSettings("chat")]
+)
+def test_the_expression_allows_every_token_of_a_draft(kind, settings):
+    """A seam tokenized in another way would cost every draft its beginning."""
+    tokenizer = TOKENIZERS[kind]()
+    tokenizer.chat_template = TEMPLATE
+    decoder = Decoder(miniature("llama", len(tokenizer)), tokenizer)
+    make_prompt = prompt_maker(settings, tokenizer)
+    for prompt in decoder.prompts([make_prompt(description) for description, _ in scenarios(13)]):
+        state = prompt.state
+        for token in prompt.draft.tokens:
+            assert decoder.automaton.allowed[state, token]
+            state = int(decoder.automaton.next_state[state, token])
+        assert decoder.automaton.done[state]
 
 
 def shuffled(draft: Draft) -> Draft:

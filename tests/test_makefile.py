@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from checkout_fixture import LOCKS, ROOT, link_checkout, make, run
 
+from boxes.beside import all_folders_beside
+
 TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
 
 
@@ -28,13 +30,15 @@ def names(result: subprocess.CompletedProcess) -> list[str]:
     return [experiment or module for experiment, module in scripts(result)]
 
 
-def pretend_decoded(folder: Path, model: str, status: str = "complete") -> None:
-    """A run.json newer than all it depends on."""
+def pretend_decoded(folder: Path, run: str, status: str = "complete") -> None:
+    """run.json files newer than all they depend on: of a run, and complete ones of those beside it."""
     assert make(folder, "data/runs/tiny/.settings").returncode == 0
-    run_json = folder / "data/runs/tiny" / model / "run.json"
-    run_json.parent.mkdir(parents=True, exist_ok=True)
-    (run_json.parent / "predictions.jsonl").touch()
-    run_json.write_text(f'{{\n  "status": "{status}"\n}}\n')
+    beside = all_folders_beside().get(run, [])
+    for name, said in ((run, status), *((f"{run}/{other}", "complete") for other in beside)):
+        run_json = folder / "data/runs/tiny" / name / "run.json"
+        run_json.parent.mkdir(parents=True, exist_ok=True)
+        (run_json.parent / "predictions.jsonl").touch()
+        run_json.write_text(f'{{\n  "status": "{said}"\n}}\n')
 
 
 def pretend_data(folder: Path) -> None:
@@ -62,9 +66,16 @@ def test_tiny_goes_all_the_way(checkout):
 
 def test_each_decoding_waits_for_its_gpus_and_is_made_once(checkout):
     result = make(checkout, "-n", "-j8", "all", "GPUS_PER_MODEL=2")
-    jobs = re.findall(r"on_gpu\.py --locks \S+ --once (\S+) --gpus 2 .*?-- ", result.stdout)
-    assert len(jobs) == len(set(jobs)) == len(TINY) + 2  # and those of experiments 03 and 09
-    assert {f"data/runs/tiny/.{model}.lock" for model in TINY} < set(jobs)
+    jobs = re.findall(r"on_gpu\.py --locks \S+ --once (\S+) --gpus 2 ", result.stdout)
+    assert jobs == [f"data/runs/tiny/.{model}.lock" for model in TINY]
+
+
+def test_one_target_is_made_on_all_cores_and_several_in_turn(checkout):
+    cores = subprocess.run(["nproc"], capture_output=True, text=True, check=True).stdout.strip()
+    assert f" --jobs {cores} --model tiny-base " in make(checkout, "-n", "all").stdout
+    assert " --jobs 7 --model tiny-base " in make(checkout, "-n", "-j7", "all").stdout
+    assert "--jobs" not in make(checkout, "-n", "-j1", "all").stdout.replace("--jobs 1 ", "")
+    assert "--jobs" not in make(checkout, "-n", "clean", "all").stdout
 
 
 def test_models_narrows(checkout):
@@ -112,20 +123,19 @@ def test_other_options_of_decoding_decode_anew(checkout):
     assert "--prompt-style released" in result.stdout
 
 
-def test_an_incomplete_run_of_a_side_experiment_is_tried_again(checkout):
+@pytest.mark.parametrize("status", [None, "partial", "not run", "failed"])
+@pytest.mark.parametrize("beside", ["tiny-base/free", "tiny-chat/dev-chat"])
+def test_a_model_whose_run_beside_its_own_lacks_is_tried_again(checkout, beside, status):
     pretend_data(checkout)
     for model in TINY:
         pretend_decoded(checkout, model)
-    results = checkout / "data/results/tiny"
-    assert make(checkout, "data/results/tiny/.settings").returncode == 0
-    for name in ("random", "scores", "queries", "runs", "prompt_format", "constrained"):
-        (results / f"{name}.csv").touch()
-    sides = {"03_select_prompt_format", "09_constrained_decoding"}
-    assert not sides & set(names(make(checkout, "-n", "all")))
-    pretend_decoded(checkout, "tiny-base/free", "partial")
-    assert sides & set(names(make(checkout, "-n", "all"))) == {"09_constrained_decoding"}
-    pretend_decoded(checkout, "tiny-base/dev-chat", "not run")
-    assert sides & set(names(make(checkout, "-n", "all"))) == sides
+    if status:
+        pretend_decoded(checkout, beside, status)
+    else:
+        (checkout / "data/runs/tiny" / beside / "run.json").unlink()
+    result = make(checkout, "-n", "all")
+    assert names(result).count("04_decode") == 1
+    assert f"--model {beside.split('/')[0]} " in result.stdout
 
 
 def test_another_seed_generates_anew(checkout):

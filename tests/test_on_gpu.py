@@ -12,15 +12,18 @@ import pytest
 
 from boxes.models import spec_of
 from boxes.records import UserError
-from experiments.on_gpu import needed, option, placement, weight_bytes
+from experiments.on_gpu import cpu_placement, needed, option, placement, weight_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 GB = 10**9
+CORES = len(os.sched_getaffinity(0))
+SHARES = min(2, CORES)
 # Notes when it began and ended and on which GPUs; ends when the file that it is told is there.
 JOB = """
 import json, os, pathlib, sys, time
 log, until = map(pathlib.Path, sys.argv[1:3])
-note = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid(), "began": time.monotonic(), "words": sys.argv[3:]}
+note = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid(), "began": time.monotonic(), "words": sys.argv[3:],
+        "threads": os.environ.get("OMP_NUM_THREADS")}
 log.with_suffix(".began").write_text(json.dumps(note))
 end = time.monotonic() + 20
 while not until.exists() and time.monotonic() < end:
@@ -40,7 +43,9 @@ class Slots:
         smi.write_text(f"#!/bin/sh\n{lines or 'exit 9'}\n")
         smi.chmod(0o755)
         (folder / "job.py").write_text(JOB)
-        self.environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+        self.environment = {
+            key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+        }
         self.environment |= {"PATH": f"{smi.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def start(self, *options: str, words: tuple[str, ...] = (), until: str = ".", **variables: str) -> Path:
@@ -137,13 +142,27 @@ def test_the_same_run_is_not_made_twice_at_a_time(machine):
     assert not overlapping(slots.notes())
 
 
-def test_without_a_gpu_there_is_one_slot(machine):
+def test_without_a_gpu_a_large_model_has_the_cpu_to_itself(machine):
     slots = machine(0)
-    for _ in range(2):
-        slots.start()
+    for model in ("Llama-2-7b-hf", "tiny-base", "Llama-2-7b-hf"):
+        slots.start("--jobs", "2", "--model", model)
     notes = slots.notes()
-    assert not overlapping(notes)
-    assert [(note["gpus"], note["words"]) for note in notes] == [(None, [])] * 2
+    assert not [pair for pair in overlapping(notes) if "tiny-base" not in str(pair)]
+    assert [(note["gpus"], note["words"]) for note in notes] == [(None, [])] * 3
+    assert notes[0]["threads"] == str(CORES)
+
+
+def test_without_a_gpu_small_models_share_the_cores(machine):
+    slots = machine(0)
+    running = [
+        slots.start("--jobs", "2", "--model", "tiny-base", until="go").with_suffix(".began") for _ in range(SHARES)
+    ]
+    assert [wait_for(path)["threads"] for path in running] == [str(CORES // SHARES)] * SHARES  # at the same time
+    waiting = slots.start("--jobs", "2", "--model", "tiny-base", OMP_NUM_THREADS="3").with_suffix(".began")
+    time.sleep(1.5)
+    assert not waiting.exists()
+    (slots.folder / "go").touch()
+    assert slots.notes()[-1]["threads"] == "3"  # the user's own goes before
 
 
 @pytest.mark.parametrize(
@@ -200,9 +219,17 @@ def test_placement_heeds_what_was_asked():
     assert placement([], there, "Llama-2-70b-hf", None) == (["0", "1"], 2)
     assert placement([], there, "Llama-2-70b-hf", 1) == (["0", "1"], 1)
     assert placement(["--dtype", "float32"], {"0": 40 * GB, "1": 40 * GB}, "Llama-2-13b-hf", None)[1] == 2
-    assert placement([], {}, "Llama-2-70b-hf", 2) == (["cpu"], 1)
+    assert placement([], {}, "Llama-2-70b-hf", 2) == ([], 0)
     with pytest.raises(UserError, match="GPUS_PER_MODEL=3"):
         placement([], there, None, 3)
+
+
+def test_the_cpu_is_shared_by_size():
+    assert cpu_placement("tiny-base", 2, 8) == (["cpu0", "cpu1"], 1, 4)
+    assert cpu_placement("tiny-base", 16, 2) == (["cpu0", "cpu1"], 1, 1)
+    assert cpu_placement("tiny-base", 1, 8) == (["cpu0"], 1, 8)
+    assert cpu_placement("Llama-2-7b-hf", 2, 8) == (["cpu0", "cpu1"], 2, 8)  # all shares, all threads
+    assert cpu_placement(None, 2, 8) == (["cpu0", "cpu1"], 2, 8)
 
 
 def test_the_last_of_an_option_counts():

@@ -6,7 +6,10 @@ import re
 import sys
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from results_fixture import write_results
 from runs_fixture import DESCRIPTIONS, fill_workplace
@@ -19,6 +22,8 @@ from boxes.scoring import RANDOM, REPORTED
 from paper import examples, report, sections
 from paper.results import COLUMNS, read_results
 from paper.style import RC
+
+BENCH = Path(__file__).resolve().parent.parent / "data/bench"
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -65,10 +70,15 @@ def run_command(monkeypatch, folder, profile, out, *more) -> int:
     return stop.value.code
 
 
+def options(folder, data=None, bench=BENCH) -> SimpleNamespace:
+    """The command's, where all lies in one folder."""
+    return SimpleNamespace(results=folder, runs=folder / "runs", reported=REPORTED, bench=bench, data=data)
+
+
 def rendered(folder, profile: str) -> dict[str, str]:
     """Both templates without the figures, which take most of the time."""
     results = read_results(profile, folder)
-    context = report.collect(results, folder, folder / "runs", REPORTED)
+    context = report.collect(results, options(folder))
     context |= {"figures": dict.fromkeys(report.CAPTIONS, ""), "forest": None}
     made = report.environment()
     return {kind: made.get_template(f"report.{kind}.j2").render(context) for kind in ("html", "md")}
@@ -373,7 +383,7 @@ def test_statements_right_and_wrong(tmp_path):
     results = read_results("tiny", folder)
     texts = {}
     for data in (None, folder / "data.jsonl"):
-        context = report.collect(results, folder, folder / "runs", REPORTED, data)
+        context = report.collect(results, options(folder, data))
         context |= {"figures": dict.fromkeys(report.CAPTIONS, ""), "forest": None}
         texts[data] = report.environment().get_template("report.html.j2").render(context)
     assert "the predictions are not at hand" in texts[None]
@@ -388,4 +398,12 @@ def test_statements_right_and_wrong(tmp_path):
     assert "missed put: tiny-code" in one
     write_text(folder / "other.jsonl", (folder / "data.jsonl").read_text() + "\n")
     with pytest.raises(UserError):
-        report.collect(results, folder, folder / "runs", REPORTED, folder / "other.jsonl")
+        report.collect(results, options(folder, folder / "other.jsonl"))
+
+
+def test_what_bfloat16_changes_is_the_committed_bench_s(tmp_path):
+    made = sections.precision_table(BENCH / "bfloat16.csv")
+    measured = pd.read_csv(BENCH / "bfloat16.csv")
+    assert [row[2] for row in made.body] == [f"{row.flips} of {row.statements}" for row in measured.itertuples()]
+    assert [float(row[3]) for row in made.body] == [round(100 * rate, 2) for rate in measured.flip_rate]
+    assert not sections.precision_table(tmp_path / "bfloat16.csv").body  # shown as "not run"

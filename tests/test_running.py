@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from scenarios_fixture import write_dataset
 
 from boxes import running, weights
 from boxes.decoding import Decoder
-from boxes.models import models_of, spec_of
+from boxes.models import TINY_FOLDER, models_of, spec_of
 from boxes.prompting import STATEMENT_REGEX, prompt_maker
 from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json
 from boxes.running import Settings, decode_run, read_task
@@ -353,9 +354,40 @@ def test_04_with_bad_arguments(data, tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_03_chooses_a_prompt_format(data, tmp_path):
-    out, runs = tmp_path / "results/prompt_format.csv", tmp_path / "runs"
-    arguments = ["--profile", "tiny", "--data", data, "--runs", runs, "--out", out]
+@pytest.fixture(scope="module")
+def decoded(data, tmp_path_factory) -> Path:
+    """The runs that 04_decode.py makes with --beside, of two models."""
+    runs = tmp_path_factory.mktemp("decoded")
+    for model in (MODEL, "tiny-chat"):
+        done = script("04_decode.py", "--model", model, "--data", data, "--out", runs / model, "--beside", data,
+                      "--device", "cpu")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("Loading weights: 100%") == 1  # for all runs of a model
+    return runs
+
+
+def test_04_makes_the_runs_beside_a_models_own(decoded):
+    assert {path.parent.name for path in decoded.glob("tiny-base/*/run.json")} == {"free"}
+    assert {path.parent.name for path in decoded.glob("tiny-chat/*/run.json")} == {"free", "dev-plain", "dev-chat"}
+    for path in decoded.glob("*/*/run.json"):
+        run, own = read_json(path), read_json(path.parent.parent / "run.json")
+        assert run["status"] == own["status"] == "complete"
+        assert (run["regex"] is None) is (path.parent.name == "free")
+        assert run["prompt_format"] == path.parent.name.removeprefix("dev-").replace("free", own["prompt_format"])
+
+
+def test_04_begins_nothing_beside_a_run_that_failed(data, tmp_path):
+    broken = shutil.copytree(TINY_FOLDER / "tiny-chat", tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    done = script("04_decode.py", "--model", broken, "--data", data, "--out", tmp_path / "run", "--beside", data)
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.rglob("run.json")] == ["run.json"]
+    assert read_json(tmp_path / "run/run.json")["status"] == "failed"
+
+
+def test_03_chooses_a_prompt_format(data, tmp_path, decoded):
+    out = tmp_path / "results/prompt_format.csv"
+    arguments = ["--profile", "tiny", "--data", data, "--runs", decoded, "--out", out]
     done = script("03_select_prompt_format.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}: 1 of 1 alignment-tuned models compared\n"
@@ -366,36 +398,36 @@ def test_03_chooses_a_prompt_format(data, tmp_path):
     assert table["chosen"].sum() == 1
     assert table["accuracy"][table["chosen"] == 1].item() == table["accuracy"].max()
     for name, row in zip(("plain", "chat"), table.itertuples(), strict=True):
-        run = read_json(runs / f"tiny-chat/dev-{name}/run.json")
-        assert (run["status"], run["prompt_format"]) == ("complete", name)
-        written = (runs / f"tiny-chat/dev-{name}/predictions.jsonl").read_text().splitlines()
-        assert row.n == 7 * len(written) == 7 * run["examples"]
-    written = out.read_bytes()
-    assert script("03_select_prompt_format.py", *arguments).returncode == 0
-    assert out.read_bytes() == written
+        written = (decoded / f"tiny-chat/dev-{name}/predictions.jsonl").read_text().splitlines()
+        assert row.n == 7 * len(written)
+
+
+def test_03_with_results_of_another_dataset(tmp_path, decoded):
+    other = write_dataset(tmp_path / "other.jsonl", count=1, operations=1, seed=4)
+    out = tmp_path / "prompt_format.csv"
+    done = script("03_select_prompt_format.py", "--profile", "tiny", "--data", other, "--runs", decoded, "--out", out)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"dev-plain/run.json: results of another dataset than {other}; decode again\n")
+    assert not out.exists()
 
 
 def test_03_where_nothing_is_run(data, tmp_path):
     out = tmp_path / "prompt_format.csv"
-    arguments = ["--profile", "paper", "--data", data, "--runs", tmp_path / "runs", "--out", out]
-    done = script("03_select_prompt_format.py", *arguments, HF_HOME=str(tmp_path / "hub"))
+    done = script("03_select_prompt_format.py", "--profile", "paper", "--data", data, "--runs", tmp_path, "--out", out)
     aligned = [spec for spec in models_of("paper") if spec.added == "alignment"]
     assert (done.returncode, done.stdout) == (0, f"{out}: 0 of {len(aligned)} alignment-tuned models compared\n")
-    assert [line.split(": not run")[0] for line in done.stderr.splitlines()] == [spec.name for spec in aligned]
     assert pd.read_csv(out).empty
 
 
-def test_09_compares_free_with_constrained_decoding(data, tmp_path, copy, task):
-    out, runs = tmp_path / "results/constrained.csv", copy.parent
-    arguments = ["--profile", "tiny", "--data", data, "--runs", runs, "--out", out]
-    done = script("09_constrained_decoding.py", *arguments)
+def test_09_compares_free_with_constrained_decoding(data, tmp_path, decoded, task):
+    out = tmp_path / "results/constrained.csv"
+    done = script("09_constrained_decoding.py", "--profile", "tiny", "--data", data, "--runs", decoded, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}: 1 of 4 models compared\n"  # of the others there is no constrained run
-    free = read_json(runs / MODEL / "free/run.json")
-    assert (free["status"], free["constrained"], free["regex"]) == ("complete", False, None)
+    assert done.stdout == f"{out}: 2 of 4 models compared\n"  # of the others there is no run
     table = pd.read_csv(out, dtype={"num_ops": str})
+    table = table[table.model == MODEL]
     assert set(table["decoding"]) == {"constrained", "free"}
-    for decoding, folder in (("constrained", copy), ("free", copy / "free")):
+    for decoding, folder in (("constrained", decoded / MODEL), ("free", decoded / MODEL / "free")):
         rows = table[table["decoding"] == decoding].set_index("num_ops")
         correct = [row[-1] for row in score_run(spec_of(MODEL), folder / "predictions.jsonl", task.by_key)]
         assert (rows.loc["all", "n"], rows.loc["all", "correct"]) == (56, sum(correct))
@@ -408,15 +440,32 @@ def test_09_compares_free_with_constrained_decoding(data, tmp_path, copy, task):
     whole_set = gains.loc["constrained", "all"]
     assert whole_set.gain_low <= whole_set.gain <= whole_set.gain_high
     assert 0 <= whole_set.p_mcnemar <= 1
-    for line in map(json.loads, (copy / "free/predictions.jsonl").read_text().splitlines()):
+    for line in map(json.loads, (decoded / MODEL / "free/predictions.jsonl").read_text().splitlines()):
         assert "." not in line["prediction"][:-1]
 
 
 def test_09_with_results_of_another_dataset(copy, tmp_path):
     other = write_dataset(tmp_path / "other.jsonl", count=1, operations=1, seed=4)
     out = tmp_path / "constrained.csv"
+    shutil.copytree(copy, copy / "free")
     arguments = ["--profile", "tiny", "--data", other, "--runs", copy.parent, "--out", out]
     done = script("09_constrained_decoding.py", *arguments)
     assert done.returncode == 2
     assert "results of another dataset" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("regex", "other", "decoded with a regular expression; decode again"),
+        ("max_new_tokens", 9, "max_new_tokens is 9, with the expression 256; decode again"),
+    ],
+)
+def test_09_with_free_runs_of_other_settings(data, tmp_path, decoded, field, value, message):
+    runs, out = shutil.copytree(decoded, tmp_path / "runs"), tmp_path / "constrained.csv"
+    path = runs / MODEL / "free/run.json"
+    write_json(path, read_json(path) | {field: value})
+    done = script("09_constrained_decoding.py", "--profile", "tiny", "--data", data, "--runs", runs, "--out", out)
+    assert (done.returncode, done.stderr.endswith(f"{path}: {message}\n")) == (2, True), done.stderr
     assert not out.exists()
