@@ -22,7 +22,16 @@ from boxes.lock import held
 from boxes.models import ModelSpec
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
-from boxes.runs import IDENTITY, WHOLE, Run, plain_prompt_sha256, read_predictions, weights_revision
+from boxes.runs import (
+    FORMAT,
+    IDENTITY,
+    WHOLE,
+    OtherFormat,
+    Run,
+    plain_prompt_sha256,
+    read_predictions,
+    weights_revision,
+)
 from boxes.weights import WeightsMissing, load, resolve
 
 ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
@@ -73,24 +82,29 @@ def decode_run(name: str, task: Task, folder: Path, settings: Settings) -> dict:
 
     One process at a time has the folder (lock.py). CannotWrite where the disk is full or the folder may not be written.
     """
-    run = Run(folder)
+    run, missing = Run(folder), None
     try:
         spec, weights = resolve(name)
-    except WeightsMissing as missing:
-        with held(folder):
-            return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
+        name = spec.name
+    except WeightsMissing as error:
+        missing = {"model": name, "status": "not run", "reason": str(error)}
     with held(folder) as check:
         try:
-            return _decode(run, spec, weights, task, settings, check)
+            damaged = run.set_damaged_aside()
+            if damaged:
+                return _finish(run, {"model": name, "status": "failed", "reason": damaged})
+            return _finish(run, missing) if missing else _decode(run, spec, weights, task, settings, check)
         except CannotWrite:
             raise
         except OSError as error:
             raise CannotWrite(
                 f"{error.filename or folder}: {error.strerror or error}; check the disk and the permissions"
             ) from None
+        except OtherFormat as error:
+            return _say({"model": name, "status": "failed", "reason": str(error)})
         except Exception as error:  # a model can fail in as many ways as there are lines that run it
             check()
-            return _finish(run, {"model": spec.name, "status": "failed", "reason": _reason(error)})
+            return _finish(run, {"model": name, "status": "failed", "reason": _reason(error)})
 
 
 def _reason(error: Exception) -> str:
@@ -102,11 +116,17 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first} ({Path(at.filename).name}, line {at.lineno})".replace(": (", " (")
 
 
+def _say(provenance: dict) -> dict:
+    print(f"{provenance['model']}: {provenance['status']}: {provenance['reason']}", file=sys.stderr)
+    return provenance
+
+
 def _finish(run: Run, provenance: dict) -> dict:
     if provenance["status"] in ("not run", "failed"):
-        print(f"{provenance['model']}: {provenance['status']}: {provenance['reason']}", file=sys.stderr)
+        _say(provenance)
         if run.predictions.path.exists() and run.provenance.exists():
             provenance = read_json(run.provenance) | provenance  # predictions keep the settings they were made with
+    provenance = {"format": FORMAT} | provenance
     write_json(run.provenance, provenance)
     return provenance
 
@@ -219,6 +239,7 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
     """What run.json holds besides counts; "partial" until the last description is decoded."""
     model = decoder.model
     return {
+        "format": FORMAT,
         "status": "partial",
         "reason": "not finished; run again to go on",
         "model": spec.name,
