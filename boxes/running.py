@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boxes.checkpoint import check_prompts
 from boxes.completion import MAX_NEW_TOKENS, Completion, Status
 from boxes.dataset import Example, read_examples
 from boxes.generation import stratified_states
@@ -151,6 +152,8 @@ def _decode(
         **{key: value for key, value in options.items() if value is not None},
     )
     make_prompt = prompt_maker(chosen, loaded.tokenizer)
+    prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
+    check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), weights)
     now = _provenance(spec, weights, task, decoder, chosen, make_prompt("{description}"))
     if old and any(old.get(key) != now[key] for key in IDENTITY):
         kept = run.set_aside()
@@ -162,7 +165,7 @@ def _decode(
         raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
     spent = _spent(old)
     write_json(run.provenance, now | spent)
-    with closing(_decode_missing(run, decoder, task, make_prompt, done)) as batches:
+    with closing(_decode_missing(run, decoder, task, prompts, done)) as batches:
         for lines, seconds in batches:
             check()
             run.predictions.append(lines)
@@ -188,15 +191,16 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
     return all(old.get(key) == value for key, value in asked.items())
 
 
-def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict) -> Iterator[tuple[list[dict], float]]:
+def _decode_missing(run: Run, decoder, task: Task, prompts: dict, done: dict) -> Iterator[tuple[list[dict], float]]:
     """Lines of what is not there yet, a batch at a time, and the seconds since the first."""
     from tqdm import tqdm
 
-    missing = [example for key, example in task.by_key.items() if key not in done]
+    missing = {key: example for key, example in task.by_key.items() if key not in done}
+    examples = list(missing.values())
     began = time.monotonic()
     with tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2) as bar:
-        for indices, completions in decoder.batches([make_prompt(example.description) for example in missing]):
-            yield list(_lines([missing[index] for index in indices], completions)), time.monotonic() - began
+        for indices, completions in decoder.batches([prompts[key] for key in missing]):
+            yield list(_lines([examples[index] for index in indices], completions)), time.monotonic() - began
             bar.update(len(indices))
 
 

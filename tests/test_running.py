@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +272,16 @@ def test_a_damaged_run_json_alone_is_written_anew(tmp_path, task):
     (tmp_path / "run.json").write_text("{")
     assert decode_run(MODEL, task, tmp_path, SETTINGS)["status"] == "complete"
     assert not list(tmp_path.glob("superseded-*"))
+
+
+def test_threads_and_batches_change_no_prediction(whole, task, tmp_path):
+    torch.set_num_threads(2)
+    try:
+        decode_run(MODEL, task, tmp_path, replace(SETTINGS, batch_size=7))
+    finally:
+        torch.set_num_threads(1)
+    lines = [sorted((folder / "predictions.jsonl").read_text().splitlines()) for folder in (whole, tmp_path)]
+    assert lines[0] == lines[1]
 
 
 def test_scores_stand_in_the_order_of_the_dataset(copy, task):
