@@ -92,8 +92,8 @@ def main() -> int:
         print(f"{name}: {survived} of {injected} survived in {seconds} s ({note})", flush=True)
         rows.append({"name": name, "fault": fault.fault, "held_to": fault.survived, "injected": injected,
                      "survived": survived, "note": note})  # fmt: skip
-    if arguments.out:
-        write_csv(arguments.out, pd.DataFrame(rows))
+        if arguments.out:
+            write_csv(arguments.out, pd.DataFrame(rows))
     return int(any(row["survived"] < row["injected"] for row in rows))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,17 @@ def test_the_same_run_is_not_made_twice_at_a_time(machine):
     slots = machine(2)
     for _ in range(2):
         slots.start("--once", str(slots.folder / "runs" / ".a.lock"))
+    assert not overlapping(slots.notes())
+
+
+def test_the_second_says_for_whom_it_waits(machine):
+    slots = machine(2)
+    once = ("--once", str(slots.folder / "runs" / ".a.lock"))
+    first = wait_for(slots.start(*once, until="go").with_suffix(".began"))
+    slots.start(*once)
+    said = slots.jobs[1].stderr.readline()
+    assert re.fullmatch(rf"{once[1]}: in use by process {first['pid']} on \S+ since \S+; waiting for it\n", said)
+    (slots.folder / "go").touch()
     assert not overlapping(slots.notes())
 
 
