@@ -82,7 +82,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
 
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults lint audit model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults fuzz lint audit model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
@@ -266,13 +266,18 @@ test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...):
 	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
 	$(PY) -m paper.survives --faults $(BENCH)/faults.csv --readme README.md
 
-audit: $(READY) ## known vulnerabilities of the packages in both locks; asks PyPI, says so where it cannot
-	$(PY) experiments/audit.py requirements.lock requirements-cpu.lock
+fuzz: $(READY) ## random datasets, predictions, descriptions and statements, for SECONDS (60)
+	$(PY) tests/fuzz.py --seconds $(or $(SECONDS),60)
 
-lint: $(READY) ## style of the code and of the Containerfile
+AUDIT = $(PY) experiments/audit.py requirements.lock requirements-cpu.lock
+audit: $(READY) ## known vulnerabilities of the packages in both locks; asks PyPI, fails where it cannot
+	$(AUDIT)
+
+lint: $(READY) ## style of the code and of the Containerfile, known vulnerabilities (those of make audit, where PyPI answers)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/hadolint Containerfile
+	$(AUDIT) || test $$? = 3
 
 # ---------------------------------------------------------------------------------------------------- container
 .PHONY: $(CONTAINER_TARGETS)

@@ -6,11 +6,12 @@ incomplete or of another model is a UserError of one line: a wrong weight would 
 
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boxes.prompting import encode_prompts
 from boxes.records import UserError, read_json
 
 if TYPE_CHECKING:
@@ -152,6 +153,19 @@ def check_vocabulary(model, tokenizer, folder: Path) -> None:
         raise UserError(
             f"{folder}: the tokenizer has ids up to {max(used)}, the embedding {rows} rows; "
             "they are of different models, fetch both again"
+        )
+
+
+def check_prompts(model, tokenizer, prompts: Sequence[str], folder: Path) -> None:
+    """UserError where a prompt has an id beyond the embedding: of an added token that check_vocabulary took for unused."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if max(tokenizer.get_vocab().values()) < rows:
+        return
+    highest = max((index for ids in encode_prompts(tokenizer, prompts) for index in ids), default=0)
+    if highest >= rows:
+        raise UserError(
+            f"{folder}: prompts have the token {tokenizer.convert_ids_to_tokens(highest)!r} with the id {highest}, "
+            f"the embedding {rows} rows; they are of different models, fetch both again"
         )
 
 

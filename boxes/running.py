@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boxes.checkpoint import check_prompts
 from boxes.completion import MAX_NEW_TOKENS, Completion, Status
 from boxes.dataset import Example, read_examples
 from boxes.generation import stratified_states
@@ -22,7 +23,16 @@ from boxes.lock import held
 from boxes.models import ModelSpec
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
-from boxes.runs import IDENTITY, WHOLE, Run, plain_prompt_sha256, read_predictions, weights_revision
+from boxes.runs import (
+    FORMAT,
+    IDENTITY,
+    WHOLE,
+    OtherFormat,
+    Run,
+    plain_prompt_sha256,
+    read_predictions,
+    weights_revision,
+)
 from boxes.weights import Loaded, WeightsMissing, load, resolve
 
 ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
@@ -74,24 +84,29 @@ def decode_run(name: str, task: Task, folder: Path, settings: Settings, load: Ca
     One process at a time has the folder (lock.py). `load` is called with a name or folder, the device and the dtype, where
     there is something to decode. CannotWrite where the disk is full or the folder may not be written.
     """
-    run = Run(folder)
+    run, missing = Run(folder), None
     try:
         spec, weights = resolve(name)
-    except WeightsMissing as missing:
-        with held(folder):
-            return _finish(run, {"model": name, "status": "not run", "reason": str(missing)})
+        name = spec.name
+    except WeightsMissing as error:
+        missing = {"model": name, "status": "not run", "reason": str(error)}
     with held(folder) as check:
         try:
-            return _decode(run, spec, weights, task, settings, check, load)
+            damaged = run.set_damaged_aside()
+            if damaged:
+                return _finish(run, {"model": name, "status": "failed", "reason": damaged})
+            return _finish(run, missing) if missing else _decode(run, spec, weights, task, settings, check, load)
         except CannotWrite:
             raise
         except OSError as error:
             raise CannotWrite(
                 f"{error.filename or folder}: {error.strerror or error}; check the disk and the permissions"
             ) from None
+        except OtherFormat as error:
+            return _say({"model": name, "status": "failed", "reason": str(error)})
         except Exception as error:  # a model can fail in as many ways as there are lines that run it
             check()
-            return _finish(run, {"model": spec.name, "status": "failed", "reason": _reason(error)})
+            return _finish(run, {"model": name, "status": "failed", "reason": _reason(error)})
 
 
 def _reason(error: Exception) -> str:
@@ -103,11 +118,17 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first} ({Path(at.filename).name}, line {at.lineno})".replace(": (", " (")
 
 
+def _say(provenance: dict) -> dict:
+    print(f"{provenance['model']}: {provenance['status']}: {provenance['reason']}", file=sys.stderr)
+    return provenance
+
+
 def _finish(run: Run, provenance: dict) -> dict:
     if provenance["status"] in ("not run", "failed"):
-        print(f"{provenance['model']}: {provenance['status']}: {provenance['reason']}", file=sys.stderr)
+        _say(provenance)
         if run.predictions.path.exists() and run.provenance.exists():
             provenance = read_json(run.provenance) | provenance  # predictions keep the settings they were made with
+    provenance = {"format": FORMAT} | provenance
     write_json(run.provenance, provenance)
     return provenance
 
@@ -132,6 +153,8 @@ def _decode(
         **{key: value for key, value in options.items() if value is not None},
     )
     make_prompt = prompt_maker(chosen, loaded.tokenizer)
+    prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
+    check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), weights)
     now = _provenance(spec, weights, task, decoder, chosen, make_prompt("{description}"))
     if old and any(old.get(key) != now[key] for key in IDENTITY):
         kept = run.set_aside()
@@ -143,7 +166,7 @@ def _decode(
         raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
     spent = _spent(old)
     write_json(run.provenance, now | spent)
-    with closing(_decode_missing(run, decoder, task, make_prompt, done)) as batches:
+    with closing(_decode_missing(run, decoder, task, prompts, done)) as batches:
         for lines, seconds in batches:
             check()
             run.predictions.append(lines)
@@ -169,15 +192,16 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
     return all(old.get(key) == value for key, value in asked.items())
 
 
-def _decode_missing(run: Run, decoder, task: Task, make_prompt, done: dict) -> Iterator[tuple[list[dict], float]]:
+def _decode_missing(run: Run, decoder, task: Task, prompts: dict, done: dict) -> Iterator[tuple[list[dict], float]]:
     """Lines of what is not there yet, a batch at a time, and the seconds since the first."""
     from tqdm import tqdm
 
-    missing = [example for key, example in task.by_key.items() if key not in done]
+    missing = {key: example for key, example in task.by_key.items() if key not in done}
+    examples = list(missing.values())
     began = time.monotonic()
     with tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2) as bar:
-        for indices, completions in decoder.batches([make_prompt(example.description) for example in missing]):
-            yield list(_lines([missing[index] for index in indices], completions)), time.monotonic() - began
+        for indices, completions in decoder.batches([prompts[key] for key in missing]):
+            yield list(_lines([examples[index] for index in indices], completions)), time.monotonic() - began
             bar.update(len(indices))
 
 
@@ -220,6 +244,7 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
     """What run.json holds besides counts; "partial" until the last description is decoded."""
     model = decoder.model
     return {
+        "format": FORMAT,
         "status": "partial",
         "reason": "not finished; run again to go on",
         "model": spec.name,

@@ -33,6 +33,10 @@ UNVERIFIED = "{} (unverified, from MODELS_DIR)"  # the pinned commit, where the 
 Key = tuple[int, int]  # (sample_id, num_operations)
 
 
+class OtherFormat(UserError):
+    """A run of another version: nothing in its folder is touched."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder."""
@@ -62,6 +66,21 @@ class Run:
                 path.rename(kept / path.name)
         return kept
 
+    def set_damaged_aside(self) -> str | None:
+        """Where run.json cannot be read nobody knows what the predictions were made with: both are kept under another name.
+        Returns what happened, None where nothing did. OtherFormat for a run of another version."""
+        try:
+            if self.provenance.exists():
+                read_provenance(self.provenance)
+        except OtherFormat:
+            raise
+        except UserError as error:
+            kept = self.set_aside()
+            if kept:
+                return f"{error}; what was decoded with it is kept in {kept}, run again to decode anew"
+            self.provenance.unlink()
+        return None
+
 
 def not_run(spec: ModelSpec, reason: str) -> dict:
     """COLUMNS of a row without results, and why."""
@@ -69,11 +88,11 @@ def not_run(spec: ModelSpec, reason: str) -> dict:
 
 
 def read_provenance(path: Path) -> dict:
-    """The content of a run.json. UserError for one of another format than FORMAT, or that is not what a run writes."""
+    """The content of a run.json. OtherFormat for one of another format than FORMAT, UserError where no run wrote it."""
     run = read_json(path)
     written = run.get("format", 1)
     if written != FORMAT:
-        raise UserError(
+        raise OtherFormat(
             f"{path}: format {shown(written)}, this version reads {FORMAT}; use the version that wrote it, or another folder"
         )
     if run.get("status") not in STATUSES:

@@ -7,7 +7,6 @@ Every way decodes the same prompts and must give the same token ids, or the scri
 forward over the same tokens: the shared prefix once, each prompt's own tokens and its statement once.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from llguidance import LLExecutor, LLMatcher
 from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from boxes.arguments import argument_parser, out_file, positive
 from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.constraint import build_index, end_ids_of
@@ -201,12 +201,14 @@ def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[st
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", default="tiny-base", help="a name of boxes/models.py or a folder (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
-    parser.add_argument("--prompts", type=int, help="only so many, all over the dataset (default: all of them)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of which the median counts (default: %(default)s)")
+    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
+    parser.add_argument("--prompts", type=positive, help="only so many, all over the dataset (default: all of them)")
+    parser.add_argument(
+        "--rounds", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     loaded = load(arguments.model, dtype="float32")
     prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]

@@ -7,7 +7,6 @@ In float32 the way of batching changes nothing. In bfloat16 it does, in any soft
 batches (no shared prefix, no drafts) are the noise floor that those of the engine are to be compared with.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 
 from boxes import plain
+from boxes.arguments import argument_parser, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import Example, read_examples
 from boxes.decoding import Decoder
@@ -97,11 +97,11 @@ def compare(name: str, data: Path, count: int | None) -> list[dict]:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--models", nargs="+", default=["tiny-base"], help="names of boxes/models.py (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
-    parser.add_argument("--prompts", type=int, help="only so many, all over the dataset (default: all of them)")
+    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
+    parser.add_argument("--prompts", type=positive, help="only so many, all over the dataset (default: all of them)")
     arguments = parser.parse_args()
     found = [row for name in arguments.models for row in compare(name, arguments.data, arguments.prompts)]
     table = pd.DataFrame(found)

@@ -5,13 +5,13 @@
 `--unit` is the size of the evaluated subset; 1, 4 and 16 times as many of the dataset's descriptions are decoded.
 """
 
-import argparse
 import os
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from boxes.arguments import argument_parser, out_file, positive
 from boxes.dataset import read_examples
 from boxes.decoding import Decoder
 from boxes.models import load
@@ -47,12 +47,12 @@ def decode_measured(loaded, prompts: list[str], times: int, threads: int, rounds
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", default="tiny-base", help="a name of boxes/models.py or a folder (%(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="dataset with at least 16 units of descriptions")
-    parser.add_argument("--unit", type=int, default=714, help="descriptions in the evaluated subset (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of which the median counts; 1 for the largest")
+    parser.add_argument("--unit", type=positive, default=714, help="descriptions in the evaluated subset (%(default)s)")
+    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
+    parser.add_argument("--rounds", type=positive, default=3, help="runs of which the median counts; 1 for the largest")
     arguments = parser.parse_args()
     prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]
     if len(prompts) < max(TIMES) * arguments.unit:

@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from boxes.arguments import argument_parser, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import read_examples
 from boxes.decoding import Decoder, common_prefix
@@ -210,14 +211,20 @@ def write_rows(path: Path, rows: dict[tuple[str, str], Row]) -> pd.DataFrame:
 
 
 def settings_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", default="tiny-base", help="a tiny Llama: a name of boxes/models.py or a folder")
     parser.add_argument("--shapes", nargs="+", required=True, choices=SHAPES, metavar="SHAPE", help=", ".join(SHAPES))
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=Path, required=True, help="the CSV; rows of other shapes and devices are kept")
-    parser.add_argument("--prompts", type=int, help="so many prompts, evenly spread (default: all)")
-    parser.add_argument("--reference-prompts", type=int, default=16, help="of the paper's way (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of which the median counts (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=out_file, required=True, help="the CSV; rows of other shapes and devices are kept"
+    )
+    parser.add_argument("--prompts", type=positive, help="so many prompts, evenly spread (default: all)")
+    parser.add_argument(
+        "--reference-prompts", type=positive, default=16, help="of the paper's way (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU, else float32")
     return parser.parse_args()

@@ -8,7 +8,6 @@ faster than on real activations. Norms are rescaled by sqrt(d/D), epsilon by d/D
 pair j of head size h is pair j*H/h of head size H, queries are scaled by sqrt(H/h); tiny head j is the first of KV group j.
 """
 
-import argparse
 import shutil
 from dataclasses import dataclass
 from math import sqrt
@@ -25,6 +24,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from boxes.arguments import argument_parser, out_folder
 from boxes.memory import free_bytes
 from boxes.models import load
 from boxes.records import UserError, command
@@ -278,10 +278,10 @@ def save(model, tokenizer, folder: Path) -> None:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", default="tiny-base", help="a name of boxes/models.py or a folder (%(default)s)")
     parser.add_argument("--shape", choices=SHAPES, default="100m", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--out", type=out_folder, required=True, help="the folder to write")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: %(default)s")
     arguments = parser.parse_args()
     tiny, shape, dtype = load(arguments.model, "cpu"), SHAPES[arguments.shape], getattr(torch, arguments.dtype)

@@ -13,9 +13,11 @@ import fcntl
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from boxes.arguments import argument_parser, positive
@@ -78,6 +80,17 @@ def try_lock(path: Path, wait: bool = False) -> int | None:
         return None
     os.set_inheritable(handle, True)
     return handle
+
+
+def take_once(path: Path) -> None:
+    """Lock a file, which then names this process; where another has it, say which and wait for it."""
+    handle = try_lock(path)
+    if handle is None:
+        print(f"{path}: in use by {path.read_text() or 'another process'}; waiting for it", file=sys.stderr, flush=True)
+        handle = try_lock(path, wait=True)
+    os.ftruncate(handle, 0)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
 
 
 def take(folder: Path, names: list[str], count: int) -> list[str]:
@@ -154,7 +167,7 @@ def main() -> None:
         names, count, threads = cpu_placement(arguments.model, arguments.jobs, len(os.sched_getaffinity(0)))
     if arguments.once:
         arguments.once.parent.mkdir(parents=True, exist_ok=True)
-        try_lock(arguments.once, wait=True)
+        take_once(arguments.once)
     os.environ |= environment(take(arguments.locks, names, count), threads)
     if not threads and (count > 1 or option(words, "--device")):
         # the last one counts; cuda:1 is now the only one there is

@@ -56,9 +56,9 @@ FAULTS = {
                            60, decoding_killed),
     "signals": Fault("Ctrl-C, SIGTERM, SIGHUP while a model is decoded", "one line, status 130, 143 or 129, no torn line, "
                      "no lock left; then as without", 30, decoding_ended),
-    "full-disk": Fault("the disk is full during `make all`", "one line says so; with room again, as without", 6, full_disk),
+    "full-disk": Fault("the disk is full during `make all`", "one line says so; with room again, as without", 4, full_disk),
     "permission": Fault("a folder that may not be written", "one line says so; with permission, as without", 4, no_permission),
-    "clock": Fault("the clock jumps a day between two `make all`", SAME, 8, clock_jumps),
+    "clock": Fault("the clock jumps a day between two `make all`", SAME, 4, clock_jumps),
     "two": Fault("two `make all` at once in one checkout", f"the second waits; {SAME}", 3, two_at_once),
     "locks": Fault("a lock whose owner died, here or on another machine", "taken over by one of four alone", 12, stale_locks),
     "memory": Fault("out of memory at the first, a middle, the last forward", "half the batch, on record; the same lines", 12,
@@ -67,7 +67,7 @@ FAULTS = {
                     "statuses and counts say so, its scores are defined", 12, broken_models),
     "checkpoint": Fault("a truncated checkpoint among good ones", "the others are scored; it is named with the reason, status "
                         "not 0; whole again, as without", 3, truncated_checkpoint),
-    "hardware": Fault("another number of threads and of prompts at a time", SAME, 4, other_hardware),
+    "hardware": Fault("another number of threads and of prompts at a time", SAME, 2, other_hardware),
     "inputs": Fault("malformed datasets, predictions, descriptions and statements", "refused in one line, or read as an "
                     "independent reader reads them", 8000, inputs),
 }  # fmt: skip
@@ -92,8 +92,8 @@ def main() -> int:
         print(f"{name}: {survived} of {injected} survived in {seconds} s ({note})", flush=True)
         rows.append({"name": name, "fault": fault.fault, "held_to": fault.survived, "injected": injected,
                      "survived": survived, "note": note})  # fmt: skip
-    if arguments.out:
-        write_csv(arguments.out, pd.DataFrame(rows))
+        if arguments.out:
+            write_csv(arguments.out, pd.DataFrame(rows))
     return int(any(row["survived"] < row["injected"] for row in rows))
 
 

@@ -179,8 +179,8 @@ def decoding_ended(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
 
 def stale_locks(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     """Four processes want a folder that a dead one left locked: each gets it, one after the other."""
-    rng, survived, patience = np.random.default_rng(seed), 0, lock.STALE
-    lock.STALE = 0.4
+    rng, survived, usual = np.random.default_rng(seed), 0, (lock.STALE, lock.POLL)
+    lock.STALE, lock.POLL = 0.4, 0.05
     try:
         for number in range(rounds):
             place, log = folder / str(number), folder / f"{number}.log"
@@ -202,7 +202,7 @@ def stale_locks(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
             alone = all(turn == [turn[0], "in", turn[0], "out"] for turn in turns)
             survived += not any(statuses) and alone and len(turns) == 4 and not list(place.iterdir())
     finally:
-        lock.STALE = patience
+        lock.STALE, lock.POLL = usual
     return survived, "by turns of a process here, of one elsewhere, and empty"
 
 

@@ -31,6 +31,11 @@ RIGHT = {
     "11_errors.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --out {}/new/errors.csv",
     "check.py": "--profile tiny --results {} --reference {}",
     "fetch_weights.py": "--models tiny-base",
+    "bench_decoding.py": "--data {}/data.jsonl --out {}/new.csv",
+    "bench_precision.py": "--data {}/data.jsonl --out {}/new.csv",
+    "bench_scaling.py": "--data {}/data.jsonl --out {}/new.csv",
+    "bench_shapes.py": "--shapes 100m --data {}/data.jsonl --out {}/new.csv",
+    "inflate.py": "--out {}/new",
 }
 # Script, arguments in place of or beside the right ones ("" takes one away), what is said.
 WRONG = [
@@ -103,6 +108,18 @@ WRONG = [
     ("11_errors.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
     ("check.py", "--profile", "tyni", f"argument --profile: invalid choice: 'tyni' {CHOICES}; see --help"),
     ("fetch_weights.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+    ("bench_decoding.py", "--data", "", "the following arguments are required: --data; see --help"),
+    ("bench_decoding.py", "--rounds", "0", "argument --rounds: " + NUMBER.format(1, 0)),
+    ("bench_precision.py", "--prompts", "some", "argument --prompts: " + NUMBER.format(1, "some")),
+    ("bench_precision.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
+    ("bench_scaling.py", "--unit", "-1", "argument --unit: " + NUMBER.format(1, -1)),
+    ("bench_scaling.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
+    ("bench_scaling.py", "--unit", "99", "{}/data.jsonl: .* descriptions, 1584 are needed"),
+    ("bench_shapes.py", "--shapes", "8b", f"argument --shapes: invalid choice: '8b' {CHOICES}; see --help"),
+    ("bench_shapes.py", "--dtype", "float16", f"argument --dtype: invalid choice: 'float16' {CHOICES}; see --help"),
+    ("inflate.py", "--shape", "100M", f"argument --shape: invalid choice: '100M' {CHOICES}; see --help"),
+    ("inflate.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
+    ("inflate.py", "--model", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
 ]  # fmt: skip
 
 

@@ -238,6 +238,25 @@ def task(tmp_path_factory):
     return read_task(write_dataset(tmp_path_factory.mktemp("data") / "test-t5.jsonl", count=1, operations=1))
 
 
+@pytest.mark.parametrize("text", ["Box 0 contains", "hopper-hash"])
+def test_an_added_token_beyond_the_embedding_that_prompts_have(text, folder, task, tmp_path):
+    """Nothing is wrong with such a token unless it occurs."""
+    loaded = load(folder, "cpu")
+    rows = loaded.model.get_input_embeddings().num_embeddings
+    loaded.tokenizer.add_tokens([f"<more{number}>" for number in range(rows - len(loaded.tokenizer))])
+    loaded.tokenizer.add_tokens([text])
+    loaded.tokenizer.save_pretrained(folder)
+    run = decode_run(str(folder), task, tmp_path / "run", Settings(device="cpu"))
+    if text == "hopper-hash":
+        assert run["status"] == "complete"
+    else:
+        assert (run["status"], run["reason"]) == (
+            "failed",
+            f"{folder}: prompts have the token '▁Box▁0▁contains' with the id {rows}, the embedding {rows} rows; "
+            "they are of different models, fetch both again",
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "status"), [("not-a-number", "failed"), ("half-bin", "failed"), ("no-weights", "failed")]
 )

@@ -205,3 +205,10 @@ def test_the_table_of_the_readme():
     assert between_marks(f"a\n{BEGIN}\nold\n{END}\nb", text, name) == f"a\n{text}\nb"
     with pytest.raises(UserError, match="must stand in it once each"):
         between_marks("no marks", text, name)
+
+
+def test_the_readme_has_what_was_injected_last():
+    table = pd.read_csv(ROOT / "data/bench/faults.csv")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between_marks(readme, block(table), Path("README.md")) == readme
+    assert (table.survived == table.injected).all()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -142,12 +143,23 @@ def test_the_same_run_is_not_made_twice_at_a_time(machine):
     assert not overlapping(slots.notes())
 
 
+def test_the_second_says_for_whom_it_waits(machine):
+    slots = machine(2)
+    once = ("--once", str(slots.folder / "runs" / ".a.lock"))
+    first = wait_for(slots.start(*once, until="go").with_suffix(".began"))
+    slots.start(*once)
+    said = slots.jobs[1].stderr.readline()
+    assert re.fullmatch(rf"{once[1]}: in use by process {first['pid']} on \S+ since \S+; waiting for it\n", said)
+    (slots.folder / "go").touch()
+    assert not overlapping(slots.notes())
+
+
 def test_without_a_gpu_a_large_model_has_the_cpu_to_itself(machine):
     slots = machine(0)
     for model in ("Llama-2-7b-hf", "tiny-base", "Llama-2-7b-hf"):
         slots.start("--jobs", "2", "--model", model)
     notes = slots.notes()
-    assert not [pair for pair in overlapping(notes) if "tiny-base" not in str(pair)]
+    assert not overlapping(notes)
     assert [(note["gpus"], note["words"]) for note in notes] == [(None, [])] * 3
     assert notes[0]["threads"] == str(CORES)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ MODEL = "tiny-base"
 SETTINGS = Settings(batch_size=2, device="cpu", dtype="float32")
 # Of SPEC: what every run that was begun says about itself.
 FIELDS = {
-    "status", "reason", "model", "hub_id", "revision", "tokenizer", "prompt_format", "prompt_style", "prompt_sha256",
+    "format", "status", "reason", "model", "hub_id", "revision", "tokenizer", "prompt_format", "prompt_style", "prompt_sha256",
     "regex", "dataset", "dataset_sha256", "dtype", "device", "max_new_tokens", "batch_size", "versions", "git_commit",
     "seconds", "statements_per_second", "examples", "truncated", "invalid", "started", "constrained",
 }  # fmt: skip
@@ -240,6 +241,67 @@ def test_predictions_without_run_json_are_not_touched(copy, task, whole):
     assert run["status"] == "failed"
     assert "predictions without run.json" in run["reason"]
     assert lines(copy) == lines(whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "not a readable JSON file (Expecting value: line 1 column 1 (char 0)); delete it and run again"),
+        ("[]", "expected a JSON object, found list; delete it and run again"),
+        ('{"status": "done"}', "status 'done' is none of complete, partial, not run, failed; decode again"),
+    ],
+)
+def test_a_damaged_run_json_and_its_predictions_are_kept(copy, task, whole, content, why, capsys):
+    """Nobody knows what the predictions were made with: the model fails and says where they are, the next run begins anew."""
+    (copy / "run.json").write_text(content)
+    reason = (
+        f"{copy}/run.json: {why}; what was decoded with it is kept in {copy}/superseded-1, run again to decode anew"
+    )
+    assert decode_run(MODEL, task, copy, SETTINGS) == {
+        "format": 1, "model": MODEL, "status": "failed", "reason": reason
+    }  # fmt: skip
+    assert capsys.readouterr().err == f"{MODEL}: failed: {reason}\n"
+    kept = copy / "superseded-1"
+    assert (kept / "run.json").read_text() == content
+    assert (kept / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
+    assert not (copy / "predictions.jsonl").exists()
+    assert decode_run(MODEL, task, copy, SETTINGS)["status"] == "complete"
+    assert (copy / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
+
+
+def test_a_damaged_run_json_alone_is_written_anew(tmp_path, task):
+    (tmp_path / "run.json").write_text("{")
+    assert decode_run(MODEL, task, tmp_path, SETTINGS)["status"] == "complete"
+    assert not list(tmp_path.glob("superseded-*"))
+
+
+def test_threads_and_batches_change_no_prediction(whole, task, tmp_path):
+    torch.set_num_threads(2)
+    try:
+        decode_run(MODEL, task, tmp_path, replace(SETTINGS, batch_size=7))
+    finally:
+        torch.set_num_threads(1)
+    lines = [sorted((folder / "predictions.jsonl").read_text().splitlines()) for folder in (whole, tmp_path)]
+    assert lines[0] == lines[1]
+
+
+def test_scores_stand_in_the_order_of_the_dataset(copy, task):
+    """However the predictions were batched, and wherever a run was interrupted."""
+    path = copy / "predictions.jsonl"
+    scored = score_run(spec_of(MODEL), path, task.by_key)
+    assert [row[1:3] for row in scored[::7]] == list(task.by_key)
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert score_run(spec_of(MODEL), path, task.by_key) == scored
+
+
+def test_a_run_of_a_newer_version_is_not_touched(copy, task, capsys):
+    write_json(copy / "run.json", read_json(copy / "run.json") | {"format": 2})
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    run = decode_run(MODEL, task, copy, SETTINGS)
+    reason = f"{copy}/run.json: format 2, this version reads 1; use the version that wrote it, or another folder"
+    assert run == {"model": MODEL, "status": "failed", "reason": reason}
+    assert capsys.readouterr().err == f"{MODEL}: failed: {reason}\n"
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
 def test_predictions_of_another_dataset_under_this_run_json(copy, task):
