@@ -28,7 +28,7 @@ WRITTEN = ("data/boxes", "data/runs", "data/results", "paper/out", ".make")
 # Of runs.csv: what may differ between two runs that gave the same. report.html and run.json show these, too, and dates.
 TIMED = ["seconds", "statements_per_second", "device", "batch_size", "tokens_per_forward", "started"]
 STAGES = ("data", "decoding", "scoring", "rendering")
-STAGE_OF = {"01_": "data", "04_": "decoding", "09_": "decoding", "paper.": "rendering"}  # other scripts: scoring
+STAGE_OF = {"01_": "data", "04_": "decoding", "paper.": "rendering"}  # other scripts: scoring
 SCRIPT = re.compile(r"(?:experiments/(?!depend|on_gpu|not_run)|-m (?=paper\.))(\S+)")
 OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|DECODE|HARDWARE|ARGS)")
 
