@@ -20,7 +20,7 @@ from scenarios_fixture import write_dataset
 from boxes import decoding, lock, running, weights
 from boxes.constraint import token_bytes
 from boxes.models import spec_of
-from boxes.records import JsonLines, command, read_json
+from boxes.records import ENDING, JsonLines, command, read_json
 from boxes.running import Settings, Task, decode_run, read_task
 from boxes.runs import score_run
 from boxes.scoring import bucket_scores
@@ -96,6 +96,8 @@ def fork(run: Callable[[], object], stderr: Path, told: int | None = None) -> in
         return pid
     status = 99
     try:
+        for number in ENDING:  # jobs in the background inherit some of them ignored
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         with open(stderr, "w") as file:
             os.dup2(file.fileno(), 2)
         if told is not None:
