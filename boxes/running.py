@@ -78,11 +78,13 @@ def read_task(data: Path, per_bucket: int | None = None) -> Task:
     return Task(data, sha256_file(data), examples, selection)
 
 
-def decode_run(name: str, task: Task, folder: Path, settings: Settings, load: Callable[..., Loaded] = load) -> dict:
+def decode_run(
+    name: str, task: Task, folder: Path, settings: Settings, load_model: Callable[..., Loaded] | None = None
+) -> dict:
     """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included.
 
-    One process at a time has the folder (lock.py). `load` is called with a name or folder, the device and the dtype, where
-    there is something to decode. CannotWrite where the disk is full or the folder may not be written.
+    One process at a time has the folder (lock.py). `load_model` stands in for weights.load, e.g. to load once for
+    several runs. CannotWrite where the disk is full or the folder may not be written.
     """
     run, missing = Run(folder), None
     try:
@@ -92,10 +94,15 @@ def decode_run(name: str, task: Task, folder: Path, settings: Settings, load: Ca
         missing = {"model": name, "status": "not run", "reason": str(error)}
     with held(folder) as check:
         try:
+            run.sweep()
             damaged = run.set_damaged_aside()
             if damaged:
                 return _finish(run, {"model": name, "status": "failed", "reason": damaged})
-            return _finish(run, missing) if missing else _decode(run, spec, weights, task, settings, check, load)
+            return (
+                _finish(run, missing)
+                if missing
+                else _decode(run, spec, weights, task, settings, check, load_model or load)
+            )
         except CannotWrite:
             raise
         except OSError as error:
@@ -134,7 +141,13 @@ def _finish(run: Run, provenance: dict) -> dict:
 
 
 def _decode(
-    run: Run, spec: ModelSpec, weights: Path, task: Task, settings: Settings, check: Callable[[], None], load: Callable
+    run: Run,
+    spec: ModelSpec,
+    weights: Path,
+    task: Task,
+    settings: Settings,
+    check: Callable[[], None],
+    load_model: Callable,
 ) -> dict:
     old = read_json(run.provenance) if run.provenance.exists() else {}
     same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)
@@ -143,7 +156,7 @@ def _decode(
         return old
     from boxes.decoding import Decoder  # torch is imported only where there are weights
 
-    loaded = load(str(weights) if spec.profile == "local" else spec.name, settings.device, settings.dtype)
+    loaded = load_model(str(weights) if spec.profile == "local" else spec.name, settings.device, settings.dtype)
     chosen = PromptSettings(settings.prompt_format or spec.prompt_format, settings.prompt_style, spec.system_role)
     options = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
     decoder = Decoder(

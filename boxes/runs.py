@@ -66,6 +66,11 @@ class Run:
                 path.rename(kept / path.name)
         return kept
 
+    def sweep(self) -> None:
+        """Delete what a kill left of a run.json that was being written. For who has the folder: nobody else is writing."""
+        for path in self.folder.glob(f".{self.provenance.name}.*"):
+            path.unlink(missing_ok=True)
+
     def set_damaged_aside(self) -> str | None:
         """Where run.json cannot be read nobody knows what the predictions were made with: both are kept under another name.
         Returns what happened, None where nothing did. OtherFormat for a run of another version."""

@@ -87,12 +87,13 @@ def make(folder: Path, **options) -> tuple[int, str]:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """What must be the same: predictions in any order, CSVs, tables and figures, byte by byte."""
+    """What must be the same: predictions in any order, CSVs, tables and figures, byte by byte. A hidden file is what a kill
+    left of one that was being written."""
     found: dict[str, object] = {}
     for path in sorted((folder / "data/runs").rglob("predictions.jsonl")):
         found[str(path.relative_to(folder))] = sorted(path.read_bytes().splitlines())
     for path in [*(folder / "data/results").rglob("*.csv"), *(folder / "paper/out").rglob("*")]:
-        if path.is_file() and not path.name.startswith("report"):
+        if path.is_file() and not path.name.startswith(("report", ".")):
             timed = path.name == "runs.csv"
             found[str(path.relative_to(folder))] = (
                 pd.read_csv(path).drop(columns=TIMED).to_csv() if timed else path.read_bytes()

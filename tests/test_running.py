@@ -428,6 +428,13 @@ def decoded(data, tmp_path_factory) -> Path:
     return runs
 
 
+def test_what_a_kill_left_of_a_run_json_is_swept_up(copy, task, whole):
+    (copy / ".run.json.k1l1ed00").write_text('{"status": "par')
+    assert decode_run(MODEL, task, copy, SETTINGS)["status"] == "complete"
+    assert {path.name for path in copy.iterdir()} == {"run.json", "predictions.jsonl"}
+    assert lines(copy) == lines(whole)
+
+
 def test_04_makes_the_runs_beside_a_models_own(decoded):
     assert {path.parent.name for path in decoded.glob("tiny-base/*/run.json")} == {"free"}
     assert {path.parent.name for path in decoded.glob("tiny-chat/*/run.json")} == {"free", "dev-plain", "dev-chat"}
