@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scenarios_fixture import write_dataset
+from tqdm import tqdm
 
 from boxes import decoding, lock, running, weights
 from boxes.constraint import token_bytes
@@ -72,6 +74,9 @@ def begin(folder: Path) -> Iterator[Place]:
     """Decode without faults; while it lasts, the model is loaded once and torch has one thread, which a fork survives."""
     threads, load = torch.get_num_threads(), running.load
     torch.set_num_threads(1)
+    # By default forks share a lock of tqdm's, which nobody releases for one that was killed.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     running.load = cache(weights.load)
     try:
         data = write_dataset(folder / "test-t5.jsonl", count=5, operations=3)
