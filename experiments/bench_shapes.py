@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from boxes.arguments import argument_parser, out_file, positive
+from boxes.arguments import argument_parser, natural, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import read_examples
 from boxes.decoding import Decoder, common_prefix
@@ -220,7 +220,7 @@ def settings_of() -> argparse.Namespace:
     )
     parser.add_argument("--prompts", type=positive, help="so many prompts, evenly spread (default: all)")
     parser.add_argument(
-        "--reference-prompts", type=positive, default=16, help="of the paper's way (default: %(default)s)"
+        "--reference-prompts", type=natural, default=16, help="of the paper's way (default: %(default)s)"
     )
     parser.add_argument(
         "--repeats", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
