@@ -31,9 +31,9 @@ NOT_MEASURED = "not measured"
 # Minutes of kick-the-tires.
 TOOK = {
     "reported": 0.2,
-    "tiny": 5,
+    "tiny": 2,
     "check": 0.5,
-    "how": "Minutes were measured on two CPU cores of a busy machine; the 5 include the installation.",
+    "how": "Minutes were measured on two CPU cores; the 2 include the installation.",
 }
 
 # The shape of each model, by family where the size does not tell. Code Llama's vocabulary is 16 tokens larger than Llama 2's.
