@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules
 ifeq ($(MAKELEVEL)$(words $(MAKECMDGOALS)),01) # several targets (make clean all) may be meant one after the other
-MAKEFLAGS += -j$(shell nproc)# a -j of the command line goes before
+MAKEFLAGS += -j$(shell env -u OMP_NUM_THREADS nproc)# a -j of the command line goes before
 endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
