@@ -25,9 +25,8 @@ from boxes.models import spec_of
 from boxes.records import UserError, command
 
 CPU = "cpu"  # a share of its cores is cpu0, cpu1, ...
-SMALL = (
-    1e8  # bytes of weights in float32: threads of one forward of such a model wait for each other more than they work
-)
+# Bytes of weights in float32: threads of one forward of such a model wait for each other more than they work.
+SMALL = 1e8
 PAUSE = 0.2  # seconds between two looks for a free GPU
 USABLE = 0.85  # of a GPU's memory for weights; the rest is for the rows, 1 GB at least each
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
