@@ -1,12 +1,13 @@
-"""Intervals and tests: Wilson, Newcombe, the bootstrap over descriptions, exact McNemar, Holm. In per cent."""
+"""Intervals and tests: Wilson, Newcombe, the bootstrap over descriptions, exact McNemar, Holm. In per cent.
+
+scipy and statsmodels are imported by the functions that use them: they take a second, which every script that reads a score
+would wait for.
+"""
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 ALPHA = 0.05  # every interval is a 95 % interval
 RESAMPLES = 10_000
@@ -30,6 +31,8 @@ class Difference:
 
 def wilson(correct, n) -> tuple[np.ndarray, np.ndarray]:
     """Wilson 95 % interval of counts, element by element, in per cent; NaN where n is 0."""
+    from statsmodels.stats.proportion import proportion_confint
+
     correct, n = np.asarray(correct, dtype=float), np.asarray(n, dtype=float)
     low, high = proportion_confint(correct, np.where(n > 0, n, np.nan), alpha=ALPHA, method="wilson")
     return 100 * np.clip(low, 0, 1), 100 * np.clip(high, 0, 1)  # rounding leaves a hair beyond
@@ -41,6 +44,8 @@ def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: in
     The two models answered the same queries, but from counts alone their pairing is unknown; where their answers agree
     more often than chance the interval is wider than a paired one.
     """
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     if not base_n or not treated_n:
         return Difference(np.nan, np.nan, np.nan, "newcombe")
     low, high = confint_proportions_2indep(
@@ -89,11 +94,15 @@ def discordant(base: np.ndarray, treated: np.ndarray) -> tuple[int, int]:
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided p of McNemar's test; 1 where the models never disagree. It takes queries as independent, which
     the seven of one statement are not: read it beside the bootstrap interval, which does not."""
+    from scipy.stats import binomtest
+
     return float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
 
 
 def holm(p_values) -> np.ndarray:
     """Holm-adjusted p values within one experiment; NaN stays NaN and does not count as a test."""
+    from statsmodels.stats.multitest import multipletests
+
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(p_values.shape, np.nan)
     tested = ~np.isnan(p_values)
