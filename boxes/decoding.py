@@ -16,7 +16,7 @@ from boxes import attention, memory, plain
 from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion, finish
 from boxes.constraint import choose, compile_regex, free
-from boxes.drafting import Draft, drafts
+from boxes.drafting import Draft, draft_text, drafts
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
 STEP_TOKENS = 512  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
@@ -101,9 +101,12 @@ class Decoder:
         return completions
 
     @torch.inference_mode()
-    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Completion]]]:
-        """Finished prompts as they come: their indices, and their completions. Longer ones come first."""
-        waiting = sorted(self.prompts(texts), key=tokens_of, reverse=True)
+    def batches(
+        self, texts: Sequence[str], proposed: Sequence[str | None] | None = None
+    ) -> Iterator[tuple[list[int], list[Completion]]]:
+        """Finished prompts as they come: their indices, and their completions. Longer ones come first. `proposed`: the
+        statements to draft; by default those that a symbolic reading of the prompts gives."""
+        waiting = sorted(self.prompts(texts, proposed), key=tokens_of, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
         longest = max((len(prompt.ids) for prompt in waiting), default=0) + self.max_new_tokens
         reason = attention.why_not(self.model, longest)
@@ -135,19 +138,17 @@ class Decoder:
         run = prefill_tokens(self.device)
         return memory.rows_that_fit(self.model, own + self.max_new_tokens, run, len(waiting))
 
-    def prompts(self, texts: Sequence[str]) -> list[Prompt]:
+    def prompts(self, texts: Sequence[str], proposed: Sequence[str | None] | None = None) -> list[Prompt]:
         """Prompts as tokens, with their drafts and where in the expression each begins."""
         encoded = encode_prompts(self.tokenizer, texts)
         starts = [self.automaton.start(text) for text in texts]
-        proposed = [Draft()] * len(texts)
+        drafted = [Draft()] * len(texts)
         if self.draft:
-            heads = [head for _, head in starts]
-            proposed = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads)
+            heads, statements = [head for _, head in starts], proposed or [draft_text(text) for text in texts]
+            drafted = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads, statements)
         return [
             Prompt(index, text, ids, state, head, draft)
-            for index, (text, ids, (state, head), draft) in enumerate(
-                zip(texts, encoded, starts, proposed, strict=True)
-            )
+            for index, (text, ids, (state, head), draft) in enumerate(zip(texts, encoded, starts, drafted, strict=True))
         ]
 
     def completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:

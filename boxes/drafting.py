@@ -1,10 +1,12 @@
-"""Text drafts: what a symbolic reading of the description says the statement is, as the tokens a model would write it in.
+"""Text drafts: a proposed statement as the tokens a model would write it in. By default it is what a symbolic reading of the
+description says; for free decoding, what the model wrote under the expression.
 
 The model's own masked argmax decides on every token; a wrong draft costs time and never changes an answer.
 """
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -41,12 +43,13 @@ def draft_text(prompt: str) -> str | None:
         return None
 
 
-def drafts(tokenizer, spelled: list[bytes], prompts: list[str], heads: list[str]) -> list[Draft]:
-    """A draft for each prompt; `heads` are the beginnings of the statement that the prompts end in, `spelled` the bytes each
-    token id stands for."""
+def drafts(
+    tokenizer, spelled: list[bytes], prompts: list[str], heads: list[str], proposed: Sequence[str | None]
+) -> list[Draft]:
+    """A draft for each prompt: of its proposed statement, whose beginning the prompt ends in (`heads`); empty without one.
+    `spelled` are the bytes each token id stands for."""
     tails, rests = [], []
-    for prompt, head in zip(prompts, heads, strict=True):
-        text = draft_text(prompt)
+    for prompt, head, text in zip(prompts, heads, proposed, strict=True):
         rests.append(text[len(head) :] if text and text.startswith(head) else "")
         # The last line says how the statement goes on; all of the prompt would say it too, in many times the time. The line
         # feed before it stays: at the beginning of a text, SentencePiece would put a space before the statement.

@@ -27,8 +27,10 @@ from boxes.runs import (
     FORMAT,
     IDENTITY,
     WHOLE,
+    Key,
     OtherFormat,
     Run,
+    complete_predictions,
     plain_prompt_sha256,
     read_predictions,
     weights_revision,
@@ -50,6 +52,7 @@ class Settings:
     batch_size: int | None = None
     device: str | None = None
     dtype: str | None = None
+    drafts_from: Path | None = None  # a complete run, whose statements are proposed to the model; they change no answer
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,11 @@ def _decode(
     done = read_predictions(run.predictions.path, task.by_key)
     if not old and done:
         raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
+    missing = {key: prompt for key, prompt in prompts.items() if key not in done}
+    proposed = settings.drafts_from and _statements(Run(settings.drafts_from), task)
     spent = _spent(old)
     write_json(run.provenance, now | spent)
-    with closing(_decode_missing(run, decoder, task, prompts, done)) as batches:
+    with closing(_decode_missing(run, decoder, task, missing, proposed)) as batches:
         for lines, seconds in batches:
             check()
             run.predictions.append(lines)
@@ -205,15 +210,22 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
     return all(old.get(key) == value for key, value in asked.items())
 
 
-def _decode_missing(run: Run, decoder, task: Task, prompts: dict, done: dict) -> Iterator[tuple[list[dict], float]]:
-    """Lines of what is not there yet, a batch at a time, and the seconds since the first."""
+def _statements(run: Run, task: Task) -> dict[Key, str]:
+    """What a complete run wrote."""
+    return {key: line["prediction"] for key, line in complete_predictions(run.predictions.path, task.by_key).items()}
+
+
+def _decode_missing(
+    run: Run, decoder, task: Task, missing: dict[Key, str], proposed: dict[Key, str] | None
+) -> Iterator[tuple[list[dict], float]]:
+    """Lines of what is not there yet, the prompts `missing`, a batch at a time, and the seconds since the first."""
     from tqdm import tqdm
 
-    missing = {key: example for key, example in task.by_key.items() if key not in done}
-    examples = list(missing.values())
-    began = time.monotonic()
-    with tqdm(total=len(task.examples), initial=len(done), desc=run.folder.as_posix(), mininterval=2) as bar:
-        for indices, completions in decoder.batches([prompts[key] for key in missing]):
+    examples = [example for key, example in task.by_key.items() if key in missing]
+    statements = proposed and [proposed[key] for key in missing]
+    began, total = time.monotonic(), len(task.examples)
+    with tqdm(total=total, initial=total - len(missing), desc=run.folder.as_posix(), mininterval=2) as bar:
+        for indices, completions in decoder.batches(list(missing.values()), statements):
             yield list(_lines([examples[index] for index in indices], completions)), time.monotonic() - began
             bar.update(len(indices))
 

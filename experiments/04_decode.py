@@ -46,7 +46,8 @@ def runs_beside(
     """The runs of Appendix A for a model: its own run's settings but without the expression, and the prompt formats."""
     spec, _ = resolve(arguments.model)
     if decodes_freely(spec):
-        yield task, arguments.out / FREE, replace(own, constrained=False)
+        # Mostly it writes the same, which is then verified at a time.
+        yield task, arguments.out / FREE, replace(own, constrained=False, drafts_from=arguments.out)
     if compares_formats(spec):
         for name in PROMPT_FORMATS:
             yield dev, arguments.out / dev_folder(name), Settings(prompt_format=name, **hardware_of(arguments))

@@ -8,11 +8,12 @@ import torch
 from miniatures import SHAPES, TOKENIZERS, miniature
 
 from boxes import attention, decoding
+from boxes.completion import Completion
 from boxes.decoding import Decoder
 from boxes.drafting import Draft, draft_text, drafts
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
-from boxes.prompting import PromptSettings, prompt_maker, statement_prompt
+from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
 TEMPLATE = (
@@ -73,7 +74,7 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
     for description, answer in scenarios(13):
         prompt = statement_prompt(description)
         head = decoder.automaton.start(prompt)[1]
-        (draft,) = drafts(tokenizer, spelled, [prompt], [head])
+        (draft,) = drafts(tokenizer, spelled, [prompt], [head], [answer])
         assert head + decoder.automaton.text(list(draft.tokens)) == answer
         assert len(draft.clauses) == 7
         assert all(set(spelled[draft.tokens[index]]) & set(b",.") for index in draft.clauses)
@@ -95,6 +96,16 @@ def test_the_expression_allows_every_token_of_a_draft(kind, settings):
             assert decoder.automaton.allowed[state, token]
             state = int(decoder.automaton.next_state[state, token])
         assert decoder.automaton.done[state]
+
+
+def proposing(decoder: Decoder, prompts: list[str], statements: list[str | None]) -> list[Completion]:
+    """What a decoder writes where these statements are drafted."""
+    found = {
+        index: completion
+        for indices, completions in decoder.batches(prompts, statements)
+        for index, completion in zip(indices, completions, strict=True)
+    }
+    return [found[index] for index in range(len(prompts))]
 
 
 def shuffled(draft: Draft) -> Draft:
@@ -134,6 +145,26 @@ def test_right_drafts_save_forwards(tiny, prompts, truth):
     slow = Decoder(tiny.model, tiny.tokenizer, draft=False)
     assert fast.decode(prompts) == slow.decode(prompts) == truth
     assert fast.work.forwards * 3 < slow.work.forwards
+
+
+@pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
+def test_what_the_model_writes_is_verified_in_the_forward_that_reads_the_prompt(tiny, prompts, truth, regex):
+    statements = [completion.text for completion in truth]
+    assert any(text != draft_text(prompt) for text, prompt in zip(statements, prompts, strict=True))
+    decoder = Decoder(tiny.model, tiny.tokenizer, regex)
+    assert proposing(decoder, prompts, statements) == truth
+    assert decoder.work.forwards == 1
+
+
+@pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
+def test_no_proposed_statement_changes_an_answer(tiny, prompts, truth, regex):
+    statements = [completion.text for completion in truth]
+    for proposed in (
+        [*statements[1:], statements[0]],
+        [None] * len(prompts),
+        ["", "Statement: Box 0 contains", "no statement"] * 3 + [statements[-1] * 3],
+    ):
+        assert proposing(Decoder(tiny.model, tiny.tokenizer, regex), prompts, proposed) == truth
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])

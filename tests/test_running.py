@@ -161,7 +161,7 @@ def test_only_what_is_missing_is_decoded_again(copy, task, monkeypatch):
     cut(copy, 5, 10)
     asked = []
     batches = Decoder.batches
-    monkeypatch.setattr(Decoder, "batches", lambda self, prompts: asked.extend(prompts) or batches(self, prompts))
+    monkeypatch.setattr(Decoder, "batches", lambda self, prompts, *drafts: asked.extend(prompts) or batches(self, prompts, *drafts))
     decode_run(MODEL, task, copy, SETTINGS)
     assert len(asked) == 3
 
@@ -170,8 +170,8 @@ def test_a_kill_between_batches_and_a_second_start(task, whole, tmp_path, monkey
     class Killed(BaseException):
         pass
 
-    def stop(self, prompts, batches=Decoder.batches):
-        found = batches(self, prompts)
+    def stop(self, prompts, proposed, batches=Decoder.batches):
+        found = batches(self, prompts, proposed)
         yield next(found)
         yield next(found)
         raise Killed
@@ -316,7 +316,7 @@ def test_predictions_of_another_dataset_under_this_run_json(copy, task):
 
 
 def test_a_failing_model_is_failed_with_a_reason_of_one_line(copy, task, whole, capsys, monkeypatch):
-    def fail(self, prompts):
+    def fail(self, prompts, proposed):
         raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
         yield
 
@@ -433,6 +433,17 @@ def test_what_a_kill_left_of_a_run_json_is_swept_up(copy, task, whole):
     assert decode_run(MODEL, task, copy, SETTINGS)["status"] == "complete"
     assert {path.name for path in copy.iterdir()} == {"run.json", "predictions.jsonl"}
     assert lines(copy) == lines(whole)
+
+
+def test_free_decoding_is_drafted_by_another_run_and_does_not_depend_on_it(task, whole, copy, tmp_path):
+    wrong = (copy / "predictions.jsonl").read_text().replace("Statement: ", "State: ")
+    (copy / "predictions.jsonl").write_text(wrong)
+    drafted, alone = (
+        decode_run(MODEL, task, tmp_path / name, replace(SETTINGS, constrained=False, drafts_from=run))
+        for name, run in (("drafted", whole), ("alone", copy))
+    )
+    assert lines(tmp_path / "drafted") == lines(tmp_path / "alone")
+    assert drafted["tokens_per_forward"] > 2 * alone["tokens_per_forward"]
 
 
 def test_04_makes_the_runs_beside_a_models_own(decoded):
