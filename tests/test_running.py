@@ -160,8 +160,12 @@ def test_resume_equals_an_uninterrupted_run(copy, whole, task, kept, torn):
 def test_only_what_is_missing_is_decoded_again(copy, task, monkeypatch):
     cut(copy, 5, 10)
     asked = []
-    batches = Decoder.batches
-    monkeypatch.setattr(Decoder, "batches", lambda self, prompts, *drafts: asked.extend(prompts) or batches(self, prompts, *drafts))
+
+    def recorded(self, prompts, proposed, batches=Decoder.batches):
+        asked.extend(prompts)
+        return batches(self, prompts, proposed)
+
+    monkeypatch.setattr(Decoder, "batches", recorded)
     decode_run(MODEL, task, copy, SETTINGS)
     assert len(asked) == 3
 
