@@ -14,7 +14,15 @@ from faults_checkout import HARDWARE, checkout, environment, outcome
 
 def make_tiny(folder: Path, threads: int, batch_size: int) -> dict[str, object]:
     """What the whole tiny profile gives in a checkout of its own: predictions, CSVs, tables and figures."""
-    command = ["make", "all", "PROFILE=tiny", f"VENV={sys.prefix}", f"HARDWARE={HARDWARE.format(batch_size)}"]
+    jobs = max(1, len(os.sched_getaffinity(0)) // threads)  # more would wait for each other's threads
+    command = [
+        "make",
+        f"-j{jobs}",
+        "all",
+        "PROFILE=tiny",
+        f"VENV={sys.prefix}",
+        f"HARDWARE={HARDWARE.format(batch_size)}",
+    ]
     variables = environment({"OMP_NUM_THREADS": str(threads)})
     ran = subprocess.run(command, cwd=checkout(folder), env=variables, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
