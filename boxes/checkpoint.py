@@ -177,9 +177,10 @@ def check_finite(model, folder: Path) -> None:
     extremes = torch.stack([torch.stack(torch.aminmax(weight.detach())).float() for _, weight in named])
     bad = (~torch.isfinite(extremes).all(dim=1)).nonzero().flatten().tolist()
     if bad:
+        narrow = "give --dtype float32 or bfloat16, or " if model.dtype == torch.float16 else ""  # it ends at 65504
         raise UserError(
             f"{folder}: values that are not finite as {str(model.dtype).removeprefix('torch.')} in {len(bad)} of "
-            f"{len(named)} weights, {named[bad[0]][0]} the first; {_AGAIN}"
+            f"{len(named)} weights, {named[bad[0]][0]} the first; {narrow}{_AGAIN}"
         )
 
 

@@ -29,7 +29,7 @@ def experiment(number: int, description: str) -> None:
     scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
     queries = None
     if arguments.profile != "reported":  # the paper's answers to single queries are not published
-        queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS).astype({"num_ops": int})
+        queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
     # What was added on this machine is corrected for apart, so that it changes nothing about the other pairs.
     wanted = pairs(number, arguments.profile)
     groups = [[pair for pair in wanted if pair.extra is extra] for extra in (False, True)]

@@ -161,7 +161,8 @@ def _check_spelling(regex: str, spelled: dict[int, bytes], name: str) -> None:
 def end_ids_of(tokenizer) -> tuple[int, ...]:
     """The ids that end a text. Only the tokenizer's own: stop ids of a generation_config must not leak in."""
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{tokenizer.name_or_path}: the tokenizer has no end-of-sequence token")
+        wrong = "the tokenizer has no end-of-sequence token; name its eos_token in tokenizer_config.json"
+        raise UserError(f"{tokenizer.name_or_path}: {wrong}")
     return (tokenizer.eos_token_id,)
 
 

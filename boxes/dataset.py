@@ -38,6 +38,7 @@ KINDS = ("move", "remove", "put")  # the keys of numops_by_op
 MAX_MEMBER = 1 << 28  # bytes; the largest of the release's files has 108 million
 _PIECE = 1 << 20  # bytes
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+_WHICH = "name the authors' boxes-dataset-v1.zip with RELEASE_ZIP=..."
 _MEND = "correct it, or make the data again (make data)"
 _ORDER = "a state has the queries of Box 0 to Box 6 in order"
 
@@ -108,7 +109,9 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file; name the release's zip with RELEASE_ZIP=...") from None
     except RuntimeError as error:  # what zipfile raises for a wrong password and for other kinds of encryption
-        raise UserError(f"{archive}: {error}; this is not the release of the boxes task") from None
+        raise UserError(f"{archive}: {error}; {_WHICH}") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(f"{archive}: cannot be read ({error.strerror}); check the file and its permissions") from None
     except (*_BROKEN_ZIP, OSError, EOFError, ValueError, IndexError) as error:
         raise UserError(f"{archive}: not a readable zip ({error}); download it again") from None
     for name, content in contents.items():
@@ -120,7 +123,7 @@ def _member(release: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     found = [info for info in release.infolist() if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name)]
     wrong = _wrong(found) if found else f"no {RELEASE_FOLDER}/{name} inside"
     if wrong:
-        raise UserError(f"{release.filename}: {wrong}; is this boxes-dataset-v1.zip?")
+        raise UserError(f"{release.filename}: {wrong}; {_WHICH}")
     return found[0]
 
 
@@ -237,7 +240,7 @@ def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
     try:
         lines = Path(checksums).read_text().splitlines()
     except FileNotFoundError:
-        raise UserError(f"{checksums}: no such file of checksums") from None
+        raise UserError(f"{checksums}: no such file of checksums; restore it from the repository") from None
     except (OSError, ValueError):
         raise UserError(f"{checksums}: not a file of checksums; restore it from the repository") from None
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -248,5 +251,5 @@ def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
     for name, digest in digests.items():
         if sha256_file(Path(folder) / name) != digest:
             raise UserError(
-                f"{Path(folder) / name}: not the bytes of {checksums}; was SEED changed, or another numpy used?"
+                f"{Path(folder) / name}: not the bytes of {checksums}; make it with SEED=27 and the numpy of requirements.lock"
             )

@@ -66,7 +66,8 @@ def has_system_role(tokenizer) -> bool:
 
 def _render(tokenizer, messages: list[dict[str, str]]) -> str:
     if not tokenizer.chat_template:
-        raise UserError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; use the plain prompt format")
+        wrong = "the tokenizer has no chat template; use the plain prompt format (--prompt-format plain)"
+        raise UserError(f"{tokenizer.name_or_path}: {wrong}")
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported where it is used: the model table must be readable
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
+_MAKE = "run the experiment that writes it (make help)"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
 
@@ -34,7 +35,8 @@ class Ended(KeyboardInterrupt):
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError becomes one line on stderr and exit status 2, a signal 128 and its number."""
+    """Wrap a script's main: a UserError, or an OSError of a file, becomes one line on stderr and exit status 2, a signal 128 and
+    its number."""
 
     @functools.wraps(main)
     def wrapped() -> None:
@@ -43,6 +45,12 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
                 status = main()
         except UserError as error:
             print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if not error.filename:  # no file that a person could see to
+                raise
+            line = f"{error.filename}: {error.strerror}; check the disk and the permissions"
+            print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt as error:
             number = signal.Signals(error.args[0]) if isinstance(error, Ended) else signal.SIGINT
@@ -104,7 +112,8 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise CannotWrite(f"{path}: cannot write ({error.strerror}); nothing was changed") from None
+        reason = f"cannot write ({error.strerror}); nothing was changed, check the disk and the permissions"
+        raise CannotWrite(f"{path}: {reason}") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -120,13 +129,19 @@ def write_json(path: Path | str, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def _unreadable(path: Path | str, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions")
+
+
 def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
     """Read a JSON object. UserError names the file where it is missing or malformed, and what to do about it."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no such file; {_MAKE}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; {mend}")
@@ -138,20 +153,30 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
-def read_csv(path: Path | str, columns: tuple[str, ...] = ()) -> "pd.DataFrame":
-    """Read a CSV that write_csv wrote; `columns` must be there. num_ops stays text ('0'..'7', 'all', '1+')."""
+def read_csv(path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = ()) -> "pd.DataFrame":
+    """Read a CSV that write_csv wrote; `columns` must be there, and in `numbers` of them no line may lack a number from 0 on.
+    num_ops stays text ('0'..'7', 'all', '1+') unless it is one of those."""
     import pandas as pd
 
     try:
         frame = pd.read_csv(path, dtype={"num_ops": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the experiment that writes it (make help)") from None
-    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no such file; {_MAKE}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except ValueError as error:
         reason = " ".join(str(error).split())  # some of pandas' have a line end
-        raise UserError(f"{path}: not a readable CSV ({reason})") from None
+        raise UserError(f"{path}: not a readable CSV ({reason}); {_MAKE}") from None
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise UserError(f"{path}: line 1: missing column {', '.join(missing)}")
+        raise UserError(f"{path}: line 1: missing column {', '.join(missing)}; {_MAKE}")
+    for column in numbers:
+        values = pd.to_numeric(frame[column], errors="coerce")
+        wrong = ~values.between(0, 2**31)
+        if wrong.any():
+            found = str(frame[column][wrong.idxmax()])
+            raise UserError(f"{path}: line {wrong.idxmax() + 2}: {column} must be a number, found {found!r}; {_MAKE}")
+        frame[column] = values
     return frame
 
 
@@ -169,7 +194,7 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
                     raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise _unreadable(path, error) from None
 
 
 def parse_object(line: bytes) -> dict:
@@ -181,7 +206,9 @@ def parse_object(line: bytes) -> dict:
     except json.JSONDecodeError as error:
         if b"\0" in line:
             raise ValueError("NUL bytes in place of text") from None
-        raise ValueError(f"not JSON, or cut short ({error.msg} at character {error.pos + 1})") from None
+        raise ValueError(
+            f"not JSON, or cut short ({error.msg.removesuffix(' at')} at character {error.pos + 1})"
+        ) from None
     except (ValueError, RecursionError):
         raise ValueError("not JSON (a number too long, or brackets too deep)") from None
     if not isinstance(value, dict):
@@ -195,7 +222,7 @@ def sha256_file(path: Path | str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise _unreadable(path, error) from None
 
 
 def sha256_text(text: str) -> str:

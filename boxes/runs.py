@@ -9,7 +9,7 @@ from pathlib import Path
 from boxes.completion import Status
 from boxes.dataset import Example
 from boxes.models import ModelSpec
-from boxes.prompting import STATEMENT_REGEX, statement_prompt
+from boxes.prompting import PROMPT_STYLES, STATEMENT_REGEX, statement_prompt
 from boxes.records import JsonLines, UserError, read_json, sha256_file, sha256_text
 from boxes.scoring import score_statement
 from boxes.weights import revision_of
@@ -144,7 +144,10 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     check_dataset(run, folder, data, checksum)
     if run.get("regex") != STATEMENT_REGEX:
         raise UserError(f"{path}: decoded without the regular expression of boxes/prompting.py; decode again")
-    if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(str(run["prompt_style"])):
+    if run["prompt_format"] == "plain" and run.get("prompt_style") not in list(PROMPT_STYLES):
+        found = shown(run.get("prompt_style"))
+        raise UserError(f"{path}: prompt style {found} is none of {', '.join(PROMPT_STYLES)}; decode again")
+    if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(run["prompt_style"]):
         raise UserError(f"{path}: decoded with another prompt than that of boxes/prompting.py; decode again")
     pinned = _pinned(spec)
     if pinned and run["revision"] not in (pinned, UNVERIFIED.format(pinned)):

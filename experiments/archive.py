@@ -28,6 +28,7 @@ from boxes.models import PROFILES, models_of
 from boxes.records import UserError, command, parse_object, read_csv, sha256_file, write_bytes
 from boxes.runs import check_one_table, read_provenance
 from boxes.scoring import RANDOM, SCORE_COLUMNS, bucket_scores
+from boxes.world import shown
 
 FORMAT = 1  # of the archive: raised when a file in it changes its meaning
 MAX_FILES, MAX_BYTES = 1000, 1 << 26  # unpacked; the 29 models of Table 6 need about 200 files and 6 million bytes
@@ -39,6 +40,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}"
 _ALLOWED = re.compile(
     rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|results/[a-z0-9_]{{1,40}}\.csv|runs/{_NAME}(/{_NAME})?/run\.json"
 )
+_DISTRUST = "nothing was unpacked, name an archive that experiments/archive.py wrote"
 SAME = ("revision", "prompt_sha256", "dataset_sha256", "started")  # of a run.json and its line in runs.csv
 TEXT = f"""\
 Results of the entity-tracking artifact: results/*.csv, the provenance of every run (runs/MODEL/run.json), checksums.
@@ -143,7 +145,8 @@ def unpack(path: Path, folder: Path) -> str:
         try:
             check(profile, fresh / "results", fresh / "runs")
         except UserError as error:
-            raise UserError(f"{path}: {str(error).replace(f'{fresh}/', '')}") from None
+            wrong = str(error).replace(f"{fresh}/", "").rpartition("; ")[0]  # without what mends results of one's own
+            raise UserError(f"{path}: {wrong}; {_DISTRUST}") from None
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
@@ -169,11 +172,11 @@ def decompress(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name an archive with FROM=...") from None
     if len(packed) > MAX_PACKED:
-        raise UserError(f"{path}: more than {MAX_PACKED} bytes; not an archive of results")
+        raise UserError(f"{path}: more than {MAX_PACKED} bytes; {_DISTRUST}")
     with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(packed) as reader:
         content = reader.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: would unpack to more than {MAX_BYTES} bytes; not an archive of results")
+        raise UserError(f"{path}: would unpack to more than {MAX_BYTES} bytes; {_DISTRUST}")
     return content
 
 
@@ -182,13 +185,14 @@ def read_tar(path: Path, content: bytes) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:  # a stream: headers cannot lead back
         for info in archive:
-            shown = repr(info.name[:100])
             if not _ALLOWED.fullmatch(info.name):
-                raise UserError(f"{path}: {shown} has no place in an archive of results; nothing was unpacked")
+                raise UserError(f"{path}: {shown(info.name)} has no place in an archive of results; {_DISTRUST}")
             if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
-                raise UserError(f"{path}: {shown} is no plain file; nothing was unpacked")
+                raise UserError(f"{path}: {shown(info.name)} is no plain file; {_DISTRUST}")
             if info.name in files or len(files) == MAX_FILES:
-                raise UserError(f"{path}: {shown} a second time, or more than {MAX_FILES} files; nothing was unpacked")
+                raise UserError(
+                    f"{path}: {shown(info.name)} a second time, or more than {MAX_FILES} files; {_DISTRUST}"
+                )
             files[info.name] = archive.extractfile(info).read()
     return files
 
@@ -198,11 +202,12 @@ def profile_of(path: Path, files: dict[str, bytes]) -> str:
     try:
         about = parse_object(files[ABOUT])
     except (KeyError, ValueError):
-        raise UserError(f"{path}: no proper {ABOUT} inside; is this an archive of results?") from None
+        raise UserError(f"{path}: no proper {ABOUT} inside; {_DISTRUST}") from None
     if about.get("format") != FORMAT:
-        raise UserError(f"{path}: format {about.get('format')!r}, this version reads {FORMAT}")
+        found = shown(about.get("format"))
+        raise UserError(f"{path}: format {found}, this version reads {FORMAT}; use the version that wrote it")
     if about.get("profile") not in PROFILES:
-        raise UserError(f"{path}: unknown profile {about.get('profile')!r}; choose {', '.join(PROFILES)}")
+        raise UserError(f"{path}: unknown profile {shown(about.get('profile'))}; use the version that wrote it")
     return about["profile"]
 
 
@@ -224,8 +229,8 @@ def check(profile: str, results: Path, runs: Path) -> None:
         if differs:
             raise UserError(f"{path}: {', '.join(differs)} not as in runs.csv; score again (make all)")
     check_one_table(provenance)
-    scores = read_csv(results / "scores.csv", SCORE_COLUMNS)
-    queries = read_csv(results / "queries.csv", QUERY_COLUMNS).astype({"num_ops": int})
+    scores = read_csv(results / "scores.csv", SCORE_COLUMNS, ("n", "correct"))
+    queries = read_csv(results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
     for model in provenance:
         follow = counts(bucket_scores(queries[queries.model == model]))
         if counts(scores[scores.model == model]) != follow:

@@ -56,7 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]
     if len(prompts) < max(TIMES) * arguments.unit:
-        raise UserError(f"{arguments.data}: {len(prompts)} descriptions, {max(TIMES) * arguments.unit} are needed")
+        needed = max(TIMES) * arguments.unit
+        raise UserError(f"{arguments.data}: {len(prompts)} descriptions, {needed} are needed; give a smaller --unit")
     loaded = load(arguments.model, dtype="float32")
     cores = len(os.sched_getaffinity(0)) if loaded.model.device.type == "cpu" else 1
     unit, found = prompts[:: len(prompts) // arguments.unit][: arguments.unit], []

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import runpy
 import tarfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import zstandard
 from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace, score
 from scripts_fixture import ROOT, files, refusal, run_script
 
-from boxes.records import read_csv, write_csv
+from boxes.records import UserError, read_csv, write_csv
 from paper import tables
 from paper.results import read_results
 
@@ -100,10 +101,13 @@ def test_table6_comes_out_of_an_archive_alone(workplace, capsys):
 def test_a_folder_of_another_kind_is_left_alone(workplace, capsys):
     (workplace / "unpacked").mkdir()
     (workplace / "unpacked" / "thesis.tex").touch()
-    assert "not a folder that an archive was unpacked into" in refusal(
-        capsys, "archive.py", *unpack_arguments(workplace)
-    )
+    said = "not a folder that an archive was unpacked into; name another or move it away"
+    assert refusal(capsys, "archive.py", *unpack_arguments(workplace)) == f"{workplace / 'unpacked'}: {said}"
     assert (workplace / "unpacked" / "thesis.tex").exists()
+
+
+DISTRUST = "nothing was unpacked, name an archive that experiments/archive.py wrote"
+AGAIN = "fetch it again"
 
 
 def refused(capsys, folder: Path, name: str = "bad.tar.zst") -> str:
@@ -123,7 +127,7 @@ def test_names_that_lead_elsewhere_are_refused(workplace, capsys, name):
     found = contents(workplace / "a.tar.zst")
     write_archive(workplace / "bad.tar.zst", [*((tarfile.TarInfo(n), c) for n, c in found.items()),
                                               (tarfile.TarInfo(name), b"x")])  # fmt: skip
-    assert "nothing was unpacked" in refused(capsys, workplace)
+    assert refused(capsys, workplace) == f"{name!r} has no place in an archive of results; {DISTRUST}"
 
 
 @pytest.mark.parametrize(
@@ -134,25 +138,31 @@ def test_what_is_no_plain_file_is_refused(workplace, capsys, kind):
     info = tarfile.TarInfo("results/scores.csv")
     info.type, info.linkname = kind, "/etc/passwd"
     write_archive(workplace / "bad.tar.zst", [(info, b"")])
-    assert refused(capsys, workplace) == "'results/scores.csv' is no plain file; nothing was unpacked\n".strip()
+    assert refused(capsys, workplace) == f"'results/scores.csv' is no plain file; {DISTRUST}"
 
 
 def test_sparse_files_are_refused(workplace, capsys):
     info = tarfile.TarInfo("results/scores.csv")
     info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 60)}
     write_archive(workplace / "bad.tar.zst", [(info, b"x")])
-    assert "is no plain file" in refused(capsys, workplace)
+    assert refused(capsys, workplace) == f"'results/scores.csv' is no plain file; {DISTRUST}"
 
 
 def test_bombs_are_refused(workplace, capsys):
     (workplace / "bad.tar.zst").write_bytes(zstandard.compress(bytes(ARCHIVE["MAX_BYTES"] + 1)))
-    assert "would unpack to more than" in refused(capsys, workplace)
+    assert refused(capsys, workplace) == f"would unpack to more than {ARCHIVE['MAX_BYTES']} bytes; {DISTRUST}"
+    with open(workplace / "bad.tar.zst", "wb") as file:
+        file.truncate(ARCHIVE["MAX_PACKED"] + 1)
+    with pytest.raises(UserError) as caught:
+        ARCHIVE["read_archive"](workplace / "bad.tar.zst")
+    assert str(caught.value) == f"{workplace / 'bad.tar.zst'}: more than {ARCHIVE['MAX_PACKED']} bytes; {DISTRUST}"
     far = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=27)).compressobj()
     (workplace / "bad.tar.zst").write_bytes(far.compress(bytes(1000)) + far.flush())
-    assert "not a readable .tar.zst" in refused(capsys, workplace)
+    assert re.fullmatch(rf"not a readable .tar.zst \(zstd .*\); {AGAIN}", refused(capsys, workplace))
     many = [(tarfile.TarInfo(f"results/a{n}.csv"), b"") for n in range(ARCHIVE["MAX_FILES"] + 1)]
     write_archive(workplace / "bad.tar.zst", many)
-    assert "more than 1000 files" in refused(capsys, workplace)
+    said = f"'results/a1000.csv' a second time, or more than 1000 files; {DISTRUST}"
+    assert refused(capsys, workplace) == said
 
 
 def test_a_header_that_leads_back_ends(workplace, capsys):
@@ -163,15 +173,19 @@ def test_a_header_that_leads_back_ends(workplace, capsys):
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     (workplace / "bad.tar.zst").write_bytes(zstandard.compress(bytes(header) * 3))
-    assert refused(capsys, workplace)
+    assert refused(capsys, workplace) == f"not a readable .tar.zst (seeking backwards is not allowed); {AGAIN}"
 
 
 @pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[:100], lambda c: c[:-2000], lambda c: b"PK" + c,
                                     lambda c: c[:2000] + bytes(50) + c[2050:]])  # fmt: skip
 def test_damaged_archives_are_refused(workplace, capsys, damage):
     (workplace / "bad.tar.zst").write_bytes(damage((workplace / "a.tar.zst").read_bytes()))
-    assert refused(capsys, workplace).endswith("fetch it again")
-    assert "No such file" in refused(capsys, workplace, "none.tar.zst")
+    assert re.fullmatch(rf"not a readable .tar.zst \(.+\); {AGAIN}", refused(capsys, workplace))
+
+
+def test_where_there_is_no_archive(workplace, capsys):
+    said = "cannot be read (No such file or directory); name an archive with FROM=..."
+    assert refused(capsys, workplace, "none.tar.zst") == said
 
 
 def changed(folder: Path, name: str, content: bytes | None, sums: bool = True) -> None:
@@ -182,18 +196,26 @@ def changed(folder: Path, name: str, content: bytes | None, sums: bool = True) -
 
 @pytest.mark.parametrize(
     ("name", "content", "sums", "says"),
-    [("results/scores.csv", b"x", False, "the files in it are not those of its SHA256SUMS; fetch it again"),
-     ("results/scores.csv", None, True, "results/scores.csv: no such file"),
-     ("results/runs.csv", b"model\n", True, "results/runs.csv: line 1: missing column status"),
-     ("runs/tiny-code/run.json", None, True, "runs/tiny-code/run.json: no such file"),
-     ("runs/tiny-code/run.json", b"[]", True, "runs/tiny-code/run.json: expected a JSON object"),
-     ("archive.json", None, True, "no proper archive.json inside"),
-     ("archive.json", b'{"format": 2, "profile": "tiny"}', True, "format 2, this version reads 1"),
-     ("archive.json", b'{"format": 1, "profile": "x"}', True, "unknown profile 'x'")],
+    [("results/scores.csv", b"x", False, f"the files in it are not those of its SHA256SUMS; {AGAIN}"),
+     ("results/scores.csv", None, True, f"results/scores.csv: no such file; {DISTRUST}"),
+     ("results/runs.csv", b"model\n", True, "results/runs.csv: line 1: missing column status, revision, prompt_sha256, "
+      f"dataset_sha256, started; {DISTRUST}"),
+     ("results/queries.csv", b"model,sample_id,num_operations,box,num_ops,correct\ntiny-base,3,0,0,few,1\n", True,
+      f"results/queries.csv: line 2: num_ops must be a number, found 'few'; {DISTRUST}"),
+     ("results/scores.csv", b"model,num_ops,n,correct,accuracy,ci_low,ci_high\ntiny-base,all,9,,50,40,60\n", True,
+      f"results/scores.csv: line 2: correct must be a number, found 'nan'; {DISTRUST}"),
+     ("runs/tiny-code/run.json", None, True, f"runs/tiny-code/run.json: no such file; {DISTRUST}"),
+     ("runs/tiny-code/run.json", b"[]", True,
+      f"runs/tiny-code/run.json: expected a JSON object, found list; {DISTRUST}"),
+     ("archive.json", None, True, f"no proper archive.json inside; {DISTRUST}"),
+     ("archive.json", b"archive", True, f"no proper archive.json inside; {DISTRUST}"),
+     ("archive.json", b'{"format": 2, "profile": "tiny"}', True,
+      "format 2, this version reads 1; use the version that wrote it"),
+     ("archive.json", b'{"format": 1, "profile": "x"}', True, "unknown profile 'x'; use the version that wrote it")],
 )  # fmt: skip
 def test_archives_that_do_not_hold_together_are_refused(workplace, capsys, name, content, sums, says):
     changed(workplace, name, content, sums)
-    assert says in refused(capsys, workplace)
+    assert refused(capsys, workplace) == says
 
 
 def test_scores_must_follow_from_the_answers_and_runs_share_a_table(workplace, capsys):
@@ -201,12 +223,15 @@ def test_scores_must_follow_from_the_answers_and_runs_share_a_table(workplace, c
     first = next(line for line in scores.splitlines() if line.startswith("tiny-code,all,"))
     name, bucket, n, _, *rest = first.split(",")
     changed(workplace, "results/scores.csv", scores.replace(first, ",".join([name, bucket, n, n, *rest])).encode())
-    assert "tiny-code is not what follows from queries.csv" in refused(capsys, workplace)
+    said = f"results/scores.csv: tiny-code is not what follows from queries.csv; {DISTRUST}"
+    assert refused(capsys, workplace) == said
     run = json.loads(contents(workplace / "a.tar.zst")["runs/tiny-code/run.json"])
     changed(workplace, "runs/tiny-code/run.json", json.dumps(run | {"max_new_tokens": 100}).encode())
-    assert "tiny-code: decoded with max_new_tokens 100, but tiny-base with 256" in refused(capsys, workplace)
+    said = f"tiny-code: decoded with max_new_tokens 100, but tiny-base with 256; {DISTRUST}"
+    assert refused(capsys, workplace) == said
     changed(workplace, "runs/tiny-code/run.json", json.dumps(run | {"dataset_sha256": "0" * 64}).encode())
-    assert "dataset_sha256 not as in runs.csv" in refused(capsys, workplace)
+    said = f"runs/tiny-code/run.json: dataset_sha256 not as in runs.csv; {DISTRUST}"
+    assert refused(capsys, workplace) == said
 
 
 def test_results_that_are_not_of_the_runs_beside_them_are_not_packed(workplace, capsys):

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from boxes.models import models_of
 
 TINY = ", ".join(spec.name for spec in models_of("tiny"))
 CHOICES = "(choose from .*)"
+BAS = "unknown model 'tiny-bas'; did you mean tiny-base, tiny-math, tiny-chat?"
+BSE = "unknown model 'tiny-bse'; did you mean tiny-base, tiny-code, tiny-math?"
 NUMBER = "must be a whole number from {} on, not '{}'; see --help"
 # Script -> arguments that are right; {} is the folder of a test, with what fill_workplace puts there.
 RIGHT = {
@@ -36,6 +39,7 @@ RIGHT = {
     "bench_scaling.py": "--data {}/data.jsonl --out {}/new.csv",
     "bench_shapes.py": "--shapes 100m --data {}/data.jsonl --out {}/new.csv",
     "inflate.py": "--out {}/new",
+    "archive.py": "--profile tiny --results {} --runs {}/runs --out {}/new.tar.zst",
 }
 # Script, arguments in place of or beside the right ones ("" takes one away), what is said.
 WRONG = [
@@ -59,13 +63,14 @@ WRONG = [
     ("02_random_baseline.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
     ("03_select_prompt_format.py", "--profile", "all", f"argument --profile: invalid choice: 'all' {CHOICES}; see --help"),
     ("03_select_prompt_format.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
-    ("03_select_prompt_format.py", "--models", "tiny-chta", "unknown model 'tiny-chta'; did you mean tiny-chat.*"),
+    ("03_select_prompt_format.py", "--models", "tiny-chta",
+     "unknown model 'tiny-chta'; did you mean tiny-chat, tiny-math, tiny-code?"),
     ("03_select_prompt_format.py", "--models", "gemma-7b",
      f"gemma-7b is no model of profile tiny; choose from {TINY}"),
     ("03_select_prompt_format.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
     ("04_decode.py", "--beside", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
     ("04_decode.py", "--model", "", "the following arguments are required: --model; see --help"),
-    ("04_decode.py", "--model", "tiny-bas", "unknown model 'tiny-bas'; did you mean tiny-base.*"),
+    ("04_decode.py", "--model", "tiny-bas", BAS),
     ("04_decode.py", "--model", "{}/nowhere", "unknown model '{}/nowhere'; .*"),
     ("04_decode.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
     ("04_decode.py", "--batch-size", "0", "argument --batch-size: " + NUMBER.format(1, 0)),
@@ -83,9 +88,10 @@ WRONG = [
     ("05_score.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
     ("05_score.py", "--runs", "", "--runs is missing; only --profile reported does without it"),
     ("05_score.py", "--random", "{}/none.csv", "{}/none.csv: no such file; run the experiment that writes it (make help)"),
-    ("05_score.py", "--random", "{}/data.jsonl", "{}/data.jsonl: .*"),
+    ("05_score.py", "--random", "{}/data.jsonl",
+     "{}/data.jsonl: line 1: missing column num_ops, n, expected; run the experiment that writes it (make help)"),
     ("05_score.py", "--data", "{}/runs", "{}/runs: cannot be read (Is a directory); check the file and its permissions"),
-    ("05_score.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+    ("05_score.py", "--models", "tiny-bse", BSE),
     ("05_score.py", "--models", "gemma-7b", f"gemma-7b is no model of profile tiny; choose from {TINY}"),
     ("05_score.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
     ("06_code.py", "--results", "{}/none", "{}/none/scores.csv: no such file; run the experiment that writes it (make help)"),
@@ -107,19 +113,23 @@ WRONG = [
     ("11_errors.py", "--runs", "{}/none", "argument --runs: {}/none is no folder; see --help"),
     ("11_errors.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
     ("check.py", "--profile", "tyni", f"argument --profile: invalid choice: 'tyni' {CHOICES}; see --help"),
-    ("fetch_weights.py", "--models", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+    ("fetch_weights.py", "--models", "tiny-bse", BSE),
     ("bench_decoding.py", "--data", "", "the following arguments are required: --data; see --help"),
     ("bench_decoding.py", "--rounds", "0", "argument --rounds: " + NUMBER.format(1, 0)),
     ("bench_precision.py", "--prompts", "some", "argument --prompts: " + NUMBER.format(1, "some")),
     ("bench_precision.py", "--out", "{}", "argument --out: {} is a folder; name a file; see --help"),
     ("bench_scaling.py", "--unit", "-1", "argument --unit: " + NUMBER.format(1, -1)),
     ("bench_scaling.py", "--data", "{}/none.jsonl", "{}/none.jsonl: no such file; `make data` writes it"),
-    ("bench_scaling.py", "--unit", "99", "{}/data.jsonl: .* descriptions, 1584 are needed"),
+    ("bench_scaling.py", "--unit", "99", "{}/data.jsonl: 2 descriptions, 1584 are needed; give a smaller --unit"),
     ("bench_shapes.py", "--shapes", "8b", f"argument --shapes: invalid choice: '8b' {CHOICES}; see --help"),
     ("bench_shapes.py", "--dtype", "float16", f"argument --dtype: invalid choice: 'float16' {CHOICES}; see --help"),
     ("inflate.py", "--shape", "100M", f"argument --shape: invalid choice: '100M' {CHOICES}; see --help"),
     ("inflate.py", "--out", "{}/data.jsonl", "argument --out: {}/data.jsonl is a file, not a folder; see --help"),
-    ("inflate.py", "--model", "tiny-bse", "unknown model 'tiny-bse'; did you mean tiny-base.*"),
+    ("inflate.py", "--model", "tiny-bse", BSE),
+    ("archive.py", "--profile", "", "--profile: needed to pack, and not to unpack; see --help"),
+    ("archive.py", "--unpack", "{}/a.tar.zst", "--profile: needed to pack, and not to unpack; see --help"),
+    ("archive.py", "--results", "{}/none", "argument --results: {}/none is no folder; see --help"),
+    ("archive.py", "--results", "{}/runs", "{}/runs: no scores.csv and runs.csv; `make all` writes them"),
 ]  # fmt: skip
 
 
@@ -191,3 +201,43 @@ def test_a_folder_that_must_not_be_looked_into():
     finally:
         os.seteuid(user)
         folder.rmdir()
+
+
+CHECK = "cannot be read (Permission denied); check the file and its permissions"
+CLOSED = [
+    ("data.jsonl", 0o000, f"{{}}/data.jsonl: {CHECK}"),
+    ("random.csv", 0o000, f"{{}}/random.csv: {CHECK}"),
+    ("runs/tiny-code/run.json", 0o000, f"{{}}/runs/tiny-code/run.json: {CHECK}"),
+    ("runs/tiny-code/predictions.jsonl", 0o000, f"{{}}/runs/tiny-code/predictions.jsonl: {CHECK}"),
+    ("runs/tiny-code", 0o000, "{}/runs/tiny-code/run.json: Permission denied; check the disk and the permissions"),
+    (".", 0o000, "{}/runs: Permission denied; check the disk and the permissions"),
+    ("new", 0o555, "argument --out: no permission to write into {}/new; see --help"),
+]
+
+
+@pytest.fixture
+def nobodys():
+    """A folder with what fill_workplace puts there, and this process without the rights of root while it lasts."""
+    folder, user = Path(tempfile.mkdtemp(dir="/tmp")), os.getuid()
+    fill_workplace(folder)
+    words = command_line("05_score.py", "", "", folder)
+    assert run_script("05_score.py", *words) == 0  # all that it imports is imported
+    if user == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+        os.setresuid(65534, 65534, 0)
+    yield folder
+    os.setresuid(user, user, user)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("name", "mode", "message"), CLOSED, ids=[name for name, *_ in CLOSED])
+def test_missing_permissions_are_one_line(name, mode, message, nobodys, capsys):
+    before, usual = files(nobodys), (nobodys / name).stat().st_mode
+    (nobodys / name).chmod(mode)
+    try:
+        said = refusal(capsys, "05_score.py", *command_line("05_score.py", "", "", nobodys))
+    finally:
+        (nobodys / name).chmod(usual)
+    assert said == message.format(nobodys)
+    assert files(nobodys) == before

@@ -178,7 +178,7 @@ BYTES = [
     (instead(b"{'sentence': 1}\n"), "line 15: " + cut_short(
         "Expecting property name enclosed in double quotes at character 2")),
     (instead(b"\n", 3), "line 3: " + cut_short("Expecting value at character 2")),
-    (instead(LINES[13][:100], 14), "line 14: " + cut_short("Unterminated string starting at at character 14")),
+    (instead(LINES[13][:100], 14), "line 14: " + cut_short("Unterminated string starting at character 14")),
     (GOOD + b"null\n", "line 15: expected a JSON object, found NoneType"),
     (GOOD + b"[1, 2]\n", "line 15: expected a JSON object, found list"),
     (GOOD + b'"text"', "line 15: expected a JSON object, found str"),
@@ -277,10 +277,10 @@ def without_a_file(folder):
     ("change", "message"),
     [
         (lambda folder: (folder / FILES[0]).write_text("x"),
-         "{folder}/" + FILES[0] + ": not the bytes of {sums}; was SEED changed, or another numpy used?"),
+         "{folder}/" + FILES[0] + ": not the bytes of {sums}; make it with SEED=27 and the numpy of requirements.lock"),
         (without_a_file, "{folder}/" + FILES[1]
          + ": cannot be read (No such file or directory); check the file and its permissions"),
-        (lambda folder: (folder / "sums").unlink(), "{sums}: no such file of checksums"),
+        (lambda folder: (folder / "sums").unlink(), "{sums}: no such file of checksums; restore it from the repository"),
         (lambda folder: (folder / "sums").write_bytes(b"\xff\n"),
          "{sums}: not a file of checksums; restore it from the repository"),
         (lambda folder: (folder / "sums").write_text(""),

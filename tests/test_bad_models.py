@@ -185,8 +185,10 @@ def test_a_spoilt_checkpoint_is_an_error_of_one_line(spoil, message, folder, cap
 def test_a_weight_that_float16_cannot_hold(folder):
     tensors(**{UP.replace(".", "__"): with_value(1e6)})(folder)
     assert load(folder, "cpu").model.dtype == torch.float32
-    with pytest.raises(UserError, match="values that are not finite as float16 in 1 of 39 weights"):
+    with pytest.raises(UserError) as caught:
         load(folder, "cpu", "float16")
+    said = f"values that are not finite as float16 in 1 of 39 weights, {UP} the first"
+    assert_said(caught.value, f"{{}}: {said}; give --dtype float32 or bfloat16, or {AGAIN}", folder)
 
 
 class Payload:
@@ -277,4 +279,5 @@ def test_a_chat_prompt_without_a_chat_template(folder, task, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(plain))
     run = decode_run(str(folder), task, tmp_path / "run", Settings(device="cpu", prompt_format="chat"))
     assert run["status"] == "failed"
-    assert_said(run["reason"], "{}: the tokenizer has no chat template; use the plain prompt format", folder)
+    said = "{}: the tokenizer has no chat template; use the plain prompt format (--prompt-format plain)"
+    assert_said(run["reason"], said, folder)

@@ -288,7 +288,7 @@ def test_the_error_names_the_characters_that_are_missing():
 def test_a_tokenizer_without_an_end():
     tokenizer = small_tokenizer(["a"])
     tokenizer.eos_token = None
-    with pytest.raises(UserError, match="no end-of-sequence token"):
+    with pytest.raises(UserError, match=r"no end-of-sequence token; name its eos_token in tokenizer_config\.json$"):
         compile_regex("a", tokenizer, 4)
 
 

@@ -14,6 +14,7 @@ from boxes.records import UserError
 from boxes.world import describe
 
 COUNT = 24
+ONE = r"^out of memory with one prompt at a time; free memory, or spread the model over more GPUs$"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -99,7 +100,7 @@ def test_halved_again_and_again_down_to_one(monkeypatch, tiny, prompts, truth):
 
 def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
     monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {1, 2, 3, 4}, torch.OutOfMemoryError()))
-    with pytest.raises(UserError, match=r"^out of memory with one prompt at a time; free memory, or spread the model"):
+    with pytest.raises(UserError, match=ONE):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
 

@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_one_line(tmp_path):
     ran = python(LIMITED, path, "write")
     assert (ran.returncode, ran.stderr) == (
         2,
-        f"script.py: {path}: cannot write (File too large); nothing was changed\n",
+        f"script.py: {path}: cannot write (File too large); nothing was changed, check the disk and the permissions\n",
     )
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
@@ -124,7 +124,9 @@ def test_where_nothing_can_be_written(tmp_path):
     ):
         write_text(tmp_path / "file" / "below.txt", "text")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"^\S+/folder: cannot write \(Is a directory\); nothing was changed$"):
+    with pytest.raises(
+        UserError, match=r"^\S+/folder: cannot write \(Is a directory\); nothing was changed, check the disk and"
+    ):
         write_text(tmp_path / "folder", "text")
     with pytest.raises(UserError, match=r"^\S+/file/below.jsonl: cannot append \(.*\); the lines before are kept"):
         JsonLines(tmp_path / "file" / "below.jsonl").append([{}])
@@ -198,18 +200,26 @@ def test_a_table_comes_back_as_written(tmp_path):
     assert b"33.333333\n" in path.read_bytes()
 
 
+MAKE = r"run the experiment that writes it \(make help\)"
+
+
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path):
     path = tmp_path / "table.csv"
-    with pytest.raises(UserError, match=f"^{path}: no such file; run the experiment that writes it"):
+    with pytest.raises(UserError, match=f"^{path}: no such file; {MAKE}$"):
         read_csv(path)
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=f"^{path}: line 1: missing column c, d$"):
+    with pytest.raises(UserError, match=f"^{path}: line 1: missing column c, d; {MAKE}$"):
         read_csv(path, ("a", "c", "d"))
     for content in (b"", b'a,b\n"1,2\n', b"a,b\n1,2,3\n4,5,6,7,8\n", b"a\n\xff\n"):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=f"^{path}: not a readable CSV") as caught:
+        with pytest.raises(UserError, match=rf"^{path}: not a readable CSV \(.*\); {MAKE}$") as caught:
             read_csv(path)
         assert "\n" not in str(caught.value)
+    for cell in ("many", "", "-1", "inf", "9" * 400):
+        path.write_text(f"a,num_ops\n1,2\n1,{cell}\n")
+        found = cell or "nan"
+        with pytest.raises(UserError, match=f"^{path}: line 3: num_ops must be a number, found '{found}'; {MAKE}$"):
+            read_csv(path, ("a",), ("num_ops",))
 
 
 @anywhere
@@ -228,15 +238,16 @@ def test_an_object_is_written_in_one_way(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such file"), (b"{", r"not a readable JSON file \(.*\); delete it and run again"),
-     (b"\xff", "not a readable JSON file"), (b"[" * 99_999, "not a readable JSON file"),
-     (b"[]", "expected a JSON object, found list")],
+    [(None, f"no such file; {MAKE}"), (b"{", r"not a readable JSON file \(.*\); delete it and run again"),
+     (b"\xff", r"not a readable JSON file \(.*\); delete it and run again"),
+     (b"[" * 99_999, r"not a readable JSON file \(.*\); delete it and run again"),
+     (b"[]", "expected a JSON object, found list; delete it and run again")],
 )  # fmt: skip
 def test_an_object_that_cannot_be_read_is_one_line(content, message, tmp_path):
     path = tmp_path / "value.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{path}: {message}"):
+    with pytest.raises(UserError, match=f"^{path}: {message}$"):
         read_json(path)
 
 
@@ -251,8 +262,12 @@ def test_an_object_that_cannot_be_read_is_one_line(content, message, tmp_path):
         (3, 3, ""),
         (UserError("data.jsonl: line 3: what; what to do"), 2, "script.py: data.jsonl: line 3: what; what to do\n"),
         (KeyboardInterrupt(), 130, "script.py: interrupted; what was written is kept\n"),
+        (PermissionError(13, "Permission denied", "data.jsonl"), 2,
+         "script.py: data.jsonl: Permission denied; check the disk and the permissions\n"),
+        (OSError(28, "No space left on device", "scratch"), 2,
+         "script.py: scratch: No space left on device; check the disk and the permissions\n"),
     ],
-)
+)  # fmt: skip
 def test_a_command_ends_with_a_status_and_at_most_a_line(outcome, status, message, monkeypatch, capsys):
     @command
     def main():
@@ -269,25 +284,48 @@ def test_a_command_ends_with_a_status_and_at_most_a_line(outcome, status, messag
     assert main.__doc__ == "A purpose."
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
+@pytest.mark.parametrize("error", [ZeroDivisionError, BrokenPipeError])
+def test_a_mistake_of_ours_keeps_its_traceback(error):
     @command
     def main():
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         main()
 
 
-def test_ctrl_c_ends_a_script_with_130():
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM"), (signal.SIGHUP, "ended by SIGHUP")],
+)
+@pytest.mark.parametrize("when", ["between", "within"])
+def test_a_signal_ends_a_script_after_the_line_being_written(number, how, when, tmp_path):
+    """Within an append it comes when the file is open and nothing is written: the lines are finished first."""
     code = """if True:
         import os, signal, sys, time
-        from boxes.records import command
+        from boxes import records
+        from boxes.records import JsonLines, command
+        path, number, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
         sys.argv = ["script.py"]
         signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        def opened(path, mode):
+            file = open(path, mode)
+            if mode == "ab":
+                os.kill(os.getpid(), number)
+            return file
         @command
         def main():
-            os.kill(os.getpid(), signal.SIGINT)
+            JsonLines(path).append([{"number": 1}])
+            if when == "within":
+                records.open = opened
+                JsonLines(path).append([{"number": 2}, {"number": 3}])
+            else:
+                os.kill(os.getpid(), number)
             time.sleep(10)
         main()"""
-    ran = python(code)
-    assert (ran.returncode, ran.stderr) == (130, "script.py: interrupted; what was written is kept\n")
+    path = tmp_path / "lines.jsonl"
+    ran = python(code, path, int(number), when)
+    assert (ran.returncode, ran.stderr) == (128 + number, f"script.py: {how}; what was written is kept\n")
+    assert path.read_bytes().endswith(b"}\n")
+    assert [line["number"] for line in JsonLines(path).read()] == ([1, 2, 3] if when == "within" else [1])

@@ -243,7 +243,8 @@ def test_predictions_without_run_json_are_not_touched(copy, task, whole):
     (copy / "run.json").unlink()
     run = decode_run(MODEL, task, copy, SETTINGS)
     assert run["status"] == "failed"
-    assert "predictions without run.json" in run["reason"]
+    path = copy / "predictions.jsonl"
+    assert run["reason"] == f"{path}: predictions without run.json; move them away and decode again"
     assert lines(copy) == lines(whole)
 
 
@@ -315,7 +316,9 @@ def test_predictions_of_another_dataset_under_this_run_json(copy, task):
     kept = path.read_bytes()
     run = decode_run(MODEL, task, copy, SETTINGS)
     assert run["status"] == "failed"
-    assert "line 1: results of another dataset" in run["reason"]
+    first = json.loads(kept.splitlines()[0])
+    sample = f"sample {first['sample_id']}, {first['num_operations']} operations"
+    assert run["reason"] == f"{path}: line 1: results of another dataset ({sample}); decode again"
     assert path.read_bytes() == kept
 
 
