@@ -56,7 +56,8 @@ OUT := paper/out/$(PROFILE)
 
 export PYTHONPATH := .
 export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS
-unexport PYTHONDONTWRITEBYTECODE# without compiled modules every script would start ten seconds later
+# Set-up has compiled the packages. What Python compiles while it runs may be cut short by a full disk, and be read for ever.
+export PYTHONDONTWRITEBYTECODE := 1
 ifeq ($(MODELS_DIR),)
 unexport MODELS_DIR
 endif

@@ -26,7 +26,7 @@ from boxes.arguments import argument_parser, in_folder
 from boxes.comparison import QUERY_COLUMNS
 from boxes.models import PROFILES, models_of
 from boxes.records import UserError, command, parse_object, read_csv, sha256_file, write_bytes
-from boxes.runs import check_one_table, read_provenance
+from boxes.runs import OtherFormat, check_one_table, read_provenance
 from boxes.scoring import RANDOM, SCORE_COLUMNS, bucket_scores
 from boxes.world import shown
 
@@ -145,8 +145,10 @@ def unpack(path: Path, folder: Path) -> str:
         try:
             check(profile, fresh / "results", fresh / "runs")
         except UserError as error:
-            wrong = str(error).replace(f"{fresh}/", "").rpartition("; ")[0]  # without what mends results of one's own
-            raise UserError(f"{path}: {wrong}; {_DISTRUST}") from None
+            wrong, _, mend = str(error).replace(f"{fresh}/", "").rpartition("; ")
+            # What mends results of one's own mends no archive; another version may read it all the same.
+            mend = mend if isinstance(error, OtherFormat) else _DISTRUST
+            raise UserError(f"{path}: {wrong}; {mend}") from None
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
@@ -223,6 +225,10 @@ def check(profile: str, results: Path, runs: Path) -> None:
     for line in lines:
         if line["status"] != "complete":
             continue
+        if not re.fullmatch(_NAME, str(line["model"])):
+            raise UserError(
+                f"{results / 'runs.csv'}: {shown(line['model'])} is no model's name; score again (make all)"
+            )
         path = runs / str(line["model"]) / "run.json"
         run = provenance[line["model"]] = read_provenance(path)
         differs = [name for name in SAME if str(run.get(name, "")) != ("" if pd.isna(line[name]) else str(line[name]))]

@@ -51,6 +51,11 @@ link_repository() { # the repository's packages can be imported, so that scripts
     pwd > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/repository.pth"
 }
 
+compile_packages() { # once, on all cores, rather than by every script, but for tests and most of transformers' models
+    local seldom='/tests?/|/transformers/models/(?!__init__|(auto|encoder_decoder|llama|gemma|mistral)/)|/networkx/|/pip/|/setuptools/'
+    "$venv/bin/python" -m compileall -qq -j 0 -x "$seldom" "$venv/lib" || true # some modules are for another Python
+}
+
 choose_lock() { # sets lock and why
     if [[ -n ${LOCK:-} ]]; then
         lock=$LOCK why="LOCK names it"
@@ -114,6 +119,7 @@ if ! get --require-hashes --only-binary :all: -r "$lock"; then
     fail "$lock cannot be installed (see above); make setup tries again"
 fi
 link_repository
+compile_packages
 printf '%s\n%s\n' "$lock" "$fingerprint" > "$venv/.installed"
 rm -f "$venv/.installing"
 say "done in $SECONDS s"

@@ -205,6 +205,10 @@ def changed(folder: Path, name: str, content: bytes | None, sums: bool = True) -
      ("results/scores.csv", b"model,num_ops,n,correct,accuracy,ci_low,ci_high\ntiny-base,all,9,,50,40,60\n", True,
       f"results/scores.csv: line 2: correct must be a number, found 'nan'; {DISTRUST}"),
      ("runs/tiny-code/run.json", None, True, f"runs/tiny-code/run.json: no such file; {DISTRUST}"),
+     ("runs/tiny-code/run.json", b'{"format": 2}', True, "runs/tiny-code/run.json: format 2, this version reads 1; "
+      "use the version that wrote it, or another folder"),
+     ("results/runs.csv", b"model,status,revision,prompt_sha256,dataset_sha256,started\n../runs/tiny-code,complete,,,,\n",
+      True, f"results/runs.csv: '../runs/tiny-code' is no model's name; {DISTRUST}"),
      ("runs/tiny-code/run.json", b"[]", True,
       f"runs/tiny-code/run.json: expected a JSON object, found list; {DISTRUST}"),
      ("archive.json", None, True, f"no proper archive.json inside; {DISTRUST}"),
