@@ -41,6 +41,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
 
 def run(words: list[str]) -> int:
     """What `python WORDS` does: a script or `-m module`; its exit status."""
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))  # as an interpreter that begins now
     module = words[0] == "-m"
     sys.argv = words[1:] if module else words
     start = os.getcwd() if module else str(Path(words[0]).resolve().parent)
