@@ -86,7 +86,7 @@ CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
 .PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults fuzz lint audit model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
-setup: $(READY) ## the virtual environment, from the lock that suits the machine (10 s; with CUDA as long as 3 GB take)
+setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)
 
 $(READY): requirements.lock requirements-cpu.lock
 	@experiments/setup.sh $(VENV)

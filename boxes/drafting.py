@@ -1,5 +1,5 @@
 """Text drafts: a proposed statement as the tokens a model would write it in. By default it is what a symbolic reading of the
-description says; for free decoding, what the model wrote under the expression.
+description says; for free decoding, what the model wrote under the expression. In float32 no draft changes an answer.
 
 The model's own masked argmax decides on every token; a wrong draft costs time and never changes an answer.
 """

@@ -7,7 +7,7 @@ import pandas as pd
 
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.records import UserError, read_csv
-from boxes.scoring import RANDOM, REPORTED, SCORE_COLUMNS, reported_scores, with_accuracy
+from boxes.scoring import RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
 from boxes.statistics import Difference, newcombe
 
 PAIR_TABLES = ("code.csv", "math.csv", "alignment.csv")
@@ -127,7 +127,7 @@ def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
 def reported_text(folder: Path | str = REPORTED) -> dict[str, float]:
     """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per cent)."""
     path = Path(folder) / "text.csv"
-    table = read_csv(path, ("key", "value", "section"))
+    table = read_csv(path, ("key", "value", "section"), mend=RESTORE)
     if table.key.duplicated().any():
         raise UserError(f"{path}: a key stands twice; restore the file from the repository")
     return dict(zip(table.key, table.value, strict=True))

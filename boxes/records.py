@@ -1,6 +1,7 @@
 """Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
 
 import codecs
+import errno
 import functools
 import hashlib
 import json
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # imported where it is used: the model table must be readable
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
 _MAKE = "run the experiment that writes it (make help)"
+# Errors of a file that a person can see to; others are mistakes of ours.
+_SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
 
@@ -35,8 +38,8 @@ class Ended(KeyboardInterrupt):
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError, or an OSError of a file, becomes one line on stderr and exit status 2, a signal 128 and
-    its number."""
+    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one line on stderr and exit status
+    2, a signal 128 and its number."""
 
     @functools.wraps(main)
     def wrapped() -> None:
@@ -47,7 +50,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
             print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            if not error.filename:  # no file that a person could see to
+            if not error.filename or error.errno not in _SURROUNDINGS:
                 raise
             line = f"{error.filename}: {error.strerror}; check the disk and the permissions"
             print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
@@ -153,29 +156,34 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
-def read_csv(path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = ()) -> "pd.DataFrame":
-    """Read a CSV that write_csv wrote; `columns` must be there, and in `numbers` of them no line may lack a number from 0 on.
-    num_ops stays text ('0'..'7', 'all', '1+') unless it is one of those."""
+def read_csv(
+    path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = (), mend: str = _MAKE
+) -> "pd.DataFrame":
+    """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a number of 0 or more in every
+    line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one of these. UserError names the file and what to do."""
     import pandas as pd
 
     try:
         frame = pd.read_csv(path, dtype={"num_ops": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {_MAKE}") from None
+        raise UserError(f"{path}: no such file; {mend}") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:
         reason = " ".join(str(error).split())  # some of pandas' have a line end
-        raise UserError(f"{path}: not a readable CSV ({reason}); {_MAKE}") from None
+        raise UserError(f"{path}: not a readable CSV ({reason}); {mend}") from None
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise UserError(f"{path}: line 1: missing column {', '.join(missing)}; {_MAKE}")
+        raise UserError(f"{path}: line 1: missing column {', '.join(missing)}; {mend}")
+    if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # which pandas takes for names of the rows
+        raise UserError(f"{path}: line 2: more fields than line 1 has names; {mend}")
     for column in numbers:
         values = pd.to_numeric(frame[column], errors="coerce")
         wrong = ~values.between(0, 2**31)
         if wrong.any():
-            found = str(frame[column][wrong.idxmax()])
-            raise UserError(f"{path}: line {wrong.idxmax() + 2}: {column} must be a number, found {found!r}; {_MAKE}")
+            row = int(wrong.idxmax())
+            found = "nothing" if pd.isna(frame[column][row]) else repr(str(frame[column][row]))
+            raise UserError(f"{path}: line {row + 2}: {column} must be a number of 0 or more, found {found}; {mend}")
         frame[column] = values
     return frame
 

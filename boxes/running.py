@@ -52,7 +52,7 @@ class Settings:
     batch_size: int | None = None
     device: str | None = None
     dtype: str | None = None
-    drafts_from: Path | None = None  # a complete run, whose statements are proposed to the model; they change no answer
+    drafts_from: Path | None = None  # a complete run, whose statements are proposed to the model (drafting.py)
 
 
 @dataclass(frozen=True)

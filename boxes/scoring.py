@@ -17,6 +17,7 @@ BUCKETS = tuple("01234567")  # Table 6; a box that changed 8 times or more count
 NUM_OPS = (*BUCKETS, "all", "1+")
 RANDOM = "Random"
 SCORE_COLUMNS = ("model", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high")
+RESTORE = "restore the file from the repository"
 REPORTED = Path(__file__).resolve().parent.parent / "data" / "reported"
 
 _FIRST = re.compile(r"\s*(?:Statement:\s*)?Box 0 contains")
@@ -98,10 +99,10 @@ def with_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
 def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
     """Table 6 of the paper as scores: SCORE_COLUMNS from the restored counts."""
     path = Path(folder) / "table6.csv"
-    table = read_csv(path, ("model", "num_ops", "n", "correct", "accuracy"))
+    table = read_csv(path, ("model", "num_ops", "n", "correct", "accuracy"), mend=RESTORE)
     random = table.model == RANDOM
     if table.correct[~random].isna().any():
-        raise UserError(f"{path}: a model's row has no count; restore the file from the repository")
+        raise UserError(f"{path}: a model's row has no count; {RESTORE}")
     models = with_accuracy(table[~random].astype({"correct": int}))
     chance = random_scores(table.num_ops[random], table.n[random], table.accuracy[random])
     return pd.concat([chance, models.astype({"correct": object})])[list(SCORE_COLUMNS)].reset_index(drop=True)

@@ -46,7 +46,7 @@ def runs_beside(
     """The runs of Appendix A for a model: its own run's settings but without the expression, and the prompt formats."""
     spec, _ = resolve(arguments.model)
     if decodes_freely(spec):
-        # Mostly it writes the same, which is then verified at a time.
+        # Mostly it writes the same, which one forward then verifies.
         yield task, arguments.out / FREE, replace(own, constrained=False, drafts_from=arguments.out)
     if compares_formats(spec):
         for name in PROMPT_FORMATS:

@@ -235,7 +235,7 @@ def check(profile: str, results: Path, runs: Path) -> None:
         if differs:
             raise UserError(f"{path}: {', '.join(differs)} not as in runs.csv; score again (make all)")
     check_one_table(provenance)
-    scores = read_csv(results / "scores.csv", SCORE_COLUMNS, ("n", "correct"))
+    scores = read_csv(results / "scores.csv", SCORE_COLUMNS, ("n",))
     queries = read_csv(results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
     for model in provenance:
         follow = counts(bucket_scores(queries[queries.model == model]))
@@ -246,9 +246,10 @@ def check(profile: str, results: Path, runs: Path) -> None:
         raise UserError(f"{results / 'scores.csv'}: {min(strangers)} has no complete run; score again")
 
 
-def counts(scores: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """num_ops -> (queries, right answers)."""
-    return {row.num_ops: (int(row.n), int(row.correct)) for row in scores.itertuples()}
+def counts(scores: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """num_ops -> (queries, right answers); what is no number equals none."""
+    correct = pd.to_numeric(scores.correct, errors="coerce")
+    return dict(zip(scores.num_ops, zip(scores.n, correct, strict=True), strict=True))
 
 
 if __name__ == "__main__":

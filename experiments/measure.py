@@ -1,5 +1,6 @@
 """What the benches share: seconds and peak memory of a way, rounds in which all ways take turns, the name of the machine."""
 
+import ctypes
 import gc
 import platform
 import statistics
@@ -38,6 +39,7 @@ def measured(way: Callable[[], object], device: torch.device) -> tuple[float, fl
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / MIB
     else:
+        ctypes.CDLL(None).malloc_trim(0)  # what is freed but kept at hand would count as there before
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
         before = _status("VmRSS")
     began = time.perf_counter()

@@ -51,8 +51,9 @@ link_repository() { # the repository's packages can be imported, so that scripts
     pwd > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/repository.pth"
 }
 
-compile_packages() { # once, on all cores, rather than by every script, but for tests and most of transformers' models
-    local seldom='/tests?/|/transformers/models/(?!__init__|(auto|encoder_decoder|llama|gemma|mistral)/)|/networkx/|/pip/|/setuptools/'
+compile_packages() { # once, on all cores, rather than by every script, but for what is seldom used
+    local models='transformers/models/(?!__init__|(auto|encoder_decoder|llama|gemma|mistral)/)'
+    local seldom="/site-packages/(.*/tests?/|$models|networkx/|pip/|setuptools/)"
     "$venv/bin/python" -m compileall -qq -j 0 -x "$seldom" "$venv/lib" || true # some modules are for another Python
 }
 
@@ -78,7 +79,7 @@ if [[ $# -eq 0 ]]; then
     exit
 fi
 venv=$1
-fingerprint=$(grep -hv '^#' requirements.lock requirements-cpu.lock | sha256sum | cut -d ' ' -f 1)
+fingerprint=$({ echo compiled; grep -hv '^#' requirements.lock requirements-cpu.lock; } | sha256sum | cut -d ' ' -f 1)
 if grep -qs "$fingerprint" "$venv/.installed"; then
     link_repository 2> /dev/null || true
     touch "$venv/.installed" 2> /dev/null || true # the locks are newer than the environment, but the same
@@ -89,6 +90,7 @@ SECONDS=0
 scratch=$(mktemp -d)
 log=$scratch/log
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT # also where a program ends as if nothing were the matter
 uv_options=(--index-strategy unsafe-best-match) pip_options=()
 if [[ -n ${TORCH_CPU_INDEX:-} ]]; then
     uv_options+=(--extra-index-url "$TORCH_CPU_INDEX") pip_options+=(--extra-index-url "$TORCH_CPU_INDEX")

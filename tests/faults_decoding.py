@@ -96,8 +96,10 @@ def begin(folder: Path) -> Iterator[Place]:
 
 def fork(run: Callable[[], object], stderr: Path, told: int | None = None) -> int:
     """Run as a script does, in a fork. Every line that was reported as written is a byte in the pipe `told`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # the fork heeds them from where a script does
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         return pid
     status = 99
     try:
@@ -114,7 +116,12 @@ def fork(run: Callable[[], object], stderr: Path, told: int | None = None) -> in
 
             JsonLines.append = telling
         sys.argv = ["04_decode.py"]
-        command(lambda: run() and None)()
+
+        def main() -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            run()
+
+        command(main)()
     except SystemExit as end:
         status = end.code
     finally:

@@ -197,7 +197,7 @@ statements = st.tuples(texts, short, st.sampled_from(STATUSES)) | st.sampled_fro
 
 PROPERTIES = {
     "dataset": Property(datasets, check_dataset),
-    "predictions": Property(predictions, check_predictions),
+    "prediction": Property(predictions, check_predictions),
     "description": Property(descriptions, check_description),
     "statement": Property(statements, check_statement),
 }

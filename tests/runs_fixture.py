@@ -27,7 +27,7 @@ def fill_workplace(folder: Path) -> Path:
                 "masked_content": f"<extra_id_0> {truth}", "sample_id": 3, "numops": count,
                 "numops_by_op": {"move": 0, "remove": 0, "put": count}}))  # fmt: skip
     write_text(folder / "data.jsonl", "\n".join(lines) + "\n")
-    write_text(folder / "random.csv", "num_ops,n,expected\n0,13,40.0\n1,1,20.0\nall,14,38.6\n1+,1,20.0\n")
+    write_text(folder / "random.csv", "num_ops,n,expected\n0,13,40.0\n1,1,20.0\n2,0,\nall,14,38.6\n1+,1,20.0\n")
     nothing = ["nothing"] * 7
     add_run(folder, "tiny-base", [TRUTHS[0], TRUTHS[1]])
     add_run(folder, "tiny-code", [nothing, nothing])

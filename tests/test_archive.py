@@ -201,9 +201,9 @@ def changed(folder: Path, name: str, content: bytes | None, sums: bool = True) -
      ("results/runs.csv", b"model\n", True, "results/runs.csv: line 1: missing column status, revision, prompt_sha256, "
       f"dataset_sha256, started; {DISTRUST}"),
      ("results/queries.csv", b"model,sample_id,num_operations,box,num_ops,correct\ntiny-base,3,0,0,few,1\n", True,
-      f"results/queries.csv: line 2: num_ops must be a number, found 'few'; {DISTRUST}"),
+      f"results/queries.csv: line 2: num_ops must be a number of 0 or more, found 'few'; {DISTRUST}"),
      ("results/scores.csv", b"model,num_ops,n,correct,accuracy,ci_low,ci_high\ntiny-base,all,9,,50,40,60\n", True,
-      f"results/scores.csv: line 2: correct must be a number, found 'nan'; {DISTRUST}"),
+      f"results/scores.csv: tiny-base is not what follows from queries.csv; {DISTRUST}"),
      ("runs/tiny-code/run.json", None, True, f"runs/tiny-code/run.json: no such file; {DISTRUST}"),
      ("runs/tiny-code/run.json", b'{"format": 2}', True, "runs/tiny-code/run.json: format 2, this version reads 1; "
       "use the version that wrote it, or another folder"),

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -218,6 +219,8 @@ CLOSED = [
 @pytest.fixture
 def nobodys():
     """A folder with what fill_workplace puts there, and this process without the rights of root while it lasts."""
+    if not all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(__file__).resolve().parents):
+        pytest.skip("no other user may enter the checkout")
     folder, user = Path(tempfile.mkdtemp(dir="/tmp")), os.getuid()
     fill_workplace(folder)
     words = command_line("05_score.py", "", "", folder)

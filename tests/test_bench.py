@@ -145,6 +145,16 @@ def test_peak_memory_is_what_a_way_had_beyond_the_start():
     assert 180 < peak < 320
 
 
+def test_memory_that_was_freed_before_is_not_there_before():
+    hold = 8 * measure.MIB  # small enough for the allocator to keep what is freed
+    before = [torch.ones(hold, dtype=torch.uint8) for _ in range(8)]
+    keep = torch.ones(100)  # behind them
+    del before
+    _, peak, _ = measure.measured(lambda: torch.ones(hold, dtype=torch.uint8).numel(), torch.device("cpu"))
+    assert peak > 7
+    assert len(keep) == 100
+
+
 def test_the_readme_says_what_the_csvs_say():
     text = (ROOT / "README.md").read_text()
     assert bench.replaced(text, bench.block(ROOT / "data/bench"), Path("README.md")) == text

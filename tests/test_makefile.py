@@ -80,6 +80,27 @@ def test_one_target_is_made_on_all_cores_and_several_in_turn(checkout):
     assert "--jobs" not in make(checkout, "-n", "clean", "all").stdout
 
 
+def test_what_runs_compiles_nothing(checkout):
+    """A full disk would cut a compiled module short."""
+    result = make(checkout, "--eval=compiling: ; @echo [$$PYTHONDONTWRITEBYTECODE]", "compiling")
+    assert result.stdout == "[1]\n"
+
+
+@pytest.mark.skipif(not (Path(sys.prefix) / ".installed").exists(), reason="not an environment of make setup")
+def test_set_up_has_compiled_what_scripts_import():
+    imported = (
+        "import importlib.util, os, sys, boxes.decoding, boxes.running, boxes.comparison, paper.report, scipy.stats\n"
+        "from statsmodels.stats import multitest, proportion\n"
+        "from transformers.models.llama import modeling_llama\n"
+        "files = [getattr(module, '__file__', None) or '' for module in list(sys.modules.values())]\n"
+        "sources = [file for file in files if file.endswith('.py') and file.startswith(sys.prefix)]\n"
+        "print(len(sources), *(file for file in sources if not os.path.exists(importlib.util.cache_from_source(file))))"
+    )
+    count, *lacking = run(ROOT, sys.executable, "-B", "-c", imported, PYTHONPATH=".").stdout.split()
+    assert int(count) > 1000
+    assert lacking == []
+
+
 def test_models_narrows(checkout):
     result = make(checkout, "-n", "all", "MODELS=tiny-chat")
     assert names(result).count("04_decode") == 1

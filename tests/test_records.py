@@ -217,9 +217,12 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     for cell in ("many", "", "-1", "inf", "9" * 400):
         path.write_text(f"a,num_ops\n1,2\n1,{cell}\n")
-        found = cell or "nan"
-        with pytest.raises(UserError, match=f"^{path}: line 3: num_ops must be a number, found '{found}'; {MAKE}$"):
+        said = f"line 3: num_ops must be a number of 0 or more, found {repr(cell) if cell else 'nothing'}"
+        with pytest.raises(UserError, match=f"^{path}: {said}; {MAKE}$"):
             read_csv(path, ("a",), ("num_ops",))
+    path.write_text("a,b\n0,1,2\n")
+    with pytest.raises(UserError, match=f"^{path}: line 2: more fields than line 1 has names; {MAKE}$"):
+        read_csv(path)
 
 
 @anywhere
