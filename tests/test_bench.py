@@ -111,7 +111,7 @@ def test_growth_is_measured(monkeypatch, tmp_path, data):
 
 def test_growth_needs_enough_descriptions(monkeypatch, capsys, tmp_path, data):
     assert run(monkeypatch, bench_scaling, "--data", data, "--out", tmp_path / "s.csv", "--unit", 4) == 2
-    assert capsys.readouterr().err == f"bench: {data}: 6 descriptions, 64 are needed\n"
+    assert capsys.readouterr().err == f"bench: {data}: 6 descriptions, 64 are needed; give a smaller --unit\n"
 
 
 def test_thread_counts():
