@@ -11,6 +11,7 @@ not asked for or do not fit have a row that says so. A shape whose runs take 30 
 
 import argparse
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -88,10 +89,13 @@ def run_by_turns(decoder: Decoder, prompts: list[str], repeats: int) -> Runs:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the best of ten large products of random matrices."""
-    size = 8192 if device.type == "cuda" else 1024
+    """Floating-point operations a second of the best of the large products of random matrices that two seconds allow."""
+    size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + 2
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(timed(lambda: left @ right, device)[0] for _ in range(10))
+    taken = [timed(lambda: left @ right, device)[0]]
+    while time.monotonic() < end:
+        taken.append(timed(lambda: left @ right, device)[0])
+    return 2 * size**3 / min(taken)
 
 
 def useful_flops(shape: Shape, encoded: list[list[int]], answers: list[Completion]) -> float:
@@ -126,8 +130,8 @@ def share_equal(expected: list[Completion], found: list[Completion]) -> float:
     return sum(one.tokens == other.tokens for one, other in zip(expected, found, strict=True)) / len(expected)
 
 
-def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], peak: float, settings) -> Row:
-    """One shape's row, but for what all rows have. `expected` are the tiny model's answers, `peak` the device's FLOP/s."""
+def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], settings) -> Row:
+    """One shape's row, but for what all rows have. `expected` are the tiny model's answers."""
     device, dtype = tiny.model.device, getattr(torch, settings.dtype)
     model = inflate(tiny.model, shape, device, dtype)
     decoder = Decoder(model, tiny.tokenizer)
@@ -150,7 +154,7 @@ def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], 
         "statements_per_second": len(prompts) / seconds,
         "floor_seconds": floor,
         "floor_ratio": seconds / floor,
-        "mfu": useful_flops(shape, encode_prompts(tiny.tokenizer, prompts), answers) / seconds / peak,
+        "flops_per_second": useful_flops(shape, encode_prompts(tiny.tokenizer, prompts), answers) / seconds,
         "peak_memory_mb": runs.memory,
         "batch_size": decoder.work.rows,
         "runs": len(runs.engine),
@@ -240,11 +244,13 @@ def main() -> None:
     prompts = spread(prompts, settings.prompts or len(prompts))
     rows, here = read_rows(settings.out), device_name(device)
     expected = Decoder(tiny.model, tiny.tokenizer).decode(prompts)
-    peak = peak_flops(device, getattr(torch, settings.dtype))
+    peak = peak_flops(device, getattr(torch, settings.dtype))  # the best of all, for other work may slow one of them
     for name, shape in SHAPES.items():
         same = {"shape": name, "parameters": shape.parameters, "device": here, "dtype": settings.dtype}
         if name in settings.shapes:
-            rows[here, name] = same | try_shape(shape, tiny, prompts, expected, peak, settings)
+            row = try_shape(shape, tiny, prompts, expected, settings)
+            peak = max(peak, peak_flops(device, getattr(torch, settings.dtype)))
+            rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
             reason = too_large(shape, device, getattr(torch, settings.dtype)) or "not asked for"
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}
