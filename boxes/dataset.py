@@ -18,7 +18,7 @@ import numpy as np
 
 from boxes import world
 from boxes.generation import SPLITS, Scenario, generate, stratified_states
-from boxes.records import UserError, parse_object, read_lines, sha256_file, write_bytes
+from boxes.records import UserError, parse_object, read_lines, sha256_file, unreadable, write_bytes
 from boxes.world import NUM_BOXES
 
 MASK = "<extra_id_0>"
@@ -111,7 +111,7 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
     except RuntimeError as error:  # what zipfile raises for a wrong password and for other kinds of encryption
         raise UserError(f"{archive}: {error}; {_WHICH}") from None
     except (PermissionError, IsADirectoryError) as error:
-        raise UserError(f"{archive}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise unreadable(archive, error) from None
     except (*_BROKEN_ZIP, OSError, EOFError, ValueError, IndexError) as error:
         raise UserError(f"{archive}: not a readable zip ({error}); download it again") from None
     for name, content in contents.items():

@@ -132,7 +132,8 @@ def write_json(path: Path | str, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def _unreadable(path: Path | str, error: OSError) -> UserError:
+def unreadable(path: Path | str, error: OSError) -> UserError:
+    """What a file that may not be read comes to."""
     return UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions")
 
 
@@ -143,7 +144,7 @@ def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {_MAKE}") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
     if not isinstance(value, dict):
@@ -168,7 +169,7 @@ def read_csv(
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {mend}") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     except ValueError as error:
         reason = " ".join(str(error).split())  # some of pandas' have a line end
         raise UserError(f"{path}: not a readable CSV ({reason}); {mend}") from None
@@ -202,7 +203,7 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
                     raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
                 yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def parse_object(line: bytes) -> dict:
@@ -230,7 +231,7 @@ def sha256_file(path: Path | str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def sha256_text(text: str) -> str:

@@ -244,15 +244,16 @@ def main() -> None:
     prompts = spread(prompts, settings.prompts or len(prompts))
     rows, here = read_rows(settings.out), device_name(device)
     expected = Decoder(tiny.model, tiny.tokenizer).decode(prompts)
-    peak = peak_flops(device, getattr(torch, settings.dtype))  # the best of all, for other work may slow one of them
+    dtype = getattr(torch, settings.dtype)
+    peak = peak_flops(device, dtype)  # the best of all, for other work may slow one of them
     for name, shape in SHAPES.items():
         same = {"shape": name, "parameters": shape.parameters, "device": here, "dtype": settings.dtype}
         if name in settings.shapes:
             row = try_shape(shape, tiny, prompts, expected, settings)
-            peak = max(peak, peak_flops(device, getattr(torch, settings.dtype)))
+            peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
-            reason = too_large(shape, device, getattr(torch, settings.dtype)) or "not asked for"
+            reason = too_large(shape, device, dtype) or "not asked for"
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}
         table = write_rows(settings.out, rows)
     print(table.to_string(index=False))
