@@ -4,20 +4,29 @@ The vocabulary is keyed by the bytes a token stands for, so SentencePiece-style 
 no decoder's treatment of leading spaces gets in the way.
 """
 
+import io
 import json
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
 from re import _constants as sre
 from re import _parser
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from outlines_core import Index, Vocabulary
 
-from boxes.records import UserError
+from boxes.records import UserError, sha256_text, write_bytes
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+_OPEN = (sre.ANY, sre.NOT_LITERAL, sre.NEGATE, sre.CATEGORY)  # stand for characters that are not named
 LOGITS_AT_ONCE = 2**26  # numbers
+WIDE = 50_000  # tokens; fewer compile in a moment
 FREE = 0  # the one state of free decoding that goes on
 
 
@@ -100,7 +109,10 @@ def is_byte_level(tokenizer) -> bool:
     """Whether a tokenizer writes bytes as GPT-2's stand-in characters; otherwise it is of the SentencePiece kind."""
     if not tokenizer.is_fast:
         return False
-    return "ByteLevel" in _types(json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder"))
+    decoder = (
+        tokenizer.backend_tokenizer.decoder
+    )  # not the whole tokenizer: writing out a wide vocabulary takes seconds
+    return decoder is not None and "ByteLevel" in _types(json.loads(decoder.__getstate__()))
 
 
 def token_bytes(tokenizer) -> dict[int, bytes]:
@@ -117,7 +129,7 @@ def token_bytes(tokenizer) -> dict[int, bytes]:
         elif stand_in is not None:
             content = bytes(stand_in[character] for character in piece if character in stand_in)
         else:
-            byte = _BYTE_PIECE.fullmatch(piece)
+            byte = piece.startswith("<0x") and _BYTE_PIECE.fullmatch(piece)
             content = bytes([int(byte[1], 16)]) if byte else piece.replace("▁", " ").encode()
         if content:
             found[index] = content
@@ -134,26 +146,35 @@ def literal_beginning(regex: str) -> str:
     return "".join(literal)
 
 
-def _characters(parsed) -> set[str]:
-    """The characters an expression names, literally or in a range of a class."""
-    found = set()
-    for kind, value in parsed:
+def _parts(parsed) -> Iterator[tuple[object, object]]:
+    """Every (kind, value) of a parsed expression, those inside of others too."""
+    if isinstance(parsed, _parser.SubPattern) or (isinstance(parsed, list) and parsed):
+        for part in parsed:
+            yield from _parts(part)
+    elif isinstance(parsed, tuple):
+        if len(parsed) == 2:
+            yield parsed
+        for part in parsed:
+            yield from _parts(part)
+
+
+def _characters(regex: str) -> tuple[set[str], bool]:
+    """The characters an expression names, literally or in a range of a class, and whether a match has no others."""
+    found, parsed = set(), _parser.parse(regex)
+    closed = parsed.state.flags == re.UNICODE.value  # not, say, in upper case as well
+    for kind, value in _parts(parsed):
         if kind is sre.LITERAL:
             found.add(chr(value))
         elif kind is sre.RANGE:
             found.update(map(chr, range(value[0], value[1] + 1)))
-        elif kind is sre.IN:
-            found |= _characters(value)
-        elif isinstance(value, tuple):
-            for part in value:
-                found |= _characters(part) if isinstance(part, _parser.SubPattern) else set()
-                found |= set().union(*map(_characters, part)) if isinstance(part, list) else set()
-    return found
+        elif kind in _OPEN:
+            closed = False
+    return found, closed
 
 
 def _check_spelling(regex: str, spelled: dict[int, bytes], name: str) -> None:
     known = set().union(*spelled.values()) if spelled else set()
-    missing = sorted(char for char in _characters(_parser.parse(regex)) if not set(char.encode()) <= known)
+    missing = sorted(char for char in _characters(regex)[0] if not set(char.encode()) <= known)
     if missing:
         raise UserError(f"{name}: the vocabulary cannot spell {' '.join(map(repr, missing))} of the regular expression")
 
@@ -166,68 +187,118 @@ def end_ids_of(tokenizer) -> tuple[int, ...]:
     return (tokenizer.eos_token_id,)
 
 
-def build_index(regex: str, tokenizer, heads: tuple[str, ...] = ()) -> tuple[Index, dict[int, bytes], int]:
-    """outlines_core's index of an expression over byte-keyed tokens. Each of `heads` is a pseudo-token, numbered from the
-    third value on. UserError names the characters that the vocabulary cannot spell."""
-    spelled = token_bytes(tokenizer)
-    _check_spelling(regex, spelled, tokenizer.name_or_path or "tokenizer")
+def build_index(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[str, ...] = ()) -> tuple[Index, int]:
+    """outlines_core's index of an expression over byte-keyed tokens (`spelled`, of token_bytes), and the number of the first
+    pseudo-token: each of `heads` is one. UserError names the characters that the vocabulary cannot spell."""
+    name = tokenizer.name_or_path or "tokenizer"
+    _check_spelling(regex, spelled, name)
     first_pseudo = max(*spelled, *end_ids_of(tokenizer)) + 1
+    characters, closed = _characters(regex)
+    alphabet = set("".join(characters).encode()) if closed else set(range(256))
     by_bytes: dict[bytes, list[int]] = {}
     for index, content in spelled.items():
-        by_bytes.setdefault(content, []).append(index)
+        if alphabet.issuperset(content):  # half of a wide vocabulary stands in no match
+            by_bytes.setdefault(content, []).append(index)
     for rank, head in enumerate(heads):
         by_bytes.setdefault(head.encode(), []).append(first_pseudo + rank)
     try:
-        return Index(regex, Vocabulary(end_ids_of(tokenizer)[0], by_bytes)), spelled, first_pseudo
+        return Index(regex, Vocabulary(end_ids_of(tokenizer)[0], by_bytes)), first_pseudo
     except ValueError as error:
-        raise UserError(f"{tokenizer.name_or_path or 'tokenizer'}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name}: {' '.join(str(error).split())}") from None
 
 
-def compile_regex(regex: str, tokenizer, width: int) -> Automaton:
-    """The automaton of an expression for logits of `width` entries. Ids the tokenizer does not have are never allowed."""
+@dataclass(frozen=True)
+class Edges:
+    """An automaton as its E edges. What is kept: a few million numbers, where the dense tensors of a wide vocabulary have
+    fifty times as many.
+
+    sources, tokens, targets: (E,); done: (S,) bool; starts: the state behind each beginning of the expression.
+    """
+
+    sources: np.ndarray
+    tokens: np.ndarray
+    targets: np.ndarray
+    done: np.ndarray
+    starts: np.ndarray
+
+
+def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -> Automaton:
+    """The automaton of an expression for logits of `width` entries. Ids the tokenizer does not have are never allowed.
+
+    `kept`: a folder to keep what a wide vocabulary compiles to, some seconds of work, by a hash of all that it depends on.
+    """
+    spelled, ends = token_bytes(tokenizer), end_ids_of(tokenizer)
     literal = literal_beginning(regex)
-    heads = tuple(literal[:length] for length in range(1, len(literal) + 1))
-    index, spelled, first_pseudo = build_index(regex, tokenizer, heads)
-    transitions = index.get_transitions()
-    finals, ends = index.get_final_states(), set(end_ids_of(tokenizer))
-    number = {state: rank for rank, state in enumerate(sorted({*transitions, *finals, index.get_initial_state()}))}
-    allowed = torch.zeros(len(number), width, dtype=torch.bool)
-    next_state = torch.zeros(len(number), width, dtype=torch.int32)
-    done = torch.zeros(len(number), dtype=torch.bool)
-    for state, targets in transitions.items():
-        real = {token: number[to] for token, to in targets.items() if token < min(width, first_pseudo)}
-        tokens = torch.tensor(list(real), dtype=torch.long)
-        allowed[number[state], tokens] = True
-        next_state[number[state], tokens] = torch.tensor(list(real.values()), dtype=torch.int32)
-    for state in finals:
-        goes_on = set(transitions.get(state, ())) - ends
-        done[number[state]] = not any(token < first_pseudo for token in goes_on)
-    first = transitions[index.get_initial_state()]
-    starts = {"": number[index.get_initial_state()]}
-    starts |= {head: number[first[first_pseudo + rank]] for rank, head in enumerate(heads)}
-    automaton = Automaton(allowed, next_state, done, starts, _bytes_list(spelled, width), end_ids_of(tokenizer))
-    return _without_dead_ends(automaton)
+    heads = tuple(literal[:length] for length in range(len(literal) + 1))
+    make = partial(_edges, regex, tokenizer, spelled, heads, width)
+    if kept is None or len(spelled) < WIDE:
+        edges = make()
+    else:
+        made_of = (version("outlines_core"), regex, heads, ends, width, sorted(spelled.items()))
+        edges = _remembered(kept / f"{sha256_text(repr(made_of))[:32]}.npz", make)
+    allowed = np.zeros((len(edges.done), width), dtype=bool)
+    allowed[edges.sources, edges.tokens] = True
+    next_state = np.zeros((len(edges.done), width), dtype=np.int32)
+    next_state[edges.sources, edges.tokens] = edges.targets
+    tensors = map(torch.from_numpy, (allowed, next_state, edges.done))
+    starts = dict(zip(heads, edges.starts.tolist(), strict=True))
+    return Automaton(*tensors, starts, _bytes_list(spelled, width), ends)
+
+
+def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
+    """The edges of a file; made and written there where it cannot be read (zip's checksum tells of one cut short)."""
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), np.load(path) as file:
+        return Edges(*(file[field.name] for field in fields(Edges)))
+    edges, content = make(), io.BytesIO()
+    np.savez(content, **vars(edges))
+    with suppress(UserError):  # where nothing can be written, it is made again next time
+        write_bytes(path, content.getvalue())
+    return edges
+
+
+def _edges(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[str, ...], width: int) -> Edges:
+    """The edges of outlines_core's index, without those that lead where the expression can no longer be finished."""
+    ends = end_ids_of(tokenizer)
+    index, first_pseudo = build_index(regex, tokenizer, spelled, heads[1:])
+    transitions, initial, finals = index.get_transitions(), index.get_initial_state(), index.get_final_states()
+    states = np.array(sorted({*transitions, *finals, initial}))
+    starts = [initial, *(transitions[initial][first_pseudo + rank] for rank in range(len(heads) - 1))]
+    counts = [len(edges) for edges in transitions.values()]
+    tokens = np.concatenate([np.fromiter(edges, np.int32, len(edges)) for edges in transitions.values()])
+    targets = np.concatenate([np.fromiter(edges.values(), np.int64, len(edges)) for edges in transitions.values()])
+    targets = np.searchsorted(states, targets).astype(np.int16)
+    sources = np.repeat(np.searchsorted(states, list(transitions)), counts).astype(np.int16)
+    real = tokens < min(width, first_pseudo)  # the model has them, and they are no pseudo-token
+    sources, tokens, targets = sources[real], tokens[real], targets[real]
+
+    ending = np.isin(tokens, ends)
+    done = np.zeros(len(states), dtype=bool)
+    done[np.searchsorted(states, list(finals))] = True
+    done[sources[~ending]] = False
+    alive = done.copy()
+    alive[sources[ending]] = True
+    alive = _alive(sources, targets, alive)
+    starts = np.searchsorted(states, starts)
+    if not alive[starts].all():
+        raise UserError("the vocabulary cannot spell any text that matches the regular expression")
+    kept = alive[targets] | ending
+    return Edges(sources[kept], tokens[kept], targets[kept], done, starts)
+
+
+def _alive(sources: np.ndarray, targets: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """(S,) bool: the states from which one of those alive can be reached, found on the graph of states, (S, S), which is small
+    however wide the vocabulary is."""
+    leads = np.zeros((len(alive), len(alive)), dtype=bool)
+    leads[sources, targets] = True
+    while True:
+        grown = alive | leads[:, alive].any(axis=1)
+        if np.array_equal(grown, alive):
+            return alive
+        alive = grown
 
 
 def _bytes_list(spelled: dict[int, bytes], width: int) -> list[bytes]:
     return [spelled.get(index, b"") for index in range(width)]
-
-
-def _without_dead_ends(automaton: Automaton) -> Automaton:
-    """Forbid the tokens that lead where the expression can no longer be finished."""
-    ends = torch.tensor(automaton.end_ids)
-    alive = automaton.done | automaton.allowed[:, ends].any(dim=1)
-    while True:
-        reaches = automaton.allowed & alive[automaton.next_state.long()]
-        grown = alive | reaches.any(dim=1)
-        if torch.equal(grown, alive):
-            break
-        alive = grown
-    if not all(alive[state] for state in automaton.starts.values()):
-        raise UserError("the vocabulary cannot spell any text that matches the regular expression")
-    reaches[:, ends] |= automaton.allowed[:, ends]
-    automaton.allowed.copy_(reaches)
-    return automaton
 
 
 def free(tokenizer, width: int, head: str) -> Automaton:

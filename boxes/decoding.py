@@ -17,6 +17,7 @@ from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion, finish
 from boxes.constraint import choose, compile_regex, free
 from boxes.drafting import Draft, draft_text, drafts
+from boxes.models import AUTOMATA
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
 STEP_TOKENS = 512  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
@@ -83,7 +84,9 @@ class Decoder:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.regex, self.max_new_tokens, self.batch_size, self.draft = regex, max_new_tokens, batch_size, draft
         width = model.get_output_embeddings().weight.shape[0]
-        automaton = compile_regex(regex, tokenizer, width) if regex else free(tokenizer, width, STATEMENT_HEAD)
+        automaton = (
+            compile_regex(regex, tokenizer, width, AUTOMATA) if regex else free(tokenizer, width, STATEMENT_HEAD)
+        )
         self.device = (
             model.get_output_embeddings().weight.device
         )  # of everything but the layers of a model that is spread

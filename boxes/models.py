@@ -17,6 +17,7 @@ from boxes.records import UserError, read_json
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "data" / "models"
 RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
 ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
+AUTOMATA = RECORDS / "automata"  # what the expression compiles to over wide vocabularies, kept by constraint.py
 PROFILES = ("reported", "tiny", "paper", "modern")
 
 

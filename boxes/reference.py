@@ -11,7 +11,7 @@ from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from boxes.completion import Completion, finish
-from boxes.constraint import build_index, end_ids_of, literal_beginning
+from boxes.constraint import build_index, end_ids_of, literal_beginning, token_bytes
 from boxes.prompting import STATEMENT_REGEX, encode_prompt
 
 
@@ -19,14 +19,14 @@ def reference_decode(
     model, tokenizer, prompts: Sequence[str], regex: str = STATEMENT_REGEX, max_new_tokens: int = 256
 ) -> list[Completion]:
     """Greedy constrained decoding, a prompt at a time. One that ends in the expression's literal beginning has begun it."""
-    literal = literal_beginning(regex)
+    literal, spelled = literal_beginning(regex), token_bytes(tokenizer)
     processors: dict[str, OutlinesCoreLogitsProcessor] = {}
     completions = []
     for prompt in prompts:
         head = literal if literal and prompt.endswith(literal) else ""
         if head not in processors:
             # The head's own characters are literal, so what is left of the expression begins right behind it.
-            index, spelled, _ = build_index(regex[len(head) :], tokenizer)
+            index, _ = build_index(regex[len(head) :], tokenizer, spelled)
             processors[head] = OutlinesCoreLogitsProcessor(index, "torch")
         # One token more, for the end behind a statement of exactly max_new_tokens.
         ids = _generate(model, tokenizer, prompt, processors[head], max_new_tokens + 1)

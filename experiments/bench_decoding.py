@@ -21,7 +21,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from boxes.arguments import argument_parser, out_file, positive
 from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion
-from boxes.constraint import build_index, end_ids_of
+from boxes.constraint import build_index, end_ids_of, token_bytes
 from boxes.dataset import read_examples
 from boxes.decoding import Decoder, Work, forward, own_attention, padded, prefill_tokens, share_prefix
 from boxes.models import load
@@ -70,7 +70,7 @@ class LLGuidanceProcessor(LogitsProcessor):
 
 def processors(model, tokenizer) -> dict[str, Callable[[], LogitsProcessor]]:
     """Makers of a processor a batch; what can be made once is made here."""
-    index, *_ = build_index(REST, tokenizer)
+    index, _ = build_index(REST, tokenizer, token_bytes(tokenizer))
     width = model.get_output_embeddings().weight.shape[0]
     return {
         OUTLINES: lambda: OutlinesCoreLogitsProcessor(index, "torch"),
