@@ -24,7 +24,7 @@ find_python() { # every candidate is run: a version manager's shim may exist wit
 }
 
 show_downloads() { # of what pip or uv say, the lines on large files; all of it goes to the log
-    tee "$log" | sed -uEn 's/^ *(Download(ing|ed) .*)/setup: \1/p'
+    tee "$log" | sed -uEn 's|(Downloading) .*/|\1 |; s/^ *(Download(ing|ed) .*)/setup: \1/p'
 }
 
 get_with_uv() { # the arguments of pip install
