@@ -56,7 +56,11 @@ pip_setting() { # NAME: its values; the environment's come before the files', as
 # All others (user, target, prefix, constraint, ...) are for other installations.
 translate_pip_settings() {
     local value name
-    pip_settings=$("$venv/bin/python" -m pip --verbose config list 2> /dev/null || true)
+    for name in ${!PIP_*}; do
+        [[ $name =~ CONFIG_FILE|INDEX|FIND_LINKS|HOST|CERT|PROXY|TIMEOUT|RETRIES|NO_CACHE ]] || unset "$name"
+    done
+    pip_settings=$("$venv/bin/python" -m pip --verbose config list 2> /dev/null) \
+        || say "pip's settings (pip config list) cannot be read; going on without them"
     for name in ${!PIP_*}; do unset "$name"; done
     export PIP_CONFIG_FILE=/dev/null
     for name in ${!UV_*}; do

@@ -21,6 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 REAL_UV = Path(sys.prefix) / "bin/uv"
 CUDA, CPU = "requirements.lock", "requirements-cpu.lock"
+NO_NETWORK = {"ALL_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
 # The index that `--torch-backend cpu` means is far away: BACKEND stands in for it, and nothing does without.
 UV = f"""#!/bin/sh
 echo "$*" >> "$CALLS"
@@ -155,7 +156,7 @@ def set_up(place: SimpleNamespace, **variables: str) -> subprocess.CompletedProc
     given = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "{url}/main/", **variables}
     given = {key: value.format(**names) for key, value in given.items() if value}
     fixed = {"PYTHON": sys.executable, "CALLS": str(place.calls), "UV_CACHE_DIR": str(place.folder / "cache"),
-             "NO_PROXY": "127.0.0.1", "PIP_NO_CACHE_DIR": "1"}  # fmt: skip
+             "PIP_NO_CACHE_DIR": "1", **NO_NETWORK}  # fmt: skip
     return subprocess.run(["experiments/setup.sh", "venv"], cwd=place.checkout, env=inherited | fixed | given,
                           capture_output=True, text=True, timeout=120)  # fmt: skip
 
@@ -257,16 +258,16 @@ def test_settings_of_the_user_change_nothing_but_where_packages_are_fetched(plac
 def test_a_new_lock_keeps_the_hashes_of_other_pythons(place):
     """Here the index has the CPU build for one of them alone."""
     shutil.copy(ROOT / "experiments/lock.sh", place.checkout / "experiments")
-    (place.checkout / "requirements.in").write_text("torch==2.0\n")
+    (place.checkout / "requirements.in").write_text("torch==2.0\nuv==1.0\n")
     written = {}
     for upgrade in ({}, {"UPGRADE": "1"}):
         given = {"TORCH_CPU_INDEX": f"{place.index.url}/cpu/", "UV_DEFAULT_INDEX": f"{place.index.url}/main/", **upgrade,
-                 "UV_CACHE_DIR": str(place.folder / "cache"), "NO_PROXY": "127.0.0.1", "PIP_FIND_LINKS": ""}  # fmt: skip
+                 "UV_CACHE_DIR": str(place.folder / "cache"), "PIP_FIND_LINKS": "", **NO_NETWORK}  # fmt: skip
         result = subprocess.run(["experiments/lock.sh", REAL_UV], cwd=place.checkout, env=os.environ | given,
                                 capture_output=True, text=True, timeout=120)  # fmt: skip
-        assert result.returncode == 0, result.stderr
+        assert (result.returncode, result.stderr) == (0, "")
         written[len(upgrade)] = (place.checkout / CPU).read_text()
     assert written[0] == written[1]
-    hashes = [hashlib.sha256(WHEELS[name][1]).hexdigest() for name in ("cpu", "cpu of another Python")]
-    lines = [f"    --hash=sha256:{digest}" for digest in sorted(hashes)]
-    assert written[0].splitlines()[2:] == ["torch==2.0+cpu \\", f"{lines[0]} \\", lines[1]]
+    digests = [hashlib.sha256(WHEELS[name][1]).hexdigest() for name in ("cpu", "cpu of another Python")]
+    lines = " \\\n".join(f"    --hash=sha256:{digest}" for digest in sorted(digests))
+    assert f"\ntorch==2.0+cpu \\\n{lines}\nuv==1.0 " in written[0]
