@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+
 from boxes.arguments import argument_parser, positive
 from boxes.checkpoint import check_files, weight_files
 from boxes.hub import GB, cache_folder

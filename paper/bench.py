@@ -6,12 +6,15 @@ What has no CSV is said to be not measured.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
 from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.records import UserError, command, write_text
 from paper.style import MUTED, RC, TEXT_WIDTH

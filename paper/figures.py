@@ -7,13 +7,17 @@ Rendering the same scores twice gives the same bytes.
 """
 
 import io
+import sys
 import textwrap
+from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.models import Panel, figure_panels
 from boxes.records import command, write_bytes
