@@ -59,9 +59,8 @@ RUNS := data/runs/$(PROFILE)
 RESULTS := data/results/$(PROFILE)
 OUT := paper/out/$(PROFILE)
 
-# The settings of a user's Python, matplotlib, pip and git are for other programs of theirs.
-unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES))) $(filter MPL% MATPLOTLIB%,$(.VARIABLES))
-unexport POSIXLY_CORRECT GREP_OPTIONS GREP_COLORS TAR_OPTIONS
+# What a user's Python is set to (PYTHONHOME, PYTHONWARNINGS, ...) is for other programs of theirs.
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES))) POSIXLY_CORRECT
 export PYTHONPATH := .
 export PYTHONUTF8 := 1
 export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS
