@@ -173,7 +173,7 @@ fi
 rm -f "$venv/.installed"
 if [[ ! -x $venv/bin/python ]]; then
     say "virtual environment $venv from $python ($("$python" --version))"
-    "$python" -m venv "$venv" > "$log" 2>&1 || { cat "$log" >&2; fail "cannot make $venv"; }
+    "$python" -m venv "$venv" > "$log" 2>&1 || fail "cannot make $venv: $(tail -n 1 "$log")"
 fi
 translate_pip_settings
 entry uv > "$scratch/uv.txt"

@@ -128,7 +128,7 @@ def empty_venv(tmp_path_factory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, empty_venv: Path) -> Iterator[SimpleNamespace]:
     """A checkout with set-up and two locks, an index, and an environment that is to be renewed."""
-    checkout = tmp_path / "checkout"
+    checkout = tmp_path / "a b %p #h $d é"
     (checkout / "experiments").mkdir(parents=True)
     shutil.copy(ROOT / "experiments/setup.sh", checkout / "experiments")
     (checkout / CUDA).write_text(pinned("cuda", "uv"))
