@@ -3,10 +3,15 @@
 # generate -> decode -> score -> summarise -> render; every arrow is a file (data/..., paper/out).
 
 SHELL := bash
-.SHELLFLAGS := -eu -o pipefail -c
+.SHELLFLAGS := -p -eu -o pipefail -c# -p: nothing that the user's shell starts with (BASH_ENV, CDPATH, SHELLOPTS, functions)
+$(if $(findstring e,$(firstword -$(MAKEFLAGS))),$(error make -e puts variables of the environment over the Makefile's own; leave it out))
 MAKEFLAGS += --no-builtin-rules
 ifeq ($(MAKELEVEL)$(words $(MAKECMDGOALS)),01) # several targets (make clean all) may be meant one after the other
 MAKEFLAGS += -j$(shell env -u OMP_NUM_THREADS nproc)# a -j of the command line goes before
+endif
+CLEAN_FIRST := $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS)))
+ifneq ($(CLEAN_FIRST),) # then what else is to be made, whatever -j says
+.NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -54,7 +59,10 @@ RUNS := data/runs/$(PROFILE)
 RESULTS := data/results/$(PROFILE)
 OUT := paper/out/$(PROFILE)
 
+# What a user's Python is set to (PYTHONHOME, PYTHONWARNINGS, ...) is for other programs of theirs.
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES))) POSIXLY_CORRECT
 export PYTHONPATH := .
+export PYTHONUTF8 := 1
 export PYTHON LOCK TORCH_CPU_INDEX MODELS_DIR ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS
 # Set-up has compiled the packages. What Python compiles while it runs may be cut short by a full disk, and be read for ever.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -127,7 +135,7 @@ $(OTHER_DATA): $(DATASET) ;
 # own (boxes/beside.py) are made while it is loaded, in folders of its own run's.
 RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
 on_gpu = $(PY) experiments/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %) \
-    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS)))
+    $(if $(CLEAN_FIRST),,$(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))))
 all_runs = $(RUNS)/$1/run.json $(BESIDE_OF_$1:%=$(RUNS)/$1/%/run.json)
 EVERY_RUN := $(foreach name,$(CHOSEN),$(call all_runs,$(name)))
 BEGUN := $(wildcard $(EVERY_RUN))
@@ -150,6 +158,10 @@ $(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS
 SCORES := $(RESULTS)/scores.csv
 EXPERIMENTS := $(RESULTS)/code.csv $(RESULTS)/math.csv $(RESULTS)/alignment.csv
 NARROW := $(if $(strip $(MODELS)),--models $(MODELS))
+INPUT :=
+OTHER_SCORES :=
+DECODED :=
+ERRORS :=
 ifneq ($(PROFILE),reported) # which knows nothing but counts
 INPUT := $(DATASET)
 OTHER_SCORES := $(RESULTS)/queries.csv
@@ -253,7 +265,7 @@ check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the refe
 	$(if $(and $(INPUT),$(CHECKED)),$(SUMS_AGREE))
 	$(CHECK)
 
-SUMS_AGREE = cd $(DATA_DIR) && sha256sum --check --quiet $(abspath $(CHECKED)) && echo "$(DATA_DIR): as in $(CHECKED)"
+SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) && echo "$(DATA_DIR): as in $(CHECKED)"
 CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -303,13 +304,21 @@ def _device_name(device) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of this checkout, "-dirty" where tracked files differ from it; outside a checkout what GIT_COMMIT says."""
-    here = Path(__file__).parent
-    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
+    """The commit of this checkout, "-dirty" where tracked files differ from it; outside a checkout what GIT_COMMIT says.
+
+    A repository around this folder, or one that GIT_DIR names, is somebody else's.
+    """
+    root = Path(__file__).resolve().parents[1]
+    ours = {key: value for key, value in os.environ.items() if not re.match(r"GIT_(?!CONFIG)", key)}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=root, env=ours, capture_output=True, text=True, check=True)
+        return done.stdout.rstrip("\n")
+
     try:
-        commit, changes = (
-            subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout for command in commands
-        )
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == root:
+            changes = git("status", "--porcelain", "--untracked-files=no")
+            return git("rev-parse", "HEAD") + ("-dirty" if changes else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("GIT_COMMIT") or None
-    return commit.strip() + ("-dirty" if changes.strip() else "")
+        pass
+    return os.environ.get("GIT_COMMIT") or None

@@ -5,7 +5,10 @@
 With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on every run.
 """
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, natural, out_file, out_folder
 from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated

@@ -9,10 +9,13 @@ subsample_sd, dataset_sd: how much the expectation varies between subsets of one
 z: distance of the expectation from the paper's row in standard deviations of a difference of two datasets.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, natural, out_file, positive
 from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct

@@ -6,9 +6,12 @@
 04_decode.py decoded a stratified subset of the development set in both formats, into RUNS/MODEL/dev-plain and dev-chat.
 """
 
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder, out_file
 from boxes.beside import DEV_QUERIES_PER_BUCKET, compares_formats, dev_folder

@@ -10,9 +10,12 @@ the exit status is 0: one model does not stop the others. With --beside the runs
 
 import argparse
 import functools
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import add_hardware, argument_parser, hardware_of, out_folder, positive
 from boxes.beside import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder

@@ -8,10 +8,13 @@ Writes scores.csv (a model whose run is not complete has no row), runs.csv (ever
 except for the printed counts of `reported`, queries.csv (every answer right or wrong).
 """
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder, out_folder
 from boxes.comparison import QUERY_COLUMNS

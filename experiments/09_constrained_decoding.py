@@ -8,9 +8,12 @@
 queries (boxes/comparison.py).
 """
 
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder, out_file
 from boxes.beside import FREE, decodes_freely

@@ -7,9 +7,12 @@ decides (measure says what it is) with its 95 % interval. A claim about models t
 tiny-* ask the same questions of the tiny models.
 """
 
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, out_file
 from boxes.claims import claims_of, counted, judge

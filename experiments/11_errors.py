@@ -6,9 +6,12 @@
 The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed boxes across them.
 """
 
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder, out_file
 from boxes.dataset import read_examples

@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import stat
+import sys
 import tarfile
 import tempfile
 from argparse import Namespace
@@ -21,6 +22,8 @@ from pathlib import Path
 
 import pandas as pd
 import zstandard
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder
 from boxes.comparison import QUERY_COLUMNS

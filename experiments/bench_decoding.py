@@ -7,6 +7,7 @@ Every way decodes the same prompts and must give the same token ids, or the scri
 forward over the same tokens: the shared prefix once, each prompt's own tokens and its statement once.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import torch
 from llguidance import LLExecutor, LLMatcher
 from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, out_file, positive
 from boxes.attention import KVStore

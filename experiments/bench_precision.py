@@ -7,11 +7,14 @@ In float32 the way of batching changes nothing. In bfloat16 it does, in any soft
 batches (no shared prefix, no drafts) are the noise floor that those of the engine are to be compared with.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes import plain
 from boxes.arguments import argument_parser, out_file, positive

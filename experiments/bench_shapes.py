@@ -13,6 +13,7 @@ import argparse
 import gc
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, natural, out_file, positive
 from boxes.completion import Completion

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Build the Containerfile, run it, or try it: make container, make container-run and make container-check.
 #   experiments/container.sh build
 #   experiments/container.sh run [COMMAND...]      without a command: make all
@@ -26,10 +26,18 @@ choose_engine() { # by asking: docker may be a client without a daemon
         "podman), or do without a container: make all"
 }
 
+is_git_checkout() { # and not a folder inside somebody else's, nor what GIT_DIR names
+    unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR
+    [[ $(git rev-parse --show-toplevel 2> /dev/null) == "$(pwd -P)" ]]
+}
+
 build() {
     local name commit options=(--file Containerfile --tag "$image")
-    commit=$(git rev-parse HEAD 2> /dev/null || true)
-    [[ -z $(git status --porcelain 2> /dev/null) ]] || commit+=-dirty
+    commit=""
+    if is_git_checkout; then
+        commit=$(git rev-parse HEAD 2> /dev/null || true)
+        [[ -z $(git status --porcelain 2> /dev/null) ]] || commit+=-dirty
+    fi
     for name in BASE_IMAGE LOCK; do
         [[ -z ${!name:-} ]] || options+=(--build-arg "$name=${!name}")
     done
@@ -123,7 +131,7 @@ look_inside() { # fail where anything wanted is not so
 compare_files() { # with those that git tracks
     local folder options_of_find=(-type f -not -path './.make/*' -not -name '*.pyc')
     for folder in "${outputs[@]}"; do options_of_find+=(-not -path "./$folder/*"); done
-    git ls-files 2> /dev/null | sort > "$work/tracked" || { say "no git checkout to compare the files with"; return; }
+    is_git_checkout && git ls-files | sort > "$work/tracked" || { say "no git checkout to compare the files with"; return; }
     in_container find . "${options_of_find[@]}" | sed 's|^\./||' | sort > "$work/files"
     diff "$work/tracked" "$work/files" > "$work/diff" \
         || fail "its files are not those that git tracks (> is only in the image):" \

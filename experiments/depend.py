@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import MagicMock
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("boxes", "paper", "experiments")
 
@@ -46,7 +48,6 @@ def needs(path: Path) -> list[str]:
 def models() -> dict[str, list[str]]:
     """MODELS_OF_tiny -> names of a profile's models; BESIDE_OF_tiny-chat -> the folders of a model's other runs."""
     sys.modules["pandas"] = MagicMock()  # boxes.records imports it; the table of models does without
-    sys.path.insert(0, str(ROOT))
     from boxes.beside import all_folders_beside
     from boxes.models import PROFILES, models_of
 

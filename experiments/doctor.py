@@ -2,18 +2,19 @@
 
 python experiments/doctor.py --profile paper --models CodeLlama-7b-hf gemma-7b
 
-Nothing is loaded or fetched. The hub is asked whether a gated repository is open to HF_TOKEN, unless HF_HUB_OFFLINE is set or the
+Nothing is loaded or fetched. The hub is asked whether a gated repository is open to HF_TOKEN, unless HF_HUB_OFFLINE=1 or the
 weights are here. Times are those of data/bench/shapes.csv, measured on this kind of device, or "not measured". Exit status 1
 where something would fail.
 """
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, positive
 from boxes.checkpoint import check_files, weight_files
@@ -214,6 +215,8 @@ def token_state(specs: list[ModelSpec]) -> str:
 
 @command
 def main() -> int:
+    from huggingface_hub import constants
+
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
@@ -232,9 +235,7 @@ def main() -> int:
         )
     memory = f", {min(there.values()) / GB:.0f} GB each" if there and min(there.values()) else ""
     print(f"GPUs   {len(there) or 'none'}{memory}{f' ({device})' if device else ''}")
-    print(
-        f"disk   {disk}\ntoken  {token_state(specs)}\nhub    {'offline' if os.environ.get('HF_HUB_OFFLINE') else 'asked'}\n"
-    )
+    print(f"disk   {disk}\ntoken  {token_state(specs)}\nhub    {'offline' if constants.HF_HUB_OFFLINE else 'asked'}\n")
     cells = [(s.name, r.weights, r.memory, r.tokenizer, r.access, r.time) for s, r in zip(specs, rows, strict=True)]
     print(tabulate(cells, ("model", "weights", "memory", "tokenizer", "access", "time"), disable_numparse=True))
     faults += [f"{spec.name}: {fault}" for spec, row in zip(specs, rows, strict=True) for fault in row.faults]

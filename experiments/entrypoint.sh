@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # The container's entry point: where neither the environment nor the command names a PROFILE, choose one, paper if this
 # container can use an NVIDIA GPU and tiny if not; say which and why; then run the command.
 set -euo pipefail

@@ -9,6 +9,7 @@ pair j of head size h is pair j*H/h of head size H, queries are scaled by sqrt(H
 """
 
 import shutil
+import sys
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -23,6 +24,8 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, out_folder
 from boxes.memory import free_bytes

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+
 from boxes.arguments import argument_parser
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import command

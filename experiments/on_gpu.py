@@ -20,6 +20,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+
 from boxes.arguments import argument_parser, positive
 from boxes.models import spec_of
 from boxes.records import UserError, command
@@ -44,8 +46,25 @@ def gpus() -> dict[str, int]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return {name: size for name, size in found.items() if name.isdigit()}
-    names = [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
-    return {name: found.get(name, 0) for name in names}
+    return {name: found.get(name, 0) for name in visible(named, list(found))}
+
+
+def visible(named: str, there: list[str]) -> list[str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names, as CUDA reads it: up to the first name that none of `there` has; none where
+    one is named twice.
+
+    A GPU is named by its index or by the beginning of its UUID, a part of one (MIG) by a UUID that is not in `there`.
+    """
+    names: list[str] = []
+    for name in map(str.strip, named.split(",")):
+        uuids = [uuid for uuid in there if uuid.startswith(name) and name.startswith("GPU-")]
+        is_part = bool(there) and name.startswith("MIG-")
+        if name in names:
+            return []
+        if not (name in there or len(uuids) == 1 or is_part):
+            break
+        names.append(name)
+    return names
 
 
 def weight_bytes(model: str, itemsize: int) -> float:

@@ -6,10 +6,13 @@ Claims come from boxes/claims.py, expected values from data/reported (the paper'
 minutes and memory from data/bench/shapes.csv. What has not been measured is said to be so, or estimated from the shape.
 """
 
+import sys
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, out_file
 from boxes.claims import NOT_RUN, Claim, claims_of, counted, judge

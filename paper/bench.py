@@ -6,18 +6,19 @@ What has no CSV is said to be not measured.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from tabulate import tabulate
 
-from boxes.records import UserError, command, write_text
-from paper.style import MUTED, RC, TEXT_WIDTH
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from boxes.records import UserError, command, write_text
+from paper.style import MUTED, TEXT_WIDTH, own_settings
 
 BEGIN, END = "<!-- bench: written by paper/bench.py from data/bench/*.csv -->", "<!-- end of bench -->"
 WAYS = {
@@ -151,7 +152,7 @@ def figure(folder: Path) -> None:
     """Statements a second by way, and seconds by prompts: data/bench/bench.png."""
     decoding, growth = (pd.read_csv(folder / f"{name}.csv") for name in ("decoding", "scaling"))
     few = decoding.iloc[::-1]
-    with plt.rc_context(RC):
+    with own_settings():
         drawing, (left, right) = plt.subplots(
             1, 2, figsize=(TEXT_WIDTH, 2.4), width_ratios=(3, 2), layout="constrained"
         )

@@ -7,18 +7,21 @@ Rendering the same scores twice gives the same bytes.
 """
 
 import io
+import sys
 import textwrap
+from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+
 from boxes.models import Panel, figure_panels
 from boxes.records import command, write_bytes
 from paper.results import BUCKETS, NOT_RUN, RANDOM, Results, arguments, read_results
-from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke
+from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke, own_settings
 
 NUMBERS = (1, 2, 3)
 PANEL_HEIGHT = 1.75  # inches
@@ -41,7 +44,7 @@ def draw(number: int, results: Results) -> Figure:
     by_row = [[panel for panel in panels if panel.row == row] for row in range(rows)]
     columns = max(len(row) for row in by_row)
     width = max(TEXT_WIDTH * columns / COLUMNS, NARROWEST)
-    with matplotlib.rc_context(RC):
+    with own_settings():
         figure = Figure(figsize=(width, MARGIN_HEIGHT + PANEL_HEIGHT * rows), layout="constrained")
         FigureCanvasAgg(figure)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.03, hspace=0.05)
@@ -150,7 +153,7 @@ def legend_handles(number: int) -> list[Line2D]:
 def render(figure: Figure, kind: str, transparent: bool = False) -> bytes:
     """A figure's bytes as "pdf", "png" or "svg", without dates and versions."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(RC):
+    with own_settings():
         figure.savefig(buffer, format=kind, metadata=_METADATA[kind], transparent=transparent)
     return buffer.getvalue()
 

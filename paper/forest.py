@@ -1,11 +1,10 @@
 """The effects of Experiments 1-3 at a glance: treated minus base on changed boxes, with 95 % intervals."""
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from paper.results import NOT_RUN
-from paper.style import GRID, INK, MUTED, RC, STROKES
+from paper.style import GRID, INK, MUTED, STROKES, own_settings
 
 WIDTH = 4.4  # inches: as wide as a phone can show without scrolling
 ROW_HEIGHT = 0.36  # inches a pair, whose label has two lines
@@ -22,7 +21,7 @@ def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figur
     count = sum(map(len, groups.values()))
     if not count:
         return None
-    with matplotlib.rc_context(RC):
+    with own_settings():
         figure = Figure(figsize=(WIDTH, 1.0 + ROW_HEIGHT * (count + len(groups))), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()

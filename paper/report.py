@@ -10,11 +10,14 @@ The page needs no script and fetches nothing; its figures are drawn here, as SVG
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.records import command, write_text
 from boxes.scoring import RANDOM

@@ -1,6 +1,9 @@
 """How the figures look: fonts that ship with matplotlib, and a colour, a marker and a line style for each role."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+import matplotlib.style
 
 TEXT_WIDTH = 7.0  # inches: a figure over the full width of a paper
 INK = "#000000"  # axes, labels and the random line; the report swaps it for the page's own ink
@@ -36,6 +39,11 @@ RC = {
     "savefig.dpi": 220,
     "path.simplify": False,
 }
+
+
+def own_settings() -> AbstractContextManager:
+    """matplotlib's defaults and RC, whatever else is set in this process."""
+    return matplotlib.style.context(["default", RC])
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,8 @@ def test_a_header_that_leads_back_ends(workplace, capsys):
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     (workplace / "bad.tar.zst").write_bytes(zstandard.compress(bytes(header) * 3))
-    assert refused(capsys, workplace) == f"not a readable .tar.zst (seeking backwards is not allowed); {AGAIN}"
+    # the reason is in the words of the library, which are others in other versions of Python
+    assert re.fullmatch(rf"not a readable .tar.zst \(.+\); {re.escape(AGAIN)}", refused(capsys, workplace))
 
 
 @pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[:100], lambda c: c[:-2000], lambda c: b"PK" + c,

@@ -1,5 +1,6 @@
 """What `make doctor` says, and that it fails where a run would."""
 
+import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from hub_fixture import Hub, Repository
+from huggingface_hub import constants
 from miniatures import TOKENIZERS
 
 from boxes.constraint import compile_regex, token_bytes
@@ -121,6 +123,26 @@ def test_the_hub_is_asked_once_whether_a_repository_is_open(status, error, acces
     hub.server.server_close()
     assert row.access.startswith(access)
     assert row.faults == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [({"HF_HUB_OFFLINE": "0"}, "asked"), ({"HF_HUB_OFFLINE": "1"}, "offline"), ({"TRANSFORMERS_OFFLINE": "1"}, "offline"),
+     ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, "asked")],
+)  # fmt: skip
+def test_the_hub_is_offline_where_its_library_says_so(variables, said, monkeypatch, capsys):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location(constants.__name__, constants.__file__)
+    as_read_anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(as_read_anew)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", as_read_anew.HF_HUB_OFFLINE)
+    monkeypatch.setattr(sys, "argv", ["doctor.py", "--profile", "tiny", "--models", "tiny-base", "--bench", "none.csv"])
+    with pytest.raises(SystemExit):
+        doctor.main()
+    assert f"\nhub    {said}\n" in capsys.readouterr().out
 
 
 def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):

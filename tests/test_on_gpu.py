@@ -13,7 +13,7 @@ import pytest
 
 from boxes.models import spec_of
 from boxes.records import UserError
-from experiments.on_gpu import cpu_placement, needed, option, placement, weight_bytes
+from experiments.on_gpu import cpu_placement, gpus, needed, option, placement, visible, weight_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 GB = 10**9
@@ -184,6 +184,37 @@ def test_gpus_that_are_hidden_are_not_taken(machine, visible, expected):
     slots = machine(3)
     slots.start(CUDA_VISIBLE_DEVICES=visible)
     assert [note["gpus"] for note in slots.notes()] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("0,-1,1", ["0"]),  # CUDA stops at -1
+        ("1,7,0", ["1"]),
+        ("NoDevFiles", []),
+        ("none", []),
+        ("0,0", []),
+        (" 1 , 0", ["1", "0"]),
+        ("GPU-aa01", ["GPU-aa01"]),
+        ("GPU-aa", []),  # it could be either
+        ("GPU-ab,0", ["GPU-ab", "0"]),
+        ("MIG-1234,0", ["MIG-1234", "0"]),
+    ],
+)
+def test_cuda_visible_devices_is_read_as_cuda_reads_it(named, expected):
+    assert visible(named, ["0", "GPU-aa01", "1", "GPU-aa02", "2", "GPU-abcd"]) == expected
+    assert visible(named, []) == []
+
+
+@pytest.mark.parametrize("named", ["0", "NoDevFiles", "0,1"])
+def test_without_a_gpu_none_is_visible(machine, monkeypatch, named):
+    slots = machine(0)
+    monkeypatch.setenv("PATH", slots.environment["PATH"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert gpus() == {}
+    slots.start("--jobs", "1", "--model", "tiny-base", CUDA_VISIBLE_DEVICES=named)
+    [note] = slots.notes()
+    assert (note["gpus"], note["threads"]) == (named, str(CORES))  # as it was, with all cores
 
 
 def test_the_number_of_a_device_is_heeded(machine):
