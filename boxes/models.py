@@ -18,6 +18,7 @@ TINY_FOLDER = Path(__file__).resolve().parent.parent / "data" / "models"
 RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
 ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
 PROFILES = ("reported", "tiny", "paper", "modern")
+NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 
 
 @dataclass(frozen=True)

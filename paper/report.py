@@ -128,7 +128,7 @@ def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
     gaps = [
         gap
         for spec in results.specs
-        if (ours := results.score(spec.name, "all")) and (theirs := results.reported_score(spec.name, "all"))
+        if (ours := results.score(spec.name, "all")) and (theirs := results.expected_score(spec.name, "all"))
         if (gap := difference(ours.accuracy, theirs.accuracy)) is not None
     ]
     if gaps:
@@ -152,7 +152,7 @@ def verdicts(claims: list[dict], name: str) -> tuple[int, int]:
 def paper_sizes(results: Results) -> list[int] | None:
     """The paper's bucket sizes where they are not those of this profile's test set."""
     ours = results.bucket_sizes()
-    theirs = {column: score.n for column in tables.COLUMNS if (score := results.reported_score(RANDOM, column))}
+    theirs = {column: score.n for column in tables.COLUMNS if (score := results.expected_score(RANDOM, column))}
     differ = ours and any(ours.get(column) != n for column, n in theirs.items())
     return [theirs[column] for column in tables.COLUMNS if column in theirs] if differ else None
 

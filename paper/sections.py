@@ -41,7 +41,7 @@ def shade(gap: float | None) -> str:
 
 def compared_cell(results: Results, model: str, num_ops: str) -> dict[str, str]:
     """One cell of Table 6: what was reproduced, what was reported, their difference and its shade."""
-    ours, theirs = results.score(model, num_ops), results.reported_score(model, num_ops)
+    ours, theirs = results.score(model, num_ops), results.expected_score(model, num_ops)
     gap = difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
     return {
         "reproduced": two_digits(ours.accuracy if ours else None) if results.is_run(model) else NOT_RUN,
