@@ -52,6 +52,7 @@ def test_measurements_that_speak_against_a_page(changes, says):
      (f"{STYLE}<p style='width: 100rem'>Wide.</p>", "pixels wide in a window of 390"),
      (f"{STYLE}<p>Well.</p><img src='x.png' alt='none'>", "fetched 1 resources"),
      (f"{STYLE}<p style='opacity: .3'>Faint.</p>", "of 'Faint.', less than 4.5"),
+     (STYLE + "<p style='break-after: page'>Long.</p>" * 12 + "<p>End.</p>", "13 pages in print, more than 12"),
      ("<style>body { background: #fff; color: #000 } @media (prefers-color-scheme: dark) { body { background: #000 } }</style>"
       "<p>Lost.</p>", "desktop-dark: contrast 1.0 of 'Lost.'")],
 )  # fmt: skip
