@@ -6,6 +6,7 @@ from pathlib import Path
 
 from boxes.claims import FAILS, HOLDS, NOT_RUN
 from boxes.records import UserError
+from experiments.reference_tables import ROUNDING
 from experiments.verdict import Verdict, compare
 from paper.results import Results, difference, signed
 
@@ -60,9 +61,11 @@ def agreement(results: Results, folder: Path, reference: Path) -> Line:
 def _agreed(results: Results, found: Verdict) -> str:
     """What agrees, and how closely."""
     of = len(found.run) + len(found.not_run) + len(found.left_out)
-    text = f"{len(found.run)} of {of} models: every accuracy {TOLERANCES[results.profile]}"
+    same = bool((found.cells[found.cells.judged].difference.abs().dropna() <= ROUNDING).all())
+    closely = TOLERANCES["reported" if same else results.profile]
+    text = f"{len(found.run)} of {of} models: every accuracy {closely}"
     largest = _largest_difference(results)
-    if largest and results.profile != "reported":
+    if largest and not same:
         text += f" (largest difference overall: {signed(largest)})"
     judged = len(found.judged)
     return text + (f"; {judged} claims judged, as expected." if judged else ".")
@@ -94,7 +97,7 @@ def recorded(runs: list[tuple[str, list[tuple[str, str]]]]) -> str:
     if not days:
         return "When and on what is not recorded here."
     days = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return f"Decoded {days} on {_few(machines, 'machines')}; commit {_few(commits, 'commits')}."
+    return f"Decoded {days} on {_few(machines, 'machines')}; commit: {_few(commits, 'different')}."
 
 
 def _short(commit: str | None) -> str:
@@ -105,7 +108,7 @@ def _short(commit: str | None) -> str:
 
 def _few(texts: set[str], kind: str) -> str:
     """The texts, or how many there are of their kind."""
-    return " and ".join(sorted(texts)) if len(texts) <= 2 else f"{len(texts)} {kind}, named with the runs"
+    return " and ".join(sorted(texts)) if len(texts) <= 2 else f"{len(texts)} {kind} (named with the runs)"
 
 
 def claims_held(results: Results, claims: list[dict]) -> Line:

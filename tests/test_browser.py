@@ -77,6 +77,22 @@ def test_reports_have_no_fault(tmp_path, monkeypatch, profile, models):
 
 @needs_browser
 @pytest.mark.slow
+@pytest.mark.parametrize("profile", ["reported", "tiny", "paper"])
+def test_reports_of_whole_results_are_short_in_print(tmp_path, monkeypatch, profile):
+    """With every row run and every claim of the committed reference; browser.check counts the pages."""
+    monkeypatch.chdir(ROOT)
+    write_results(tmp_path, profile)
+    reference = ROOT / "data/reference" / ("tiny" if profile == "tiny" else "reported")
+    for path in reference.glob("*.csv"):
+        if profile != "paper" or path.stem == "claims":
+            shutil.copy(path, tmp_path)
+    assert run_command(monkeypatch, tmp_path, profile, tmp_path / "out") == 0
+    assert browser.check(tmp_path / "out" / "report.html", tmp_path / "screens") == []
+    assert browser.pages((tmp_path / "screens" / "report.pdf").read_bytes()) <= browser.MOST_PAGES
+
+
+@needs_browser
+@pytest.mark.slow
 def test_a_report_with_statements_has_no_fault(tmp_path, monkeypatch):
     write_results(fill_workplace(tmp_path), "tiny", ["tiny-base", "tiny-code"])
     more = ("--data", tmp_path / "data.jsonl")

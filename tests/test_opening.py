@@ -44,7 +44,16 @@ def test_the_reference_agrees_with_itself(tmp_path, profile):
     line = agreement(profile, copied(profile, tmp_path))
     assert (line.answer, line.kind, line.faults) == ("yes", "yes", ())
     count = len(models_of(profile, extra=False))
-    assert line.remark.startswith(f"{count} of {count} models: every accuracy ")
+    assert line.remark.startswith(f"{count} of {count} models: every accuracy to the last digit; ")
+
+
+def test_a_tolerated_difference_is_said(tmp_path):
+    scores = read_csv(copied("tiny", tmp_path) / "scores.csv")
+    row = scores.index[(scores.model == "tiny-math") & (scores.num_ops == "all")][0]
+    line = agreement("tiny", changed(tmp_path, "scores", "accuracy", row, scores.accuracy[row] - 0.5))
+    assert line.answer == "yes"
+    assert "within 1 % of the queries behind it" in line.remark
+    assert "(largest difference overall: −0.50)" in line.remark
 
 
 def test_where_it_does_not_agree_is_said(tmp_path):
@@ -88,9 +97,9 @@ def test_what_was_run_when_and_where():
         for n, commit in enumerate(("b" * 40 + "-dirty", "b" * 40))
     ]
     assert opening.recorded([("tiny-base", list(RUN.items()))]) == (
-        "Decoded 2026-01-02 on cpu, 2 threads, float32; commit aaaaaaaaaaaa."
+        "Decoded 2026-01-02 on cpu, 2 threads, float32; commit: aaaaaaaaaaaa."
     )
-    assert opening.recorded(fields).endswith("commit bbbbbbbbbbbb and bbbbbbbbbbbb with changes.")
+    assert opening.recorded(fields).endswith("commit: bbbbbbbbbbbb and bbbbbbbbbbbb with changes.")
     assert opening.recorded([]) == "When and on what is not recorded here."
 
 
