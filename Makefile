@@ -179,8 +179,8 @@ $(RESULTS)/random.csv: data/reported/table6.csv $(INPUT) $(NEEDS_02_random_basel
 	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUT:%=--data %) --out $@
 
 ifeq ($(PROFILE),reported)
-$(SCORES): data/reported/table6.csv $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
-	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(@D)
+$(SCORES): data/reported/table6.csv $(RESULTS)/.settings $(NEEDS_05_score) $(call lacking,$(OTHER_SCORES)) | $(READY)
+	$(PY) experiments/05_score.py --profile $(PROFILE) --out $(@D) $(NARROW)
 else
 $(SCORES): $(RESULTS)/random.csv $(RUN_FILES) $(RESULTS)/.settings $(NEEDS_05_score) \
     $(call lacking,$(OTHER_SCORES)) | $(READY)
@@ -215,11 +215,12 @@ OTHER_FIGURES := $(filter-out $(LAST_FIGURE),$(foreach number,1 2 3,$(addprefix 
 OTHER_REPORT := $(OUT)/report.md
 RENDER = $(PY) -m paper.$1 --profile $(PROFILE) --results $(RESULTS) --out $(@D)
 
-$(LAST_TABLE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_tables) $(call lacking,$(OTHER_TABLES)) | $(READY)
+EXPECTED := $(wildcard data/reported/* data/reference/$(PROFILE)/*.csv)
+$(LAST_TABLE): $(SCORES) $(EXPECTED) $(NEEDS_tables) $(call lacking,$(OTHER_TABLES)) | $(READY)
 	$(call RENDER,tables)
 $(OTHER_TABLES): $(LAST_TABLE) ;
 
-$(LAST_FIGURE): $(SCORES) $(wildcard data/reported/*) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
+$(LAST_FIGURE): $(SCORES) $(EXPECTED) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
 	$(call RENDER,figures)
 $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
@@ -269,15 +270,16 @@ SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) && ech
 CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
 
-reference: $(SCORES) $(SUMMARIES) ## make the results the reference of make check (for maintainers)
+reference: $(SCORES) $(SUMMARIES) $(LAST_FIGURE) ## make the results the reference of make check (for maintainers)
 	$(CHECK) --write
+	cp $(OUT)/figure1.png data/reference/$(PROFILE)/
 
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
-test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench/faults.csv and README; minutes
+test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench; minutes
 	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
-	$(PY) -m paper.survives --faults $(BENCH)/faults.csv --readme README.md
+	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 
 fuzz: $(READY) ## random datasets, predictions, descriptions and statements, for SECONDS (60)
 	$(PY) tests/fuzz.py --seconds $(or $(SECONDS),60)
@@ -308,7 +310,7 @@ container-check: ## build the image; make all PROFILE=tiny, table6 and test in i
 BENCH := data/bench
 MEASURE = $(PY) experiments/bench_$1.py --out $(BENCH)/$2.csv
 
-bench: $(READY) $(DATASET) ## speed: the paper's way, batches, the engine, its floor (data/bench, README); or SHAPES="7b 13b 34b 70b"
+bench: $(READY) $(DATASET) ## speed: the paper's way, batches, the engine, its floor (data/bench); or SHAPES="7b 13b 34b 70b"
 ifndef SHAPES
 	$(call MEASURE,decoding,decoding) --data $(DATASET)
 	$(call MEASURE,scaling,scaling) --data $(DATA_DIR)/test-t5.jsonl

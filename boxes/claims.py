@@ -77,10 +77,13 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
     return Judgement(HOLDS if holds else FAILS, detail, number)
 
 
+_COUNTED = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), NOT_RUN: ("not judged", "not judged")}
+
+
 def counted(verdicts: Iterable[str]) -> str:
-    """How many of each verdict."""
+    """How many of each verdict, in words."""
     counts = Counter(verdicts)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in (HOLDS, FAILS, NOT_RUN) if counts[verdict])
+    return ", ".join(f"{counts[kind]} {words[counts[kind] > 1]}" for kind, words in _COUNTED.items() if counts[kind])
 
 
 # fmt: off

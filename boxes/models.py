@@ -19,6 +19,7 @@ RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known
 ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
 AUTOMATA = RECORDS / "automata"  # what the expression compiles to over wide vocabularies, kept by constraint.py
 PROFILES = ("reported", "tiny", "paper", "modern")
+NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 
 
 @dataclass(frozen=True)

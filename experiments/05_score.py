@@ -4,12 +4,14 @@
         --runs data/runs/tiny --random data/results/tiny/random.csv --out data/results/tiny
     python experiments/05_score.py --profile reported --out data/results/reported
 
-Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it was not run) and,
-except for the printed counts of `reported`, queries.csv (every answer right or wrong).
+Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it was not run; one that
+--models leaves out is "not chosen") and, except for the printed counts of `reported`, queries.csv (every answer right or
+wrong). --random must be of the same dataset.
 """
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,48 +19,55 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, in_folder, out_folder
+from boxes.baseline import expected_accuracy, mentions
 from boxes.comparison import QUERY_COLUMNS
-from boxes.dataset import read_examples
-from boxes.models import PROFILES, choose, models_of
+from boxes.dataset import Example, read_examples
+from boxes.models import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
 from boxes.records import UserError, command, read_csv, sha256_file, write_csv
 from boxes.runs import COLUMNS as RUN_COLUMNS
 from boxes.runs import check_belongs, check_one_table, not_run, read_run, score_run
 from boxes.scoring import (
+    NUM_OPS,
     REPORTED,
     SCORE_COLUMNS,
     bucket_scores,
+    in_bucket,
     random_scores,
     reported_scores,
 )
+
+ROUNDING = 1e-5  # per cent: CSVs carry six digits after the point
 
 
 @command
 def main() -> None:
     arguments = parse_arguments()
+    chosen = {spec.name for spec in choose(arguments.profile, arguments.models)}
     if arguments.profile == "reported":
-        write_reported(arguments.reported, arguments.out)
+        write_reported(arguments.reported, arguments.out, chosen)
         return
     for name in ("data", "runs", "random"):
         if getattr(arguments, name) is None:
             raise UserError(f"--{name} is missing; only --profile reported does without it")
-    chosen = {spec.name for spec in choose(arguments.profile, arguments.models)}
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
     checksum = sha256_file(arguments.data)
     runs, queries = [], []
     for spec in models_of(arguments.profile):
         folder = arguments.runs / spec.name
-        run = read_run(spec, folder) if spec.name in chosen else not_run(spec, "not among the models asked for")
+        run = read_run(spec, folder) if spec.name in chosen else left_out(spec)
         runs.append(run)
         if run["status"] == "complete":
             check_belongs(spec, run, folder, arguments.data, checksum)
             queries += score_run(spec, folder / "predictions.jsonl", examples)
     check_one_table({run["model"]: run for run in runs})
     table = pd.DataFrame(queries, columns=list(QUERY_COLUMNS))
-    scores = score_table(table, arguments.random)
+    chance = read_chance(arguments.random, arguments.data, examples.values())
+    scores = score_table(table, chance)
     write_csv(arguments.out / "queries.csv", table)
     write_csv(arguments.out / "runs.csv", pd.DataFrame(runs).reindex(columns=RUN_COLUMNS))
     write_csv(arguments.out / "scores.csv", scores)
-    print(f"{arguments.out}: {sum(run['status'] == 'complete' for run in runs)} of {len(runs)} models scored")
+    complete = sum(run["status"] == "complete" for run in runs)
+    print(f"{arguments.out}: {complete} of {len(chosen)} models scored")
 
 
 def parse_arguments() -> Namespace:
@@ -73,22 +82,52 @@ def parse_arguments() -> Namespace:
     return parser.parse_args()
 
 
-def write_reported(reported: Path, out: Path) -> None:
+def left_out(spec: ModelSpec) -> dict:
+    """The line of runs.csv of a model that --models does not name."""
+    return not_run(spec, "") | {"status": NOT_CHOSEN}
+
+
+def write_reported(reported: Path, out: Path, chosen: set[str]) -> None:
     """The printed counts as scores; every model counts as run, by the paper's authors."""
-    scores = reported_scores(reported)
+    printed = {"status": "complete", "reason": "printed in Table 6"}
     runs = [
-        {"model": spec.name, "label": spec.label, "status": "complete", "reason": "printed in Table 6",
-         "prompt_format": spec.prompt_format, "revision": spec.revision}
+        {"model": spec.name, "label": spec.label, "prompt_format": spec.prompt_format, "revision": spec.revision}
+        | (printed if spec.name in chosen else left_out(spec))
         for spec in models_of("reported")
-    ]  # fmt: skip
+    ]
     write_csv(out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
-    write_csv(out / "scores.csv", scores)
-    print(f"{out}: {len(runs)} models as printed")
+    write_csv(out / "scores.csv", reported_scores(reported))
+    print(f"{out}: {len(chosen)} models as printed")
 
 
-def score_table(queries: pd.DataFrame, random: Path) -> pd.DataFrame:
+def read_chance(path: Path, data: Path, examples: Iterable[Example]) -> pd.DataFrame:
+    """num_ops,n,expected of the random baseline. UserError where that is another dataset's."""
+    chance = read_csv(path, ("num_ops", "n", "expected"))
+    expected, known = chances(examples), chance.set_index("num_ops")
+    for name in NUM_OPS:
+        ours = expected[in_bucket(expected.index, name)]
+        theirs = known.loc[name] if name in known.index else {"n": 0, "expected": 0.0}
+        if len(ours) != theirs["n"] or (len(ours) and not abs(ours.mean() - theirs["expected"]) < ROUNDING):
+            raise UserError(
+                f"{path}: the random baseline of another dataset than {data} ({theirs['n']:g} and {len(ours)} "
+                f"queries in bucket {name}, expected to be right in {theirs['expected']:.4f} and {ours.mean():.4f} % "
+                "of them); make it from that dataset with experiments/02_random_baseline.py"
+            )
+    return chance
+
+
+def chances(examples: Iterable[Example]) -> pd.Series:
+    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number of operations."""
+    found, num_ops = [], []
+    for example in examples:
+        for pool, contents in zip(mentions(example.description), example.contents, strict=True):
+            found.append(100 * expected_accuracy(pool, contents))
+        num_ops += example.num_ops
+    return pd.Series(found, index=num_ops, dtype=float)
+
+
+def score_table(queries: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     """SCORE_COLUMNS of the random baseline and of every scored model."""
-    chance = read_csv(random, ("num_ops", "n", "expected"))
     tables = [random_scores(chance.num_ops, chance.n, chance.expected)]
     tables += [
         bucket_scores(rows).assign(model=model).astype({"correct": object})

@@ -1,5 +1,6 @@
-"""By how much results may differ from a reference, and the comparison of tables with it (for experiments/check.py)."""
+"""By how much results may differ from a reference, and the comparison of tables with it (for experiments/verdict.py)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ TOLERATED_SHARE = 0.01  # of a cell's queries, tiny
 TOLERATED_QUERIES = 2  # at least, tiny
 TOLERATED_POINTS = 5.0  # of overall and 1+, paper
 ROUNDING = 1e-5  # CSVs carry six digits after the point
-SHOWN = {"all": "overall", "1+": "1+ ops"}  # the buckets of every row; others where they differ too much
+SHOWN = {"all": "overall", "1+": "1+"}  # the buckets of every row; others where they differ too much
 # What follows from no score, and the column in which it is held to the tolerance of a cell.
 DECODED = {"prompt_format": "accuracy", "constrained": "accuracy", "errors": "n"}
 FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
@@ -59,13 +60,31 @@ def tolerated(name: str, rows: pd.DataFrame, sizes: dict[str, int]) -> pd.Series
     return ROUNDING
 
 
+@dataclass(frozen=True)
+class TableVerdict:
+    """How a table compares with its reference: rows, how many differ, the first that does, and whether it must not."""
+
+    name: str
+    rows: int
+    different: int
+    first: str
+    judged: bool
+
+    @property
+    def message(self) -> str:
+        """In a line."""
+        if not self.different:
+            return f"{self.name}.csv: {self.rows} rows agree"
+        text = f"{self.name}.csv: {self.different} of {self.rows} rows differ, first: {self.first}"
+        return text if self.judged else f"{text} (not compared: the scores behind it differ, too, or are not all there)"
+
+
 def compare_table(
     name: str, tables: tuple[pd.DataFrame, pd.DataFrame], judged: bool, run: list[str], sizes: dict[str, int]
-) -> list[str]:
-    """Print how one table (ours, the reference's) compares with its reference, cell by cell. Returns the mismatch, where it is
-    judged: the scores are all there and the same, or the table does not follow from them."""
+) -> TableVerdict:
+    """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the scores are all there and
+    the same, or where it does not follow from them."""
     ours, theirs = tables
-    judged |= name in DECODED
     keys = [key for key in KEYS if key in ours.columns]
     both = theirs.merge(ours, on=keys, how="outer", suffixes=("_reference", ""))
     if name in DECODED:
@@ -78,11 +97,8 @@ def compare_table(
             different |= ~((old - new).abs() <= tolerated(name, both, sizes)) & ~(old.isna() & new.isna())
         else:
             different |= old.astype(str) != new.astype(str)
-    if not different.any():
-        print(f"{name}.csv: {len(both)} rows agree with the reference")
-        return []
-    first = both[different].iloc[0]
-    where = ", ".join(f"{key} {first[key]}" for key in keys)
-    message = f"{name}.csv: {different.sum()} of {len(both)} rows differ from the reference, first: {where}"
-    print(message if judged else f"{message} (not judged: the scores behind it differ, too, or are not all there)")
-    return [message] if judged else []
+    where = ""
+    if different.any():
+        first = both[different].iloc[0]
+        where = ", ".join(f"{key} {first[key]}" for key in keys)
+    return TableVerdict(name, len(both), int(different.sum()), where, judged or name in DECODED)

@@ -1,8 +1,8 @@
-"""data/bench/*.csv -> the bench's tables, between two marks in the README, and a figure.
+"""data/bench/*.csv -> data/bench/README.md with all tables, a figure, and the handful of figures in the README.
 
     python -m paper.bench --bench data/bench --readme README.md
 
-What has no CSV is said to be not measured.
+In the README only what stands between two marks is written. What has no CSV is said to be not measured.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from matplotlib import pyplot as plt
 from boxes.records import UserError, command, write_text
 from paper.style import MUTED, TEXT_WIDTH, own_settings
 
-BEGIN, END = "<!-- bench: written by paper/bench.py from data/bench/*.csv -->", "<!-- end of bench -->"
+BEGIN, END = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->", "<!-- end of figures -->"
+ENGINE, FLOOR, PAPER = "e engine", "f floor", "a paper"
+NOT_MEASURED = "not measured"
 WAYS = {
     "a paper": "(a) the paper's way: `generate`, one prompt at a time, outlines",
     "b outlines": "(b) `generate` in batches, outlines",
@@ -81,7 +83,7 @@ def scaling(table: pd.DataFrame) -> str:
         }
         for row in table.itertuples()
     ]
-    return f"How seconds grow, {table.model[0]}:\n\n{pipe(rows)}\n"
+    return f"{table.model[0]}, float32, the engine:\n\n{pipe(rows)}\n"
 
 
 def bfloat16(table: pd.DataFrame) -> str:
@@ -98,7 +100,7 @@ def bfloat16(table: pd.DataFrame) -> str:
         for row in table.itertuples()
     ]
     return (
-        "bfloat16 (a flip: another statement than bfloat16's at batch 1 without drafts), on "
+        "A flip is another statement than bfloat16's at batch 1 without drafts. Measured on "
         f"{table.device[0]}:\n\n{pipe(rows)}\n"
     )
 
@@ -109,7 +111,7 @@ def shapes(table: pd.DataFrame) -> str:
         {
             "shape": row.shape,
             "parameters": f"{row.parameters / 1e9:.2f}B",
-            "device": "–" if row.status == "not measured" else f"{row.device}, {row.dtype}",
+            "device": "–" if row.status == NOT_MEASURED else f"{row.device}, {row.dtype}",
             "prompts": number(row.prompts, 0),
             "seconds": number(row.seconds, 1),
             "× the floor": number(row.floor_ratio, 2),
@@ -121,24 +123,71 @@ def shapes(table: pd.DataFrame) -> str:
         }
         for row in table.itertuples(name="Row")
     ]
-    return f"Shapes of real models (tiny-base inflated, so that its answers are known):\n\n{pipe(rows)}\n"
+    return f"tiny-base, inflated to the shape of a real model, so that its answers are known:\n\n{pipe(rows)}\n"
 
 
-TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
-    "decoding": ways,
-    "scaling": scaling,
-    "bfloat16": bfloat16,
-    "shapes": shapes,
+def faults(table: pd.DataFrame) -> str:
+    """What was injected, and whether what must hold then held."""
+    rows = [
+        {
+            "what happens": row.fault,
+            "what must hold": row.held_to,
+            "tried": f"{row.injected:,}",
+            "held": f"{row.survived:,}",
+        }
+        for row in table.itertuples()
+    ]
+    align = ["left", "left", "right", "right"]
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align) + "\n"
+
+
+# CSV -> (heading, what is rendered from it), in the order of the page.
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
+    "decoding": ("Ways to decode", ways),
+    "scaling": ("How seconds grow", scaling),
+    "bfloat16": ("What bfloat16 changes", bfloat16),
+    "shapes": ("Shapes of real models", shapes),
+    "faults": ("What it survives", faults),
 }
+INTRODUCTION = """\
+# What was measured
+
+<!-- Written by paper/bench.py from the CSVs in this folder: edit those by `make bench` and `make test-faults`. -->
+
+Seconds and memory are those of one machine, named with each table; ratios of two ways on one machine travel better. The floor is
+one teacher-forced forward over the same tokens: what any way that runs the model at all must take at least.
+`make bench` measures all of this anew, `make test-faults` the last table.
+
+![Statements a second by way; seconds by prompts](bench.png)
+"""
+
+
+def page(folder: Path) -> str:
+    """data/bench/README.md."""
+    parts = [INTRODUCTION]
+    for name, (heading, render) in TABLES.items():
+        path = folder / f"{name}.csv"
+        text = render(pd.read_csv(path)) if path.exists() else f"{NOT_MEASURED}\n"
+        parts.append(f"## {heading}\n\n{text}")
+    return "\n".join(parts)
 
 
 def block(folder: Path) -> str:
-    """What stands between the marks of the README."""
-    parts = []
-    for name, render in TABLES.items():
-        path = folder / f"{name}.csv"
-        parts.append(render(pd.read_csv(path)) if path.exists() else f"{name}: not measured\n")
-    return f"{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}"
+    """What stands between the marks of the README: few figures, the one that travels between machines first."""
+    path = folder / "decoding.csv"
+    if not path.exists():
+        return f"{BEGIN}\n\nSpeed: {NOT_MEASURED}.\n\n{END}"
+    table = pd.read_csv(path).set_index("way")
+    floor, paper, engine = (table.loc[way] for way in (FLOOR, PAPER, ENGINE))
+    rows = [
+        ("time, × the floor (one forward over the same tokens)", f"{1 / floor.times_engine:.2f}"),
+        ("time of the paper's way, × the engine's", f"{paper.times_engine:.1f}"),
+        (f"seconds for {engine.prompts} descriptions", f"{engine.seconds:.1f}"),
+        ("drafted tokens that the model confirms", f"{engine.drafted_confirmed:.0%}"),
+    ]
+    lines = [f"| {what} | {value} |" for what, value in rows]
+    head = f"| {engine.model}, float32, {engine.device} | the engine |"
+    return "\n".join([BEGIN, "", head, "|:---|---:|", *lines, "", END])
 
 
 def replaced(text: str, new: str, name: Path) -> str:
@@ -180,9 +229,11 @@ def figure(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", type=Path, required=True, help="folder of the bench's CSVs")
-    parser.add_argument("--readme", type=Path, required=True, help="the README whose block is written anew")
+    parser.add_argument("--readme", type=Path, required=True, help="the README whose few figures are written anew")
     arguments = parser.parse_args()
-    write_text(arguments.readme, replaced(arguments.readme.read_text(), block(arguments.bench), arguments.readme))
+    text = arguments.readme.read_text(encoding="utf-8")
+    write_text(arguments.readme, replaced(text, block(arguments.bench), arguments.readme))
+    write_text(arguments.bench / "README.md", page(arguments.bench))
     if all((arguments.bench / f"{name}.csv").exists() for name in ("decoding", "scaling")):
         figure(arguments.bench)
 

@@ -3,7 +3,8 @@
     python -m paper.browser paper/out/tiny/report.html --out paper/out/tiny/screens
 
 Writes a screenshot for each view and report.pdf. Exit status 1 where the console has messages, something is fetched, the
-page is wider than its window, or text hardly differs from its ground. Needs chromium on the PATH; nothing is downloaded.
+page is wider than its window, text hardly differs from its ground, or the print is long. Needs chromium on the PATH;
+nothing is downloaded.
 """
 
 import json
@@ -29,6 +30,7 @@ VIEWS = {
 HEIGHT = 12000  # pixels; what lies below is not in the pictures
 NARROWEST = 500  # pixels, of a window
 LEAST_CONTRAST = 4.5  # of text to its ground, WCAG 2 level AA
+MOST_PAGES = 12  # of the print
 SECONDS = 120
 _CONSOLE = re.compile(r':CONSOLE[:(]\d+\)?\] "(.*)", source: ')
 _MARK = "measured:"
@@ -103,8 +105,16 @@ def check(page: Path, out: Path) -> list[str]:
             wrong += [f"{page}: {view}: console: {message}" for message in messages]
             messages = browse(framed(copy, width, scratch), [*look, "--dump-dom"], scratch)
             wrong += [f"{page}: {view}: {what}" for what in faults(messages, view)]
-        browse(page, [f"--print-to-pdf={(out / 'report.pdf').resolve()}", "--no-pdf-header-footer"], scratch)
+        printed = out / "report.pdf"
+        browse(page, [f"--print-to-pdf={printed.resolve()}", "--no-pdf-header-footer"], scratch)
+    if (count := pages(printed.read_bytes())) > MOST_PAGES:
+        wrong.append(f"{page}: {count} pages in print, more than {MOST_PAGES}")
     return wrong
+
+
+def pages(pdf: bytes) -> int:
+    """How many pages a PDF of Chromium has, whose page objects stand in it uncompressed."""
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
 def framed(page: Path, width: int, scratch: str) -> Path:

@@ -3,12 +3,14 @@
     python -m paper.figures --profile reported --results data/results/reported --out paper/out/reported
 
 x: number of operations affecting the box state; y: accuracy in per cent with 95 % intervals; dashed black: random.
+A model that MODELS leaves out has no line, and a panel without a line is left out, too.
 Rendering the same scores twice gives the same bytes.
 """
 
 import io
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -39,27 +41,38 @@ _METADATA = {
 
 def draw(number: int, results: Results) -> Figure:
     """Figure 1, 2 or 3: a panel a pair of models, in the paper's layout."""
-    panels = figure_panels(number, results.profile)
-    rows = 1 + max((panel.row for panel in panels), default=0)
-    by_row = [[panel for panel in panels if panel.row == row] for row in range(rows)]
-    columns = max(len(row) for row in by_row)
+    by_row = rows_of_panels(number, results)
+    rows, columns = max(len(by_row), 1), max(map(len, by_row.values()), default=1)
     width = max(TEXT_WIDTH * columns / COLUMNS, NARROWEST)
     with own_settings():
         figure = Figure(figsize=(width, MARGIN_HEIGHT + PANEL_HEIGHT * rows), layout="constrained")
         FigureCanvasAgg(figure)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.03, hspace=0.05)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes_row, row_panels in zip(grid, by_row, strict=True):
+        for axes_row, row_panels in zip(grid, by_row.values() or [[]], strict=True):
             for axes, panel in zip(axes_row, row_panels, strict=False):
                 draw_panel(axes, panel, STROKES[number], results)
             for axes in axes_row[len(row_panels) :]:
                 axes.remove()
-        for axes, label in zip(grid[:, 0], ROW_LABELS.get(number, ()), strict=False):
-            axes.set_ylabel(label, fontsize=8, color=MUTED)
+        if number in ROW_LABELS:
+            for axes, row in zip(grid[:, 0], by_row, strict=False):
+                axes.set_ylabel(ROW_LABELS[number][row], fontsize=8, color=MUTED)
+        if not by_row:
+            figure.text(0.5, 0.5, "No model of this figure was chosen.", ha="center", color=MUTED)
         figure.supxlabel("Number of operations affecting box state", fontsize=RC["axes.labelsize"])
         figure.supylabel("Accuracy (%)", fontsize=RC["axes.labelsize"])
         figure.legend(handles=legend_handles(number), loc="outside upper center", ncols=3)
     return figure
+
+
+def rows_of_panels(number: int, results: Results) -> dict[int, list[Panel]]:
+    """The panels of a figure that have a model that was asked for, by the row they stand in."""
+    rows: dict[int, list[Panel]] = {}
+    for panel in figure_panels(number, results.profile):
+        lines = tuple(line for line in panel.lines if line[1].name in results.names)
+        if lines:
+            rows.setdefault(panel.row, []).append(replace(panel, lines=lines))
+    return dict(sorted(rows.items()))
 
 
 def draw_panel(axes: Axes, panel: Panel, strokes: dict[str, Stroke], results: Results) -> None:

@@ -21,20 +21,22 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 
 from boxes.records import command, write_text
 from boxes.scoring import RANDOM
-from paper import examples, figures, sections, tables
+from experiments.verdict import default_reference
+from paper import examples, figures, opening, sections, tables
 from paper.forest import draw_forest
 from paper.formats import Table, markdown_escape, pipe_table
-from paper.results import NOT_RUN, Results, arguments, difference, read_results, signed
+from paper.results import NOT_RUN, Results, arguments, read_results
 from paper.style import GRID, INK, MUTED, STROKES
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PROFILE_TEXT = {
-    "reported": "The paper's printed counts are the scores: no model was run. It shows the last mile, from scores to "
-    "tables, figures and claims, and what a full reproduction looks like.",
-    "tiny": "Four miniature models that ship with the repository, decoded for real. They prove the pipeline, not the "
-    "paper's hypothesis, and have no row in the paper to be compared with.",
-    "paper": "The checkpoints of Table 6, decoded from pinned revisions. Rows that have not been run say so.",
-    "modern": "Later minimal pairs, which the paper does not have. Rows that have not been run say so.",
+    "reported": "No model was run: the scores are recomputed from the paper's printed numbers. That shows the last mile, "
+    "from scores to tables, figures and claims, and what a full reproduction looks like.",
+    "tiny": "Its models are miniatures: four models of 1.1 million parameters that were trained on texts of this very task, "
+    "ship with the repository and were decoded for real. They prove that every step works, and say nothing about the "
+    "paper's hypothesis.",
+    "paper": "Its models are the checkpoints of Table 6, at pinned commits. Rows that have not been run say so.",
+    "modern": "Its models are later minimal pairs, which the paper does not have. Rows that have not been run say so.",
 }
 CAPTIONS = {
     1: "Base models and models further trained on code.",
@@ -74,16 +76,20 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
     """
     folder, runs, data = options.results, options.runs, options.data
     labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in results.specs}
-    effects = {name: sections.effect_lines(folder, name) for name in sections.EFFECTS}
+    effects = {name: sections.effect_lines(folder, name, results.names) for name in sections.EFFECTS}
     claims = sections.claim_lines(folder)
+    own = [line for line in claims if line["id"].startswith(f"{results.profile}-")]
+    claims = [line for line in claims if line not in own]
     decoded = results.profile != "reported"
     provenance = sections.provenance(results, runs)
-    return {
+    reference = options.reference or default_reference(results.profile)
+    context = {
         "profile": results.profile,
         "profile_text": PROFILE_TEXT[results.profile],
         "ours": results.ours,
+        "theirs": results.theirs,
         "decoded": decoded,
-        "summary": summary(results, claims),
+        "opening": opening.opening(results, folder, reference, claims, provenance),
         "sizes": [results.bucket_sizes().get(column) for column in tables.COLUMNS],
         "paper_sizes": paper_sizes(results),
         "runs": sections.runs_table(folder),
@@ -97,13 +103,14 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
         "table6": sections.compared_rows(results, tables.all_rows(results)),
         "stacked3": tables.stacked_table3(results),
         "stacked6": tables.stacked_table6(results),
-        "captions": CAPTIONS,
+        "captions": {number: text for number, text in CAPTIONS.items() if figures.rows_of_panels(number, results)},
         "effects": {
             title: (
                 sections.effects_table(effects[name], labels),
                 sections.effects_table(effects[name], labels, tables.BUCKETS),
             )
             for name, title in sections.EFFECTS.items()
+            if any(line["status"] != NOT_RUN for line in effects[name])
         },
         "effect_lines": effects,
         "labels": labels,
@@ -112,50 +119,67 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
         "random": sections.random_table(folder),
         "precision": sections.precision_table(options.bench / "bfloat16.csv"),
         "claims": claims,
-        "claims_table": sections.claims_table(claims, decoded),
+        "claims_table": sections.claims_table(claims, results.profile),
+        "claim_columns": sections.claim_columns(claims, results.profile),
+        "own_claims": own,
+        "own_columns": sections.claim_columns(own, results.profile),
+        "own_claims_table": sections.claims_table(own, results.profile),
         "errors": sections.errors(folder, labels, expected=decoded),
         "error_table": sections.error_table,
         "examples": examples.choose(*examples.read_answers(results, data, runs)) if data else [],
         "missing": [(spec.label, [c.format(spec.name) for c in COMMANDS[results.profile]])
                     for spec in results.missing()],
     }  # fmt: skip
+    return context | shown_sections(context)
 
 
-def summary(results: Results, claims: list[dict]) -> list[tuple[str, str, str]]:
-    """(what, value, remark) of the page's first lines."""
-    run = f"{len(results.specs) - len(results.missing())} of {len(results.specs)}"
-    if results.profile == "reported":
-        lines = [("Models run", "none", f"{run} rows are the paper's printed counts")]
-    else:
-        lines = [("Models run", run, f"of the profile {results.profile}")]
-    gaps = [
-        gap
-        for spec in results.specs
-        if (ours := results.score(spec.name, "all")) and (theirs := results.reported_score(spec.name, "all"))
-        if (gap := difference(ours.accuracy, theirs.accuracy)) is not None
-    ]
-    if gaps:
-        remark = f"percentage points of overall accuracy, {results.ours} minus reported"
-        lines.append(("Largest difference", signed(max(gaps, key=abs)), remark))
-    if claims:
-        (holds, judged), (printed, printed_judged) = (verdicts(claims, f"verdict{s}") for s in ("", "_reported"))
-        remark = f"{len(claims) - judged} more cannot be judged" if judged < len(claims) else "all could be judged"
-        if results.profile != "reported":
-            remark += f"; on the reported numbers {printed} of {printed_judged}"
-        lines.append(("Claims that hold", f"{holds} of {judged} judged", remark))
-    return lines
+# Every section in its order: what a link to it is called, and its title in the list of those that are left out.
+SECTIONS = {
+    "table6": "Table 6",
+    "figures": "Figures",
+    "table3": "Table 3",
+    "effects": "Effects",
+    "claims": "Claims",
+    "own": "Claims about the miniatures",
+    "errors": "What goes wrong",
+    "examples": "Statements",
+    "constrained": "Constrained decoding",
+    "prompts": "Prompt format",
+    "random": "Random baseline",
+    "precision": "bfloat16",
+    "runs": "Runs",
+    "models": "Models",
+}
 
 
-def verdicts(claims: list[dict], name: str) -> tuple[int, int]:
-    """How many claims hold and how many were judged at all: what was not run is neither."""
-    judged = [line[name] for line in claims if line[name] not in (NOT_RUN, "")]
-    return judged.count("holds"), len(judged)
+def shown_sections(context: dict) -> dict:
+    """sections: (name, title) of those that have something to show; left_out: the titles of the others."""
+    filled = {
+        "table6": True,
+        "figures": context["captions"],
+        "table3": context["table3"],
+        "effects": context["effects"],
+        "claims": context["claims"],
+        "own": context["own_claims"],
+        "errors": context["errors"]["models"],
+        "examples": context["examples"],
+        "constrained": context["constrained"].body,
+        "prompts": context["prompts"].body,
+        "random": context["random"].body,
+        "precision": context["precision"].body,
+        "runs": context["decoded"] and context["runs"].body,
+        "models": context["table4"].body,
+    }
+    lacking = [title for name, title in SECTIONS.items() if not filled[name] and name != "own"]
+    return {"sections": {name: title for name, title in SECTIONS.items() if filled[name]}, "left_out": lacking}
 
 
 def paper_sizes(results: Results) -> list[int] | None:
     """The paper's bucket sizes where they are not those of this profile's test set."""
     ours = results.bucket_sizes()
-    theirs = {column: score.n for column in tables.COLUMNS if (score := results.reported_score(RANDOM, column))}
+    if results.profile == "tiny":  # whose numbers are compared with the reference's
+        return None
+    theirs = {column: score.n for column in tables.COLUMNS if (score := results.expected_score(RANDOM, column))}
     differ = ours and any(ours.get(column) != n for column, n in theirs.items())
     return [theirs[column] for column in tables.COLUMNS if column in theirs] if differ else None
 
@@ -164,7 +188,7 @@ def drawings(results: Results, context: dict) -> dict:
     """The figures of the page, as SVG."""
     drawn = {
         number: inline_svg(figures.draw(number, results), f"figure{number}", f"Figure {number}. {caption}")
-        for number, caption in CAPTIONS.items()
+        for number, caption in context["captions"].items()
     }
     forest = draw_forest(context["effect_lines"], context["labels"])
     title = "Differences between the models of each pair, with 95 % intervals"
@@ -183,6 +207,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters["md"] = lambda text: Markup(markdown_escape(str(text)))
     made.filters["pipe"] = lambda table: Markup(pipe_table(table))
+    made.filters["judged"] = sections.judged
     made.filters["label_of"] = lambda name, labels: labels.get(name, name)
     made.tests["empty_table"] = lambda table: isinstance(table, Table) and not table.body
     return made
@@ -194,6 +219,7 @@ def main() -> None:
     parser.add_argument("--runs", required=True, type=Path, help="folder of the runs, for their provenance")
     parser.add_argument("--data", type=Path, help="the dataset that was decoded, to show statements (default: none)")
     parser.add_argument("--bench", type=Path, default=Path("data/bench"), help="folder of the bench (%(default)s)")
+    parser.add_argument("--reference", type=Path, help="folder of the expected results (default: as make check's)")
     options = parser.parse_args()
     results = read_results(options.profile, options.results, options.reported)
     context = collect(results, options)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.models import PROFILES, ModelSpec, models_of
+from boxes.models import NOT_CHOSEN, PROFILES, ModelSpec, Pair, models_of, pairs
 from boxes.records import UserError, read_csv
 from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, REPORTED
 
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
+REFERENCE = REPORTED.parent / "reference" / "tiny"  # what the miniatures came to in the committed results
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,36 @@ Scores = dict[tuple[str, str], Score]  # (model, num_ops) -> Score
 
 @dataclass(frozen=True)
 class Results:
-    """The scores of one profile beside the paper's, and the rows they belong to in the order of Table 6."""
+    """The scores of one profile beside what is expected of them, and their rows in the order of Table 6.
+
+    specs: the rows that were asked for (MODELS); others of the profile are left out everywhere.
+    expected: the paper's scores; for the miniatures, which the paper does not have, the committed reference.
+    """
 
     profile: str
     specs: tuple[ModelSpec, ...]
     scores: Scores
-    reported: Scores
+    expected: Scores
 
     @property
     def ours(self) -> str:
         """What our numbers are called: those of `reported` are the paper's own, computed anew from its counts."""
         return "recomputed" if self.profile == "reported" else "reproduced"
+
+    @property
+    def theirs(self) -> str:
+        """What the numbers beside ours are called."""
+        return "reference" if self.profile == "tiny" else "reported"
+
+    @property
+    def names(self) -> set[str]:
+        """The models that were asked for."""
+        return {spec.name for spec in self.specs}
+
+    def pairs(self, experiment: int) -> list[Pair]:
+        """The minimal pairs of an experiment of which both models were asked for."""
+        found = pairs(experiment, self.profile)
+        return [pair for pair in found if {pair.base.name, pair.treated.name} <= self.names]
 
     def is_run(self, model: str) -> bool:
         """Whether the model has complete scores."""
@@ -51,9 +71,9 @@ class Results:
         """The reproduced cell, None where there is none."""
         return self.scores.get((model, num_ops))
 
-    def reported_score(self, model: str, num_ops: str) -> Score | None:
-        """The paper's cell, None where the paper has none."""
-        return self.reported.get((model, num_ops))
+    def expected_score(self, model: str, num_ops: str) -> Score | None:
+        """The paper's cell (or the reference's), None where there is none."""
+        return self.expected.get((model, num_ops))
 
     def bucket_sizes(self) -> dict[str, int]:
         """Queries per bucket: the same for every row, so that any complete row tells."""
@@ -63,17 +83,39 @@ class Results:
         return {}
 
     def missing(self) -> list[ModelSpec]:
-        """Models of the profile without scores."""
+        """Models that were asked for and have no scores."""
         return [spec for spec in self.specs if not self.is_run(spec.name)]
 
 
-def read_results(profile: str, folder: Path, reported: Path = REPORTED) -> Results:
-    """Read scores.csv of a results folder, table6.csv of the folder `reported`. UserError names file and line."""
+def read_results(profile: str, folder: Path, reported: Path = REPORTED, reference: Path = REFERENCE) -> Results:
+    """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
-    scores = read_scores(folder / "scores.csv", {RANDOM, *(spec.name for spec in specs)}, intervals=True)
-    # The tiny models are not the paper's, and they read a test set of their own: nothing to compare them with.
-    paper = {} if profile == "tiny" else read_scores(reported / "table6.csv", known=None, intervals=False)
-    return Results(profile, specs, scores, paper)
+    known = {RANDOM, *(spec.name for spec in specs)}
+    scores = read_scores(folder / "scores.csv", known, intervals=True)
+    left_out = not_chosen(folder / "runs.csv")
+    specs = tuple(spec for spec in specs if spec.name not in left_out)
+    if profile == "tiny":
+        expected = read_reference(reference / "scores.csv", scores)
+    else:
+        expected = read_scores(reported / "table6.csv", known=None, intervals=False)
+    return Results(profile, specs, scores, expected)
+
+
+def not_chosen(path: Path) -> set[str]:
+    """The models that MODELS left out, from runs.csv: neither run nor wanted."""
+    if not path.exists():
+        return set()
+    runs = read_csv(path, ("model", "status"))
+    return set(runs.model[runs.status == NOT_CHOSEN])
+
+
+def read_reference(path: Path, ours: Scores) -> Scores:
+    """The committed scores; nothing where our test set is another one than theirs (another SEED, the release)."""
+    if not path.exists():
+        return {}
+    theirs = read_scores(path, known=None, intervals=False)
+    same = all(ours[cell].n == score.n for cell, score in theirs.items() if cell in ours)
+    return theirs if same else {}
 
 
 def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from boxes.errors import DEFINITIONS, INITIAL, KINDS, WRONG
+from boxes.models import NOT_CHOSEN
 from boxes.records import read_json
 from boxes.scoring import BUCKETS
 from paper.formats import Table
@@ -40,31 +41,29 @@ def shade(gap: float | None) -> str:
 
 
 def compared_cell(results: Results, model: str, num_ops: str) -> dict[str, str]:
-    """One cell of Table 6: what was reproduced, what was reported, their difference and its shade."""
-    ours, theirs = results.score(model, num_ops), results.reported_score(model, num_ops)
+    """One cell of Table 6: what was reproduced, what was expected, their difference and its shade."""
+    ours, theirs = results.score(model, num_ops), results.expected_score(model, num_ops)
     gap = difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
     return {
         "reproduced": two_digits(ours.accuracy if ours else None) if results.is_run(model) else NOT_RUN,
-        "reported": two_digits(theirs.accuracy) if theirs else "",
+        "expected": two_digits(theirs.accuracy) if theirs else "",
         "difference": "" if gap is None else signed(gap),
         "shade": shade(gap),
     }
 
 
 def compared_rows(results: Results, rows: list[tuple[str, str]], columns=COLUMNS) -> list[dict]:
-    """Rows of Table 6 (or 3) as label, whether it was run, and cells."""
-    return [
-        {
-            "label": label,
-            "run": results.is_run(model),
-            "cells": [compared_cell(results, model, num_ops) for num_ops in columns],
-        }
-        for model, label in rows
-    ]
+    """Rows of Table 6 (or 3) as label, whether it was run, whether all is as expected, and cells."""
+    compared = []
+    for model, label in rows:
+        cells = [compared_cell(results, model, num_ops) for num_ops in columns]
+        same = all(cell["reproduced"] == cell["expected"] for cell in cells)
+        compared.append({"label": label, "run": results.is_run(model), "same": same, "cells": cells})
+    return compared
 
 
 def runs_table(folder: Path) -> Table:
-    """runs.csv: what was decoded, on what, how fast, and what went wrong."""
+    """runs.csv: what was decoded, on what, how fast, and what went wrong; without models that were not asked for."""
     numbers = ("examples", "truncated", "invalid", "broken", "halvings", "seconds", "statements_per_second",
                "tokens_per_forward")  # fmt: skip
     texts = ("model", "label", "status", "reason", "device", "dtype", "prompt_format")
@@ -80,6 +79,7 @@ def runs_table(folder: Path) -> Table:
             plain(run["reason"]),
         )
         for run in read_table(folder / "runs.csv", texts, numbers)
+        if run["status"] != NOT_CHOSEN
     )
     header = ("Model", "Status", "Prompt", "Device", "Type", "Descriptions", "Truncated", "Invalid", "Broken",
               "Halvings", "Seconds", "Statements/s", "Tokens/forward", "Remark")  # fmt: skip
@@ -125,11 +125,12 @@ def provenance_table(runs: list[tuple[str, list[tuple[str, str]]]]) -> Table:
     return Table(0, "", (("Run", *_PROVENANCE),), body, "llllllrrrrl")
 
 
-def effect_lines(folder: Path, name: str) -> list[dict]:
-    """code.csv, math.csv or alignment.csv; pairs with a model that was not run have one line that says so."""
+def effect_lines(folder: Path, name: str, chosen: set[str]) -> list[dict]:
+    """code.csv, math.csv or alignment.csv, of pairs of chosen models; a pair with one that was not run has one line."""
     texts = ("base", "treated", "num_ops", "interval", "status")
     numbers = ("n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high", "p_mcnemar", "p_holm")
-    return read_table(folder / f"{name}.csv", texts, numbers)
+    lines = read_table(folder / f"{name}.csv", texts, numbers)
+    return [line for line in lines if {line["base"], line["treated"]} <= chosen]
 
 
 def _place(line: dict) -> int:
@@ -231,12 +232,28 @@ def claim_lines(folder: Path) -> list[dict]:
     )
 
 
-def claims_table(lines: list[dict], reproduced: bool) -> Table:
-    """Claims, what decides them, and the verdicts on the reported and, where there are any, on our numbers."""
-    verdicts = {"verdict_reported": "On the reported numbers"} | ({"verdict": "Reproduced"} if reproduced else {})
+def claim_columns(lines: list[dict], profile: str) -> dict[str, str]:
+    """The columns with verdicts, and what they are called: those on the reported numbers, which the miniatures have not, and
+    those on ours, where any claim was judged on them."""
+    columns = {}
+    if any(line["verdict_reported"] not in (NOT_RUN, "") for line in lines):
+        columns["verdict_reported"] = "On the reported numbers"
+    if profile != "reported" and any(line["verdict"] not in (NOT_RUN, "") for line in lines):
+        columns["verdict"] = "Reproduced"
+    return columns
+
+
+def claims_table(lines: list[dict], profile: str) -> Table:
+    """Claims, their verdicts, and what decides them."""
+    verdicts = claim_columns(lines, profile)
     columns = {"section": "Section", "claim": "Claim", **verdicts, "buckets": "Deciding buckets", "detail": "Detail"}
-    body = tuple(tuple(plain(line[name]) for name in columns) for line in lines)
+    body = tuple(tuple(plain(judged(line[name])) for name in columns) for line in lines)
     return Table(0, "", (tuple(columns.values()),), body, "l" * len(columns))
+
+
+def judged(verdict: str) -> str:
+    """A verdict as the page says it: models are run, claims are judged."""
+    return "not judged" if verdict == NOT_RUN else verdict
 
 
 def error_counts(folder: Path, expected: bool) -> dict[tuple[str, str, str], int]:

@@ -4,9 +4,10 @@
     python -m paper.tables --profile tiny --results data/results/tiny --out paper/out/tiny --print 6
 
 table3.csv and table6.csv are long: a line per cell with `reproduced`, `reported` and their `difference` (percentage
-points, of the two as printed). In the profile `reported`, which runs nothing,
-`recomputed` from the paper's counts stands for `reproduced`.
-With --print the table goes to the terminal and no file is written.
+points, of the two as printed). In the profile `reported`, which runs nothing, `recomputed` from the paper's counts stands
+for `reproduced`; in `tiny`, whose models the paper does not have, `reference` (data/reference/tiny) for `reported`.
+With --print the table goes to the terminal and no file is written: a model whose numbers are all as expected has one
+line, any other three.
 """
 
 import signal
@@ -18,7 +19,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
-from boxes.models import ModelSpec, lineage, pairs, spec_of
+from boxes.models import ModelSpec, Pair, lineage, pairs, spec_of
 from boxes.records import command, write_csv, write_text
 from paper.formats import Table, to_latex, to_markdown
 from paper.results import (
@@ -68,8 +69,9 @@ def table1(results: Results) -> Table:
     """The models of each experiment and what they were trained on, back to the first base model."""
     body, rules = [], []
     for experiment, kind in EXPERIMENTS.items():
-        rules.append(len(body))
-        for position, group in enumerate(_table1_groups(experiment, results.profile)):
+        groups = _table1_groups(experiment, results.pairs(experiment))
+        rules += [len(body)] if groups else []
+        for position, group in enumerate(groups):
             first = (f"Exp {experiment} ({kind})",) if position == 0 else ("",)
             body.append(first + _table1_row(group))
     header = ("Exp", "Model", "Size", "+Code", "+Math", "+Instruct/Chat", "Base Model")
@@ -77,16 +79,16 @@ def table1(results: Results) -> Table:
     return Table(1, caption, (header,), tuple(body), "lllcccl", rules=tuple(rules[1:]))
 
 
-def _table1_groups(experiment: int, profile: str) -> list[list[ModelSpec]]:
+def _table1_groups(experiment: int, compared: list[Pair]) -> list[list[ModelSpec]]:
     """The rows of one experiment: models of one family and alignment, in the paper's order."""
     order = TABLE1_ORDER[experiment]
 
-    def place(pair) -> int:
+    def place(pair: Pair) -> int:
         return order.index(pair.base.family) if pair.base.family in order else len(order)
 
     groups: dict[tuple, list[ModelSpec]] = {}
-    for base_family in dict.fromkeys(pair.base.family for pair in sorted(pairs(experiment, profile), key=place)):
-        family_pairs = [pair for pair in pairs(experiment, profile) if pair.base.family == base_family]
+    for base_family in dict.fromkeys(pair.base.family for pair in sorted(compared, key=place)):
+        family_pairs = [pair for pair in compared if pair.base.family == base_family]
         for spec in (*(pair.base for pair in family_pairs), *(pair.treated for pair in family_pairs)):
             group = groups.setdefault((variant(spec), spec.instruct_data), [])
             if spec not in group:
@@ -117,8 +119,8 @@ def table3(results: Results) -> Table:
     """Accuracy of the first pair of Experiment 2: overall, on unchanged boxes, on changed boxes."""
     rows = table3_rows(results)
     body = tuple((label, *_cells(results, model, TABLE3_COLUMNS)) for model, label in rows)
-    first, second = (label for _, label in rows)
-    caption = f"{first} and {second}: accuracy in per cent, overall and by number of operations."
+    names = " and ".join(label for _, label in rows) or "No model of this table was chosen"
+    caption = f"{names}: accuracy in per cent, overall and by number of operations."
     return Table(3, caption, (("Model", *TABLE3_COLUMNS.values()),), body, "lrrr")
 
 
@@ -166,9 +168,8 @@ def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.Dat
     for model, label in rows:
         status = run if results.is_run(model) else NOT_RUN
         for column in columns:
-            ours, theirs = results.score(model, column), results.reported_score(model, column)
-            reproduced, reported = (None if score is None else score.accuracy for score in (ours, theirs))
-            gap = difference(reproduced, reported)
+            ours, theirs = results.score(model, column), results.expected_score(model, column)
+            gap = _gap(results, model, column)
             lines.append(
                 {
                     "model": model,
@@ -176,12 +177,16 @@ def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.Dat
                     "status": status,
                     "num_ops": column,
                     "n": "" if ours is None else ours.n,
-                    results.ours: "" if reproduced is None else f"{reproduced:.2f}",
-                    "reported": "" if reported is None else f"{reported:.2f}",
+                    results.ours: "" if ours is None else _printed(ours.accuracy),
+                    results.theirs: "" if theirs is None else _printed(theirs.accuracy),
                     "difference": "" if gap is None else f"{gap:.2f}",
                 }
             )
     return pd.DataFrame(lines)
+
+
+def _printed(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.2f}"
 
 
 def all_rows(results: Results) -> list[tuple[str, str]]:
@@ -191,7 +196,8 @@ def all_rows(results: Results) -> list[tuple[str, str]]:
 
 def table3_rows(results: Results) -> list[tuple[str, str]]:
     """(model, label) of the rows of Table 3."""
-    return [(spec.name, sized(spec)) for spec in table3_specs(results.profile)]
+    specs = table3_specs(results.profile)
+    return [(spec.name, sized(spec)) for spec in specs if spec.name in results.names]
 
 
 def table_frame(table: Table, results: Results) -> pd.DataFrame:
@@ -204,7 +210,7 @@ def table_frame(table: Table, results: Results) -> pd.DataFrame:
 
 
 def stacked_table6(results: Results, minus: str = "−") -> Table:
-    """Table 6 with two more lines a row where the paper has one: reported, and the difference."""
+    """Table 6 with what is expected: one line a row where ours are the same, else ours, theirs and the difference."""
     return _stacked(results, table6(results), all_rows(results), COLUMNS, minus)
 
 
@@ -214,21 +220,33 @@ def stacked_table3(results: Results, minus: str = "−") -> Table:
 
 
 def _stacked(results: Results, table: Table, rows: list[tuple[str, str]], columns, minus: str) -> Table:
-    body = []
-    for model, label in rows:
-        body.append((label, results.ours, *_cells(results, model, columns)))
-        reported = [results.reported_score(model, column) for column in columns]
-        if not any(reported):
-            continue
-        body.append(("", "reported", *(two_digits(score and score.accuracy) for score in reported)))
-        if results.is_run(model):
-            body.append(("", "difference", *(signed(_gap(results, model, column), minus) for column in columns)))
+    body = [line for model, label in rows for line in _stack(results, model, label, columns, minus)]
     header = tuple((first, "", *rest) for first, *rest in table.header)
     return Table(table.number, table.caption, header, tuple(body), "l" + table.align)
 
 
+def _stack(results: Results, model: str, label: str, columns, minus: str) -> list[tuple[str, ...]]:
+    """The lines of one model: what kind of number, and a number a column."""
+    ours, theirs = results.ours, results.theirs
+    expected = [results.expected_score(model, column) for column in columns]
+    if not any(expected):
+        return [(label, ours, *_cells(results, model, columns))]
+    printed = [two_digits(score and score.accuracy) for score in expected]
+    if not results.is_run(model):
+        return [(label, f"{theirs} ({NOT_RUN})", *printed)]
+    cells = _cells(results, model, columns)
+    if cells == printed:
+        return [(label, f"{ours} = {theirs}", *printed)]
+    gaps = [_gap(results, model, column) for column in columns]
+    return [
+        (label, ours, *cells),
+        ("", theirs, *printed),
+        ("", "difference", *(signed(gap, minus) for gap in gaps)),
+    ]
+
+
 def _gap(results: Results, model: str, column: str) -> float | None:
-    ours, theirs = results.score(model, column), results.reported_score(model, column)
+    ours, theirs = results.score(model, column), results.expected_score(model, column)
     return difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
 
 
@@ -236,12 +254,12 @@ TABLES = {1: table1, 3: table3, 4: table4, 6: table6}
 
 
 def for_terminal(results: Results, number: int) -> str:
-    """One table as text; Table 6 with the paper's numbers beside ours fits 160 columns."""
+    """One table as text; Table 6 with what is expected beside ours fits 160 columns."""
     stacked = {3: stacked_table3, 6: stacked_table6}
     table = stacked[number](results, "-") if number in stacked else TABLES[number](results)
     align = [{"l": "left", "c": "center", "r": "right"}[letter] for letter in table.align]
     header = ["\n".join(column) if any(column[1:]) else column[0] for column in zip(*table.header, strict=True)]
-    return tabulate(table.body, header, tablefmt="simple", disable_numparse=True, colalign=align)
+    return f"{table.caption}\n\n" + tabulate(table.body, header, "simple", disable_numparse=True, colalign=align)
 
 
 @command

@@ -14,6 +14,8 @@ DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothin
 DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")
 TRUTHS = [["the car", *["nothing"] * 6], ["the car", "the map", *["nothing"] * 5]]
 CHANGES = [[0] * 7, [0, 1, 0, 0, 0, 0, 0]]
+# Of random.csv: a box of which one object is mentioned is right in three of four draws, an empty one always.
+CHANCES = ["0,13,96.153846", "1,1,75.0", "2,0,", "all,14,94.642857", "1+,1,75.0"]
 
 
 def fill_workplace(folder: Path) -> Path:
@@ -27,7 +29,7 @@ def fill_workplace(folder: Path) -> Path:
                 "masked_content": f"<extra_id_0> {truth}", "sample_id": 3, "numops": count,
                 "numops_by_op": {"move": 0, "remove": 0, "put": count}}))  # fmt: skip
     write_text(folder / "data.jsonl", "\n".join(lines) + "\n")
-    write_text(folder / "random.csv", "num_ops,n,expected\n0,13,40.0\n1,1,20.0\n2,0,\nall,14,38.6\n1+,1,20.0\n")
+    write_text(folder / "random.csv", "num_ops,n,expected\n" + "\n".join(CHANCES) + "\n")
     nothing = ["nothing"] * 7
     add_run(folder, "tiny-base", [TRUTHS[0], TRUTHS[1]])
     add_run(folder, "tiny-code", [nothing, nothing])

@@ -1,5 +1,6 @@
-"""The benches: what they write, that they fail where a way answers otherwise, and that the README says what the CSVs say."""
+"""The benches: what they write, that they fail where a way answers otherwise, and that both READMEs say what the CSVs say."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -155,13 +156,44 @@ def test_memory_that_was_freed_before_is_not_there_before():
     assert len(keep) == 100
 
 
-def test_the_readme_says_what_the_csvs_say():
-    text = (ROOT / "README.md").read_text()
+def test_both_readmes_say_what_the_csvs_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert bench.replaced(text, bench.block(ROOT / "data/bench"), Path("README.md")) == text
+    assert (ROOT / "data/bench/README.md").read_text(encoding="utf-8") == bench.page(ROOT / "data/bench")
+
+
+def test_the_first_figure_of_the_readme_travels_between_machines():
+    table = pd.read_csv(ROOT / "data/bench/decoding.csv").set_index("way")
+    ratio = table.seconds["e engine"] / table.seconds["f floor"]
+    first = bench.block(ROOT / "data/bench").splitlines()[4]
+    assert first.startswith("| time, × the floor")
+    assert float(first.split("|")[2]) == pytest.approx(
+        ratio, abs=0.02
+    )  # the median of ratios, not the ratio of medians
 
 
 def test_what_was_not_measured_is_said(tmp_path):
-    assert bench.block(tmp_path).count("not measured") == len(bench.TABLES)
+    assert bench.page(tmp_path).count("\nnot measured\n") == len(bench.TABLES)
+    assert "not measured" in bench.block(tmp_path)
+
+
+def test_the_command_writes_the_page_and_the_few_figures(tmp_path, monkeypatch):
+    for name in bench.TABLES:
+        shutil.copy(ROOT / f"data/bench/{name}.csv", tmp_path)
+    readme = tmp_path / "first.md"
+    readme.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nbehind\n")
+    assert run(monkeypatch, bench, "--bench", tmp_path, "--readme", readme) == 0
+    assert readme.read_text() == f"before\n{bench.block(tmp_path)}\nbehind\n"
+    assert (tmp_path / "README.md").read_text() == bench.page(tmp_path)
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_injected_and_held_is_a_table():
+    row = ["kill", "`kill -9`", "the same", 1200, 1199, ""]
+    text = bench.faults(pd.DataFrame([row], columns=["name", "fault", "held_to", "injected", "survived", "note"]))
+    assert "| `kill -9`" in text
+    assert "1,200 |" in text
+    assert "1,199 |" in text
 
 
 @pytest.mark.parametrize("text", ["", bench.BEGIN, bench.END + bench.BEGIN, (bench.BEGIN + bench.END) * 2])

@@ -52,6 +52,7 @@ def test_measurements_that_speak_against_a_page(changes, says):
      (f"{STYLE}<p style='width: 100rem'>Wide.</p>", "pixels wide in a window of 390"),
      (f"{STYLE}<p>Well.</p><img src='x.png' alt='none'>", "fetched 1 resources"),
      (f"{STYLE}<p style='opacity: .3'>Faint.</p>", "of 'Faint.', less than 4.5"),
+     (STYLE + "<p style='break-after: page'>Long.</p>" * 12 + "<p>End.</p>", "13 pages in print, more than 12"),
      ("<style>body { background: #fff; color: #000 } @media (prefers-color-scheme: dark) { body { background: #000 } }</style>"
       "<p>Lost.</p>", "desktop-dark: contrast 1.0 of 'Lost.'")],
 )  # fmt: skip
@@ -72,6 +73,22 @@ def test_reports_have_no_fault(tmp_path, monkeypatch, profile, models):
     write_results(tmp_path, profile, models)
     assert run_command(monkeypatch, tmp_path, profile, tmp_path / "out") == 0
     assert browser.check(tmp_path / "out" / "report.html", tmp_path / "screens") == []
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["reported", "tiny", "paper"])
+def test_reports_of_whole_results_are_short_in_print(tmp_path, monkeypatch, profile):
+    """With every row run and every claim of the committed reference; browser.check counts the pages."""
+    monkeypatch.chdir(ROOT)
+    write_results(tmp_path, profile)
+    reference = ROOT / "data/reference" / ("tiny" if profile == "tiny" else "reported")
+    for path in reference.glob("*.csv"):
+        if profile != "paper" or path.stem == "claims":
+            shutil.copy(path, tmp_path)
+    assert run_command(monkeypatch, tmp_path, profile, tmp_path / "out") == 0
+    assert browser.check(tmp_path / "out" / "report.html", tmp_path / "screens") == []
+    assert browser.pages((tmp_path / "screens" / "report.pdf").read_bytes()) <= browser.MOST_PAGES
 
 
 @needs_browser

@@ -1,5 +1,6 @@
 """experiments/check.py: what has to agree with the reference, by how much it may differ, and what a flipped claim does."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from scripts_fixture import files, refusal, run_script
 
 from boxes.claims import FAILS, HOLDS, NOT_RUN
-from boxes.models import models_of
+from boxes.models import NOT_CHOSEN, models_of
 from boxes.records import read_csv, write_csv
 from boxes.scoring import NUM_OPS, RANDOM, with_accuracy
 
@@ -68,13 +69,13 @@ def test_the_same_agrees_and_every_row_and_claim_has_its_line(tmp_path, capsys):
         assert line(out, model, "overall")[-5:] == ["50.00", "50.00", "+0.00", "[-4.89, +4.89]", "agrees"]
         assert line(out, model, "1+")[-1] == "agrees"
     assert line(out, RANDOM, "overall")[-2:] == ["–", "agrees"]  # an expectation, no count
-    assert "code.csv: 1 rows agree" in out
+    assert "tables behind the rows agree: code.csv, claims.csv (4 lines)" in out
     for name, verdict in VERDICTS.items():
-        end = "not run" if verdict == NOT_RUN else verdict
-        assert line(out, name) == [name, "gain at 1+ (points)", "2.50", "2.50", "+0.00", "[+1.25, +3.75]", end]
-    assert "claims: 1 holds, 1 does not hold, 1 not run; 0 flipped" in out
+        if verdict != NOT_RUN:
+            assert line(out, name) == [name, "gain at 1+ (points)", "2.50", "2.50", "+0.00", "[+1.25, +3.75]", verdict]
+    assert "claims: 1 holds, 1 does not hold, 1 not judged; 0 flipped" in out
     assert out.endswith("check: all agrees\n")
-    assert "rows not run" not in out
+    assert "not run (" not in out
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_how_much_a_cell_may_differ(tmp_path, capsys, profile, models, answers, 
     status, out, err = check(tmp_path, capsys, profile)
     assert (status == 0) is agrees
     assert (f"{models[0]} at 3: {answers:+.2f} points" in err) is not agrees
-    assert ("not judged: the scores" in out) is (profile == "tiny")  # what follows from a score that differs
+    assert ("not compared: the scores" in out) is (profile == "tiny")  # what follows from a score that differs
     if not agrees:
         difference = line(out, models[0], "3")
         assert (difference[3:5], difference[-1]) == ([f"{50 + answers}.00", f"{answers:+.2f}"], "differs")
@@ -101,7 +102,8 @@ def test_a_wrong_summary_of_the_same_scores_is_a_mismatch(tmp_path, capsys):
     claim(tmp_path / "results", VERDICTS, number=2.6)
     status, _, err = check(tmp_path, capsys, "tiny")
     assert status == 1
-    assert "claims.csv: 3 of 3 rows differ from the reference, first: id first" in err
+    assert "claims.csv: 3 of 3 rows differ, first: id first" in err
+    assert err.splitlines()[-1] == "check: FAILED: 1 table behind the rows differs"
 
 
 @pytest.mark.parametrize(
@@ -121,10 +123,10 @@ def test_kinds_of_errors_may_differ_as_a_cell_may(tmp_path, capsys, bucket, more
     status, out, err = check(tmp_path, capsys, "tiny")
     assert (status == 0) is agrees, err
     if agrees:
-        assert "errors.csv: 40 rows agree with the reference" in out
+        assert "tables behind the rows agree: code.csv, errors.csv" in out
     else:
         where = f"model {TINY[1]}, num_ops {bucket}, kind other"
-        assert f"errors.csv: 1 of 40 rows differ from the reference, first: {where}" in err
+        assert f"errors.csv: 1 of 40 rows differ, first: {where}" in err
 
 
 def test_a_cell_that_is_lacking_is_a_mismatch(tmp_path, capsys):
@@ -144,8 +146,8 @@ def test_the_paper_allows_another_test_set_and_models_not_run(tmp_path, capsys, 
     write(tmp_path / "results", PAPER[:2], all=answers)
     status, out, err = check(tmp_path, capsys, "paper")
     assert (status == 0) is agrees, err
-    assert "rows not run (27):" in out
-    assert line(out, RANDOM, "overall")[-1] == "not judged"
+    assert f"models not run (27): {PAPER[2]}, " in out
+    assert line(out, RANDOM, "overall")[-1] == "not compared"
     if agrees:
         assert "check: all agrees; 27 of 29 models were not run" in out
 
@@ -158,15 +160,48 @@ def test_rows_not_run_are_listed_with_the_reason(tmp_path, capsys, profile):
     models = TINY if profile == "tiny" else PAPER
     write(tmp_path / "reference", models, scores="scores.csv" if profile == "tiny" else "table6.csv")
     write(tmp_path / "results", models[:1])
-    write_csv(tmp_path / "results/runs.csv", pd.DataFrame({"model": models, "reason": ["", "weights not found"] +
-              [""] * (len(models) - 2)}))  # fmt: skip
+    reasons = ["", "weights not found"] + ["gated"] * (len(models) - 2)
+    write_csv(tmp_path / "results/runs.csv", pd.DataFrame({"model": models, "reason": reasons}))
     status, out, err = check(tmp_path, capsys, profile)
     assert (status, err) == (0, "")
-    assert line(out, models[1], "overall")[-2:] == ["–", "not run"]
-    listed = out.partition(f"rows not run ({len(models) - 1}):\n")[2].splitlines()
-    assert listed[: len(models) - 1] == [f"  {models[1]}: weights not found", *(f"  {model}" for model in models[2:])]
-    assert "claims not run (1): third" in out
-    assert f"{len(models) - 1} of {len(models)} models were not run" in out
+    assert models[1] not in out.partition("models not run")[0]  # no row without a number
+    assert f"models not run (1): weights not found: {models[1]}\n" in out
+    assert f"models not run ({len(models) - 2}): gated: {models[2]}, {models[3]}" in out
+    assert re.search(r"claims not judged \(1\), for they are about .*: third\n", out)
+    assert out.splitlines()[-1] == f"check: all agrees; {len(models) - 1} of {len(models)} models were not run"
+
+
+@pytest.mark.parametrize("profile", ["tiny", "paper"])
+def test_models_that_were_not_chosen_are_not_those_that_were_not_run(tmp_path, capsys, profile):
+    models = TINY if profile == "tiny" else PAPER
+    write(tmp_path / "reference", models, scores="scores.csv" if profile == "tiny" else "table6.csv")
+    write(tmp_path / "results", models[:1])
+    states = ["complete", "not run"] + [NOT_CHOSEN] * (len(models) - 2)
+    runs = pd.DataFrame({"model": models, "status": states, "reason": ""})
+    write_csv(tmp_path / "results/runs.csv", runs)
+    status, out, err = check(tmp_path, capsys, profile)
+    assert (status, err) == (0, "")
+    assert f"models not run (1): {models[1]}\n" in out
+    assert f"models not chosen (MODELS names others): {len(models) - 2}\n" in out
+    assert out.endswith("check: all agrees; 1 of 2 models were not run\n")
+
+
+def test_many_claims_without_a_verdict_are_one_line(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER, scores="table6.csv")
+    write(tmp_path / "results", PAPER)
+    claim(tmp_path / "results", {f"claim-{number}": NOT_RUN for number in range(38)})
+    _, out, _ = check(tmp_path, capsys, "paper")
+    assert sum("claim-" in text for text in out.splitlines()) == 1
+    assert "claim-7 and 30 more" in out
+    assert out.count("not run") == 1  # models are run, claims are judged
+
+
+def test_what_was_not_run_is_not_called_reproduced(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER)
+    write(tmp_path / "results", PAPER)
+    _, out, _ = check(tmp_path, capsys, "reported")
+    assert "recomputed" in out
+    assert "reproduced" not in out
 
 
 def test_nothing_run_is_no_agreement(tmp_path, capsys):
@@ -176,7 +211,7 @@ def test_nothing_run_is_no_agreement(tmp_path, capsys):
     status, out, err = check(tmp_path, capsys, "paper")
     assert status == 3
     assert "none of 29 models was run" in err
-    assert "rows not run (29):" in out
+    assert "models not run (29): " in out
 
 
 # --- claims ---
@@ -195,6 +230,7 @@ def test_a_claim_that_flips_fails_the_check(tmp_path, capsys, profile, expected,
     assert status == 1
     assert line(out, "second")[-1] == f"FLIPPED: {found}, expected: {expected}"
     assert f"claim second flipped: {found}, expected: {expected}" in err
+    assert err.endswith("check: FAILED: 1 claim flipped\n")
     assert "; 1 flipped" in out
     assert "claim first" not in err
 
@@ -206,10 +242,8 @@ def test_a_claim_that_cannot_be_judged_flips_nothing_and_is_listed(tmp_path, cap
     claim(tmp_path / "results", {"only": found}, {"only": expected})
     status, out, err = check(tmp_path, capsys, "paper")
     assert (status, err) == (0, "")
-    assert ("claims not run (1): only" in out) is (found == NOT_RUN)
-    unexpected = (expected, found) == (NOT_RUN, HOLDS)
-    assert ("claims without an expected verdict (1): only" in out) is unexpected
-    assert ("(nothing to compare with)" in out) is unexpected
+    assert ("claims not judged (1), for they are about models that were not run: only" in out) is (found == NOT_RUN)
+    assert ("(nothing to compare with)" in out) is ((expected, found) == (NOT_RUN, HOLDS))
     assert "0 flipped" in out
 
 

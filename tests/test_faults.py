@@ -26,7 +26,6 @@ from boxes.records import CannotWrite, JsonLines, UserError, read_json
 from boxes.running import Settings, decode_run, read_task
 from boxes.runs import score_run
 from boxes.scoring import bucket_scores
-from paper.survives import BEGIN, COLUMNS, END, between_marks, block
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "tiny-base"
@@ -310,23 +309,9 @@ def test_time_and_work_of_interrupted_parts_add_up():
     assert running._spent(old, 1.5, Decoder()) == expected
 
 
-# ------------------------------------------------------------------------------------------------ the README's table
+# ------------------------------------------------------------------------------------------------ what is committed
 
 
-def test_the_table_of_the_readme():
-    row = ["`kill -9`", "the same", 1200, 1199]
-    text = block(pd.DataFrame([row], columns=list(COLUMNS)))
-    assert "| `kill -9`" in text
-    assert "1,200 |" in text
-    assert "1,199 |" in text
-    name = Path("README.md")
-    assert between_marks(f"a\n{BEGIN}\nold\n{END}\nb", text, name) == f"a\n{text}\nb"
-    with pytest.raises(UserError, match="must stand in it once each"):
-        between_marks("no marks", text, name)
-
-
-def test_the_readme_has_what_was_injected_last():
+def test_all_that_was_injected_last_held():
     table = pd.read_csv(ROOT / "data/bench/faults.csv")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert between_marks(readme, block(table), Path("README.md")) == readme
     assert (table.survived == table.injected).all()

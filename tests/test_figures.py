@@ -4,14 +4,16 @@ import sys
 
 import matplotlib.colors
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib import image
 from results_fixture import write_scores
 
-from boxes.models import figure_panels, models_of
+from boxes.models import NOT_CHOSEN, figure_panels, models_of
 from boxes.records import read_csv, write_csv
 from boxes.scoring import BUCKETS, RANDOM
 from paper import figures
-from paper.results import read_results
+from paper.results import REFERENCE, read_results
 from paper.style import INK, STROKES
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "llama-7b"]
@@ -159,6 +161,35 @@ def test_an_empty_bucket_is_left_out(tmp_path):
     (axes,) = figures.draw(1, read_results("tiny", tmp_path)).axes
     assert [len(line.get_xdata()) for line in axes.lines if line.get_label() == "_random"] == [7]
     assert [len(container[0].get_xdata()) for container in axes.containers] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "panels"),
+    [(["tiny-base"], {1: [1], 2: [1], 3: [1]}), (["tiny-code"], {1: [1], 2: [], 3: [1]}),
+     (["tiny-chat"], {1: [], 2: [], 3: [1]})],
+)  # fmt: skip
+def test_models_that_were_not_chosen_have_neither_line_nor_panel(tmp_path, chosen, panels):
+    write_scores(tmp_path, "tiny", chosen)
+    runs = [(spec.name, "complete" if spec.name in chosen else NOT_CHOSEN) for spec in models_of("tiny")]
+    write_csv(tmp_path / "runs.csv", pd.DataFrame(runs, columns=["model", "status"]))
+    results = read_results("tiny", tmp_path)
+    for number, lines in panels.items():
+        figure = figures.draw(number, results)
+        figure.draw_without_rendering()
+        found = [len(axes.containers) for axes in figure.axes]
+        texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert not any("not run" in text for text in texts)
+        assert found == lines
+        assert bool(figure.axes) == bool(lines)
+        assert any("was chosen" in text.get_text() for text in figure.texts) == (not lines)
+
+
+def test_the_picture_of_the_readme_is_the_reference_s(tmp_path):
+    drawn = figures.draw(1, read_results("tiny", REFERENCE))
+    (tmp_path / "new.png").write_bytes(figures.render(drawn, "png"))
+    new, committed = (image.imread(path) for path in (tmp_path / "new.png", REFERENCE / "figure1.png"))
+    assert new.shape == committed.shape
+    assert np.abs(new - committed).mean() < 0.002  # make reference writes it anew
 
 
 def test_rendering_twice_gives_the_same_bytes_without_dates_or_versions(tmp_path, monkeypatch):

@@ -23,7 +23,8 @@ from paper import examples, report, sections
 from paper.results import COLUMNS, read_results
 from paper.style import RC
 
-BENCH = Path(__file__).resolve().parent.parent / "data/bench"
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "data/bench"
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -72,7 +73,9 @@ def run_command(monkeypatch, folder, profile, out, *more) -> int:
 
 def options(folder, data=None, bench=BENCH) -> SimpleNamespace:
     """The command's, where all lies in one folder."""
-    return SimpleNamespace(results=folder, runs=folder / "runs", reported=REPORTED, bench=bench, data=data)
+    return SimpleNamespace(
+        results=folder, runs=folder / "runs", reported=REPORTED, bench=bench, data=data, reference=None
+    )
 
 
 def rendered(folder, profile: str) -> dict[str, str]:
@@ -146,13 +149,13 @@ def test_table6_holds_all_rows_and_equals_the_papers_cell_by_cell(reported):
         printed[labels[line["model"]], line["num_ops"]] = f"{line['accuracy']:.2f}"
     assert len(rows) == 30
     for label, cells in rows.items():
-        assert cells == [[printed[label, column]] * 2 + ["0.00"] for column in COLUMNS]
+        assert cells == [[printed[label, column]] for column in COLUMNS]
+    assert "All numbers are those that the paper prints." in reported[1]["html"]
 
 
 def test_markdown_carries_the_same_sections_and_numbers(reported):
     texts = reported[1]
-    for heading in ("Runs", "Table 6", "Figures", "Table 3", "Effects", "Constrained against free decoding",
-                    "Choice of the prompt format", "Random baseline", "Claims of the text", "Models"):  # fmt: skip
+    for heading in ("Table 6", "Figures", "Table 3", "Effects", "Random baseline", "Claims of the paper", "Models"):
         assert re.search(rf"^## {heading}", texts["md"], re.MULTILINE)
         assert heading in texts["html"]
     for label, cells in table6_rows(texts["html"]).items():
@@ -230,18 +233,26 @@ def test_svg_titles_are_escaped(tmp_path):
     Page(svg)
 
 
-def test_sections_without_lines_say_not_run(tmp_path):
+def section_names(html: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)">', html)
+
+
+def test_sections_without_content_are_left_out_and_named(tmp_path, reported):
     write_results(tmp_path, "paper", [])
-    texts = rendered(tmp_path, "paper")
-    for part in ("constrained", "prompts"):
-        section = re.search(rf'<section id="{part}">.*?</section>', texts["html"], re.DOTALL)[0]
-        assert "not run" in section
-        assert "<table" not in section
-    assert texts["md"].count("\nnot run\n") == 3
-    for name in ("code", "math", "alignment", "claims", "random"):
+    for name in ("math", "alignment", "claims", "random"):
         path = tmp_path / f"{name}.csv"
         path.write_text(path.read_text().splitlines(keepends=True)[0])
-    assert rendered(tmp_path, "paper")["md"].count("\nnot run\n") == 8
+    texts = rendered(tmp_path, "paper")
+    assert section_names(texts["html"]) == ["table6", "figures", "table3", "precision", "runs", "models"]
+    lacking = "Effects, Claims, What goes wrong, Statements, Constrained decoding, Prompt format, Random baseline"
+    for text in texts.values():
+        assert f"nothing was run that they could show: {lacking}." in " ".join(text.split())
+    headings = re.findall(r"^## (.*)", texts["md"], re.MULTILINE)
+    assert [heading.partition(":")[0] for heading in headings] == [
+        "Table 6", "Figures", "Table 3", "What bfloat16 changes", "Runs and provenance", "Models"
+    ]  # fmt: skip
+    html = reported[1]["html"]
+    assert section_names(html) == ["table6", "figures", "table3", "effects", "claims", "random", "precision", "models"]
 
 
 def test_only_the_profile_without_models_does_without_decoded_tables(tmp_path):
@@ -249,9 +260,21 @@ def test_only_the_profile_without_models_does_without_decoded_tables(tmp_path):
         folder = write_results(tmp_path / profile, profile)
         (folder / "constrained.csv").unlink()
         (folder / "prompt_format.csv").unlink()
-    assert "not run" in rendered(tmp_path / "reported", "reported")["md"]
+    assert "Constrained decoding, Prompt format" in rendered(tmp_path / "reported", "reported")["md"]
     with pytest.raises(UserError, match=r"constrained\.csv: no such file"):
         rendered(tmp_path / "tiny", "tiny")
+
+
+def test_models_that_were_not_chosen_are_left_out(tmp_path):
+    write_results(tmp_path, "tiny", ["tiny-base", "tiny-code"])
+    runs = read_csv(tmp_path / "runs.csv")
+    runs.loc[runs.model == "tiny-chat", "status"] = models.NOT_CHOSEN
+    write_csv(tmp_path / "runs.csv", runs)
+    texts = rendered(tmp_path, "tiny")
+    assert [table6_rows(texts["html"])[name][0][0] for name in ("tiny-base", "tiny-math")] == ["21.67", "not run"]
+    for text in texts.values():
+        assert "tiny-chat" not in text
+        assert "2 of 3" in text
 
 
 @pytest.mark.parametrize("name", ["runs", "code", "math", "alignment", "random", "claims"])
@@ -325,12 +348,26 @@ def test_the_forest_plot_fits_a_phone(reported):
 def test_claims_show_both_verdicts_and_what_decides_them(partial):
     html = partial["html"]
     row = re.search(r'<tr id="claim-math".*?</tr>', html, re.DOTALL)[0]
-    assert re.search(r'class="verdict no" data-on="reported">does not hold<', row)
-    assert re.search(r'class="verdict none" data-on="reproduced">not run<', row)
+    assert re.search(r'class="verdict no" data-on="On the reported numbers">does not hold<', row)
+    assert re.search(r'class="verdict none" data-on="Reproduced">not judged<', row)
     assert re.search(r"<summary>What decides it</summary>\s*<small>Reported: one pair gains</small>", row)
-    assert (
-        "Claims that hold: **1 of 1 judged** (1 more cannot be judged; on the reported numbers 1 of 2)" in partial["md"]
-    )
+    line = next(line for line in partial["md"].splitlines() if "Claims of the paper that hold" in line)
+    assert "**1 of 1 judged**. 1 more are about models that were not run. On the paper's printed numbers 1 hold" in line
+
+
+def test_claims_about_the_miniatures_have_a_table_of_their_own(tmp_path):
+    write_results(tmp_path, "tiny")
+    claims = read_csv(tmp_path / "claims.csv")
+    claims.loc[0, ["id", "verdict_reported"]] = ["tiny-code", "not run"]
+    write_csv(tmp_path / "claims.csv", claims)
+    html = rendered(tmp_path, "tiny")["html"]
+    paper, own = (re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL)[0] for name in ("claims", "own"))
+    assert html.index(paper) < html.index(own)
+    assert re.findall(r'<tr id="claim-([\w-]+)"', paper) == ["math"]
+    assert re.findall(r'data-on="(.*?)">(.*?)<', paper) == [("On the reported numbers", "does not hold")]
+    assert re.findall(r'<tr id="claim-([\w-]+)"', own) == ["tiny-code"]
+    assert re.findall(r'data-on="(.*?)">(.*?)<', own) == [("Reproduced", "holds")]
+    assert "none judged here" in html
 
 
 def test_every_run_shows_all_of_its_provenance(tmp_path):
@@ -350,7 +387,7 @@ def test_printed_numbers_are_not_called_reproduced(reported):
         visible = re.sub(r"<style>.*?</style>|<svg .*?</svg>", "", text, flags=re.DOTALL)
         assert not re.search(r"\breproduced\b", re.sub(r'class="[^"]*"', "", visible).replace("or reproduced here", ""))
         assert "recomputed" in text
-    assert "Models run</dt><dd>none" in reported[1]["html"]
+    assert re.search(r"Models run</dt><dd><strong>none<", reported[1]["html"])
     assert reported[1]["html"].count("No model was run") == 1
 
 
@@ -386,7 +423,7 @@ def test_statements_right_and_wrong(tmp_path):
         context = report.collect(results, options(folder, data))
         context |= {"figures": dict.fromkeys(report.CAPTIONS, ""), "forest": None}
         texts[data] = report.environment().get_template("report.html.j2").render(context)
-    assert "the predictions are not at hand" in texts[None]
+    assert '<section id="examples">' not in texts[None]
     assert DESCRIPTIONS[0] not in unescape(texts[None])
     section = re.search(r'<section id="examples">.*?</section>', texts[folder / "data.jsonl"], re.DOTALL)[0]
     Page(f"<html>{section}</html>")
@@ -406,4 +443,4 @@ def test_what_bfloat16_changes_is_the_committed_bench_s(tmp_path):
     measured = pd.read_csv(BENCH / "bfloat16.csv")
     assert [row[2] for row in made.body] == [f"{row.flips} of {row.statements}" for row in measured.itertuples()]
     assert [float(row[3]) for row in made.body] == [round(100 * rate, 2) for rate in measured.flip_rate]
-    assert not sections.precision_table(tmp_path / "bfloat16.csv").body  # shown as "not run"
+    assert not sections.precision_table(tmp_path / "bfloat16.csv").body  # the section is left out

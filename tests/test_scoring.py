@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs_fixture import TRUTHS, add_run, fill_workplace, score
+from runs_fixture import TRUTHS, add_run, fill_workplace, score, score_arguments
+from scripts_fixture import run_script
 
 from boxes.records import read_csv
 from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement
@@ -123,6 +124,38 @@ def workplace(tmp_path):
     return fill_workplace(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("0,13,", "0,12,"), ("1,1,75.0", "1,1,74.9"), ("2,0,", "2,1,10.0"), ("1,1,75.0\n", ""), ("all,14,", "all,714,")],
+)
+def test_the_random_baseline_of_another_dataset_is_refused(workplace, capsys, old, new):
+    path = workplace / "random.csv"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    status, error = score(workplace, capsys)
+    assert status == 2
+    assert error.count("\n") == 1
+    assert f"{path}: the random baseline of another dataset than {workplace / 'data.jsonl'}" in error
+    assert not (workplace / "out" / "scores.csv").exists()
+
+
+def test_models_that_are_not_chosen_are_not_those_that_were_not_run(workplace, capsys):
+    assert score(workplace, capsys, "--models", "tiny-base", "tiny-chat") == (0, "")
+    runs = read_csv(workplace / "out" / "runs.csv").set_index("model")
+    states = {"tiny-base": "complete", "tiny-chat": "not run", "tiny-code": "not chosen", "tiny-math": "not chosen"}
+    assert runs.status.to_dict() == states
+    assert run_script(*score_arguments(workplace, "--models", "tiny-base", "tiny-chat")) == 0
+    assert "1 of 2 models scored" in capsys.readouterr().out
+
+
+def test_the_printed_counts_of_chosen_models(tmp_path, capsys):
+    words = ("05_score.py", "--profile", "reported", "--out", tmp_path, "--models", "llama-7b")
+    assert run_script(*words) == 0
+    runs = read_csv(tmp_path / "runs.csv")
+    assert list(runs.model[runs.status == "complete"]) == ["llama-7b"]
+    assert (runs.status == "not chosen").sum() == 28
+
+
 def test_scores_of_two_runs(workplace, capsys):
     assert score(workplace, capsys) == (0, "")
     scores = read_csv(workplace / "out" / "scores.csv").set_index(["model", "num_ops"])
@@ -130,7 +163,7 @@ def test_scores_of_two_runs(workplace, capsys):
     assert (scores.correct["tiny-base", "all"], scores.n["tiny-base", "all"]) == (14, 14)
     assert (scores.correct["tiny-code", "0"], scores.correct["tiny-code", "1"]) == (11, 0)
     assert scores.accuracy["tiny-code", "0"] == pytest.approx(100 * 11 / 13)
-    assert scores.accuracy["Random", "1"] == 20
+    assert scores.accuracy["Random", "1"] == 75
     assert scores.correct["Random", "all"] == pytest.approx(5.404)
     queries = read_csv(workplace / "out" / "queries.csv")
     assert len(queries) == 28

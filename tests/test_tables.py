@@ -5,15 +5,16 @@ import io
 import re
 import sys
 
+import pandas as pd
 import pytest
 from results_fixture import write_scores
 
-from boxes.models import MODELS, models_of
-from boxes.records import UserError, read_csv
+from boxes.models import MODELS, NOT_CHOSEN, models_of
+from boxes.records import UserError, read_csv, write_csv
 from boxes.scoring import RANDOM, REPORTED
 from paper import tables
 from paper.formats import Table, latex_escape, pipe_table, to_latex, to_markdown
-from paper.results import COLUMNS, difference, read_results, signed
+from paper.results import COLUMNS, REFERENCE, difference, read_results, signed
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "llama-7b"]
 
@@ -176,13 +177,53 @@ def test_terminal_table6_fits_160_columns(profile, request):
     assert max(map(len, lines)) <= 160
     assert ("reported" in text) == (profile != "tiny")
     ours = "recomputed" if profile == "reported" else "reproduced"
-    assert sum(ours in line for line in lines) == len(results.specs) + 1
+    run = {"reported": 30, "partial": 1 + len(RUN), "tiny": 5}[profile]
+    assert sum(ours in line for line in lines) == run
     assert ("reproduced" in text) == (profile != "reported")
     differences = [line.split()[1:] for line in lines if "difference" in line]
-    assert len(differences) == {"reported": 30, "partial": 1 + len(RUN), "tiny": 0}[profile]
+    assert len(differences) == {"reported": 0, "partial": run, "tiny": 0}[profile]
     assert all(re.fullmatch(r"[+-]\d+\.\d\d|0\.00", cell) for line in differences for cell in line)
-    if profile == "reported":
-        assert {cell for line in differences for cell in line} == {"0.00"}
+    assert len(lines) - 5 == {"reported": 30, "partial": 3 * run + 26, "tiny": 5}[profile]
+    assert text.count("recomputed = reported") == {"reported": 30}.get(profile, 0)
+    assert text.count("reported (not run)") == {"partial": 26}.get(profile, 0)
+
+
+def test_the_miniatures_stand_beside_the_committed_reference(tmp_path):
+    scores = read_csv(REFERENCE / "scores.csv")
+    write_csv(tmp_path / "scores.csv", scores)
+    text = tables.for_terminal(read_results("tiny", tmp_path), 6)
+    assert text.count("reproduced = reference") == 5
+    assert "difference" not in text
+    cell = (scores.model == "tiny-math") & (scores.num_ops == "3")
+    scores.loc[cell, "accuracy"] -= 1.5
+    write_csv(tmp_path / "scores.csv", scores)
+    results = read_results("tiny", tmp_path)
+    text = tables.for_terminal(results, 6)
+    assert text.count("reproduced = reference") == 4
+    assert re.search(r"tiny-math +reproduced .*\n +reference .*\n +difference( +0\.00){4} +-1\.50( +0\.00){4}\n", text)
+    frame = tables.table_frame(tables.table6(results), results)
+    line = frame[(frame.model == "tiny-math") & (frame.num_ops == "3")].iloc[0]
+    assert float(line.reproduced) - float(line.reference) == pytest.approx(-1.5)
+    assert line.difference == "-1.50"
+
+
+@pytest.mark.parametrize(("profile", "chosen"), [("tiny", ["tiny-base"]), ("paper", ["llama-7b", "float-7b"])])
+def test_models_that_were_not_chosen_are_in_no_table(tmp_path, profile, chosen):
+    """One of the chosen was not run: that is another thing, and is said."""
+    write_scores(tmp_path, profile, chosen[:1])
+    runs = [(spec.name, "complete" if spec.name in chosen else NOT_CHOSEN, "") for spec in models_of(profile)]
+    write_csv(tmp_path / "runs.csv", pd.DataFrame(runs, columns=["model", "status", "reason"]))
+    results = read_results(profile, tmp_path)
+    labels = [spec.label for spec in models_of(profile) if spec.name in chosen]
+    assert [row[0] for row in tables.table6(results).body] == [RANDOM, *labels]
+    assert [row[0] for row in tables.table4(results).body] == labels
+    assert tables.for_terminal(results, 6).count("not run") == len(chosen) - 1
+    for table in (build(results) for build in tables.TABLES.values()):
+        for text in (to_markdown(table), to_latex(table), tables.table_frame(table, results).to_csv()):
+            for spec in models_of(profile):
+                assert spec.name in chosen or f"{spec.name}," not in text
+    assert len(tables.table1(results).body) == (2 if profile == "paper" else 0)
+    assert len(tables.table3(results).body) == len(chosen)
 
 
 def test_a_known_difference_in_the_terminal(partial):

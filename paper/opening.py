@@ -1,0 +1,138 @@
+"""The first lines of a report: does it agree with what is expected, what was run, and what of the paper's claims."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxes.claims import FAILS, HOLDS, NOT_RUN
+from boxes.records import UserError
+from experiments.reference_tables import ROUNDING
+from experiments.verdict import Verdict, compare
+from paper.results import Results, difference, signed
+
+LISTED = 6  # faults or machines in the first lines; of more, the number is said
+QUESTIONS = {
+    "reported": "Are all numbers those that the paper prints?",
+    "tiny": "Does the pipeline agree with the committed reference?",
+    "paper": "Do the rows that were run agree with the reported numbers?",
+    "modern": "Does it agree with reported numbers?",
+}
+TOLERANCES = {
+    "reported": "to the last digit",
+    "tiny": "within 1 % of the queries behind it (two queries at least)",
+    "paper": "within 5 points, overall and on changed boxes",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A question, its answer in a word or two, a remark, and where the answer is no, what is not so. kind: yes, no or ""."""
+
+    question: str
+    answer: str
+    remark: str
+    kind: str = ""
+    faults: tuple[str, ...] = ()
+
+
+def opening(results: Results, folder: Path, reference: Path, claims: list[dict], runs: list) -> list[Line]:
+    """The lines of a profile's report. claims: of the paper; runs: those of sections.provenance."""
+    return [agreement(results, folder, reference), models_run(results, runs), claims_held(results, claims)]
+
+
+def agreement(results: Results, folder: Path, reference: Path) -> Line:
+    """Yes or no, by the same comparison as `make check`; where nothing can be compared, why."""
+    question = QUESTIONS[results.profile]
+    if results.profile == "modern":
+        return Line(question, "nothing to compare", "The paper does not have these models.")
+    try:
+        found = compare(results.profile, folder, reference)
+    except UserError as error:
+        return Line(question, "cannot be compared", str(error))
+    if not found.run:
+        return Line(question, "nothing was run", f"None of {found.chosen} models has results.")
+    if found.faults:
+        more = len(found.faults) - LISTED
+        faults = found.faults[:LISTED] + ([f"and {more} more (make check names them)"] if more > 0 else [])
+        return Line(question, "no", f"{found.summary}.", "no", tuple(faults))
+    return Line(question, "yes", _agreed(results, found), "yes")
+
+
+def _agreed(results: Results, found: Verdict) -> str:
+    """What agrees, and how closely."""
+    of = len(found.run) + len(found.not_run) + len(found.left_out)
+    same = bool((found.cells[found.cells.judged].difference.abs().dropna() <= ROUNDING).all())
+    closely = TOLERANCES["reported" if same else results.profile]
+    text = f"{len(found.run)} of {of} models: every accuracy {closely}"
+    largest = _largest_difference(results)
+    if largest and not same:
+        text += f" (largest difference overall: {signed(largest)})"
+    judged = len(found.judged)
+    return text + (f"; {judged} claims judged, as expected." if judged else ".")
+
+
+def _largest_difference(results: Results) -> float | None:
+    """Of overall accuracy, ours minus theirs, in points; None where there are no two to subtract."""
+    pairs = [(results.score(name, "all"), results.expected_score(name, "all")) for name in sorted(results.names)]
+    gaps = [difference(ours.accuracy, theirs.accuracy) for ours, theirs in pairs if ours and theirs]
+    return max((gap for gap in gaps if gap is not None), key=abs, default=None)
+
+
+def models_run(results: Results, runs: list) -> Line:
+    """How many of the models that were asked for, when, on what, by which commit."""
+    if results.profile == "reported":
+        text = f"The {len(results.specs)} rows are recomputed from the counts behind the printed percentages."
+        return Line("Models run", "none", text)
+    run = len(results.specs) - len(results.missing())
+    text = recorded(runs) if run else "The commands that run them stand beneath Table 6."
+    return Line("Models run", f"{run} of {len(results.specs)}", text)
+
+
+def recorded(runs: list[tuple[str, list[tuple[str, str]]]]) -> str:
+    """Date, machine and commit of runs, from their run.json."""
+    values = [dict(fields) for _, fields in runs]
+    days = sorted({run["started"][:10] for run in values if "started" in run})
+    machines = {", ".join(filter(None, (run.get("device"), run.get("dtype")))) for run in values}
+    commits = {_short(run.get("git_commit")) for run in values}
+    if not days:
+        return "When and on what is not recorded here."
+    days = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"Decoded {days} on {_few(machines, 'machines')}; commit: {_few(commits, 'different')}."
+
+
+def _short(commit: str | None) -> str:
+    """A commit's first digits, and whether files differed from it."""
+    match = re.match(r"([0-9a-f]{12})[0-9a-f]*(-dirty)?", commit or "")
+    return f"{match[1]}{' with changes' if match[2] else ''}" if match else "not recorded"
+
+
+def _few(texts: set[str], kind: str) -> str:
+    """The texts, or how many there are of their kind."""
+    return " and ".join(sorted(texts)) if len(texts) <= 2 else f"{len(texts)} {kind} (named with the runs)"
+
+
+def claims_held(results: Results, claims: list[dict]) -> Line:
+    """How many of the paper's claims hold, on our numbers where they can be judged, and on the printed ones."""
+    ours, printed = verdicts(claims, "verdict"), verdicts(claims, "verdict_reported")
+    on_printed = f"On the paper's printed numbers {printed[0]} hold and {printed[1]} do not"
+    on_printed += f"; {printed[2]} cannot be judged." if printed[2] else "."
+    question = "Claims of the paper that hold"
+    if results.profile == "reported":
+        return Line(question, f"{printed[0]} of {printed[0] + printed[1]}", on_printed)
+    if not ours[0] + ours[1]:
+        return Line(question, "none judged here", f"{_need(results, len(claims))} {on_printed}")
+    unjudged = f"{ours[2]} more are about models that were not run. " if ours[2] else ""
+    return Line(question, f"{ours[0]} of {ours[0] + ours[1]} judged", unjudged + on_printed)
+
+
+def _need(results: Results, claims: int) -> str:
+    """What it takes to judge the paper's claims."""
+    if results.profile == "paper":
+        return "None of the models that they are about was run."
+    return f"All {claims} are about the 29 checkpoints of Table 6, which need GPUs and their weights: PROFILE=paper."
+
+
+def verdicts(claims: list[dict], name: str) -> tuple[int, int, int]:
+    """How many hold, do not hold, and cannot be judged."""
+    found = [line[name] for line in claims]
+    return found.count(HOLDS), found.count(FAILS), sum(verdict in (NOT_RUN, "") for verdict in found)
