@@ -77,37 +77,6 @@ def shape_of(spec: ModelSpec) -> str | None:
     return name if name in SHAPES else None
 
 
-def parameters(self) -> int:
-    """All weights; a tied output matrix counts once."""
-    norms = (2 * self.layers + 1) * self.hidden
-    return self.layer_parameters + self.head_parameters * (1 if self.tied else 2) + norms
-
-
-SHAPES = {  # architecture, hidden, layers, heads, KV heads, head size, ffn, vocabulary
-    "100m": Shape("llama", 768, 12, 12, 12, 64, 2048, 8192),  # for CPUs; no real model
-    "7b": Shape("llama", 4096, 32, 32, 32, 128, 11008, 32000),  # Llama 2
-    "13b": Shape("llama", 5120, 40, 40, 40, 128, 13824, 32000),  # Llama 2
-    "34b": Shape("llama", 8192, 48, 64, 8, 128, 22016, 32000),  # Code Llama
-    "70b": Shape("llama", 8192, 80, 64, 8, 128, 28672, 32000),  # Llama 2
-    "mistral-7b": Shape("mistral", 4096, 32, 32, 8, 128, 14336, 32000),
-    "gemma-7b": Shape("gemma", 3072, 28, 16, 16, 256, 24576, 256000),
-    "deepseek-7b": Shape("llama", 4096, 30, 32, 32, 128, 11008, 102400),
-}
-# Family -> its shape in SHAPES; None: the one that is named as the size. Code Llama has 16 tokens more than Llama 2.
-SHAPE_OF_FAMILY = {
-    **dict.fromkeys(("Llama", "Llama 2", "Code Llama", "FLoat", "Llemma")),
-    **dict.fromkeys(("DeepSeek", "DeepSeek-Coder", "DeepSeek-Math"), "deepseek-7b"),
-    **dict.fromkeys(("Gemma", "CodeGemma"), "gemma-7b"),
-    **dict.fromkeys(("Mistral", "OpenMathMistral"), "mistral-7b"),
-}
-
-
-def shape_of(spec: ModelSpec) -> str | None:
-    """A row's name in SHAPES; None where its shape is not known."""
-    name = SHAPE_OF_FAMILY.get(spec.family, "") or spec.size.lower()
-    return name if spec.family in SHAPE_OF_FAMILY and name in SHAPES else None
-
-
 def parameters(spec: ModelSpec) -> float:
     """Weights of a row: of its shape, else by the size it is called by."""
     shape = shape_of(spec)

@@ -194,7 +194,7 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
     It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny does not fit the shape.
     """
     check(tiny.config, shape)
-    device, kind = torch.device(device), kind_of(shape)
+    device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = random_model(tiny.config, shape, device, dtype)
