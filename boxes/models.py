@@ -18,6 +18,7 @@ TINY_FOLDER = Path(__file__).resolve().parent.parent / "data" / "models"
 RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
 ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
 PROFILES = ("reported", "tiny", "paper", "modern")
+ALL = "all"  # in place of names: every model of a profile
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,11 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
-    """The rows of a profile, or those of them that are named. UserError for a name that is not of the profile."""
+    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name that is not of the
+    profile."""
     known = models_of(profile)
+    if list(names) == [ALL]:
+        return known
     strangers = {spec_of(name).name for name in names} - {spec.name for spec in known}
     if strangers:
         listed = ", ".join(spec.name for spec in known)
