@@ -256,7 +256,7 @@ def test_more_than_100_gb_are_fetched_when_asked_for_alone(machine):
     [line] = lines_of(refused)
     assert refused.returncode == 2
     assert line == (
-        "29 models of profile paper, 1200.1 GB in all; nothing was fetched, name those that you want with MODELS=\"...\", "
+        '29 models of profile paper, 1200.1 GB in all; nothing was fetched, name those that you want with MODELS="...", '
         "or fetch all with MODELS=all"
     )
     assert len(refused.stdout.splitlines()) == 29
