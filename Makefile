@@ -13,13 +13,14 @@ CLEAN_FIRST := $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECM
 ifneq ($(CLEAN_FIRST),) # then what else is to be made, whatever -j says
 .NOTPARALLEL:
 endif
+MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
 
 # ---------------------------------------------------------------------------------------------------- variables
 PROFILE ?= tiny#          tiny: four miniature models | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
-MODELS ?=#                only these models of the profile, by name (default: all of them)
+MODELS ?=#                only these models of the profile, by name (default, and MODELS=all: all of them)
 MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
 DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP
 RELEASE_ZIP ?=#           the authors' boxes-dataset-v1.zip, for DATA=release
@@ -31,7 +32,8 @@ MODEL ?=#                 for make model: a checkpoint's folder, or org/name on 
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
-FROM ?=#                  an archive of results that table6 and all render from, e.g. make table6 FROM=tiny.tar.zst
+REMOVE ?=#                for make model: the name of an added model, to take it out again
+FROM ?=#                  an archive of results for all, table6, tables, figures and check, e.g. make table6 FROM=tiny.tar.zst
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
@@ -43,6 +45,10 @@ BASE_IMAGE ?=#            for the container: another base, e.g. a Debian 12 with
 BUILD_OPTIONS ?=#         more options of the engine for building, e.g. BUILD_OPTIONS="--build-arg APT_SNAPSHOT="
 RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIONS="--network none"
 TARGET ?= all#            what container-run makes in the container
+SHAPES ?=#                for make bench: only these shapes of real models, e.g. SHAPES="7b 13b 34b 70b" (minutes on a GPU)
+SECONDS ?= 60#            for make fuzz: how long
+UPGRADE ?=#               for make lock: UPGRADE=1 moves what requirements.in leaves open to its newest version
+V ?=#                     V=1 shows the commands that run
 
 # what the user has named of the variables that hold in the container, too
 NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
@@ -51,6 +57,36 @@ override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
 override VENV := $(strip $(VENV))
 override SEED := $(strip $(SEED))
+
+# What stands on the command line is read by somebody, or it is a slip (profile for PROFILE, MODEL for MODELS) and named.
+# Variables of the environment are not judged. PROGRAMS: what make hands on to the programs below it.
+PROGRAMS := PIP_% UV_% HF_% CUDA_% OMP_% TORCH% MKL_% NVIDIA_% PYTHON% PYTEST_% BUILDAH_% GIT_COMMIT MODELS_RECORDS \
+    HOME TMPDIR PATH LC_% LANG %_PROXY %_proxy SSL_CERT_% XDG_% IMAGE CACHE SHELL MAKE%
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+GOALS := $(or $(MAKECMDGOALS),help)
+ifneq ($(GIVEN),)
+KNOWN := $(shell sed -nE 's/^([A-Z_]+) \?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+STRANGE := $(filter-out $(KNOWN) $(PROGRAMS),$(GIVEN))
+$(if $(STRANGE),$(error $(or $(shell $$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || experiments/setup.sh) \
+    experiments/nearest.py $(firstword $(STRANGE)) $(KNOWN)),unknown variable $(firstword $(STRANGE)); make help lists them)))
+given = $(if $(filter $1,$(GIVEN)),$(if $(value $1),$1))
+only = $(if $(call given,$1),$(if $(filter $2,$(GOALS)),,$(error $1= is for make $(firstword $2), not for $(GOALS)$3)))
+$(call only,MODEL,model container-run,; models of the table are chosen with MODELS="...")
+$(foreach name,BASE REVISION ADDED REMOVE,$(call only,$(name),model container-run))
+$(call only,SHAPES,bench)
+$(call only,SECONDS,fuzz)
+$(call only,UPGRADE,lock)
+$(if $(filter model,$(GOALS)),$(if $(call given,MODELS),\
+    $(error MODELS= chooses models of the table; make model takes one with MODEL=, and its base with BASE=)))
+FROM_TARGETS := all table6 tables figures check
+ifneq ($(call given,FROM),)
+OTHER_GOALS := $(filter-out $(FROM_TARGETS) container-run clean,$(GOALS))
+$(if $(OTHER_GOALS),$(error FROM= is for $(FROM_TARGETS), which need nothing but the archive; not for $(OTHER_GOALS)))
+OTHER_CHOICES := $(foreach name,PROFILE MODELS DATA SEED DECODE HARDWARE,$(call given,$(name)))
+$(if $(OTHER_CHOICES),$(if $(filter container-run,$(GOALS)),,\
+    $(error FROM= shows what is in the archive; leave out $(strip $(OTHER_CHOICES)))))
+endif
+endif
 
 CONTAINER_TARGETS := container container-run container-check
 PY := $(VENV)/bin/python
@@ -75,7 +111,7 @@ ifneq ($(filter-out help setup lock lint clean distclean $(CONTAINER_TARGETS),$(
 include .make/depend.mk
 ifneq ($(MODELS_OF_tiny),)
 $(if $(MODELS_OF_$(PROFILE)),,$(error unknown PROFILE "$(PROFILE)"; choose tiny, paper, modern or reported))
-UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)),$(MODELS))
+UNKNOWN := $(filter-out $(MODELS_OF_$(PROFILE)) $(if $(word 2,$(MODELS)),,all),$(MODELS))
 $(if $(UNKNOWN),$(error unknown in MODELS: $(UNKNOWN); PROFILE=$(PROFILE) has $(MODELS_OF_$(PROFILE))))
 $(if $(filter generated release,$(DATA)),,$(error unknown DATA "$(DATA)"; choose generated or release))
 $(if $(filter release0,$(DATA)$(words $(RELEASE_ZIP))),$(error DATA=release needs RELEASE_ZIP=boxes-dataset-v1.zip))
@@ -85,11 +121,17 @@ $(if $(MODELS_DIR),$(if $(wildcard $(MODELS_DIR)/.),,\
     $(error MODELS_DIR=$(MODELS_DIR): no such folder; name the one that has a folder a model)))
 endif
 endif
-CHOSEN := $(or $(strip $(MODELS)),$(MODELS_OF_$(PROFILE)))
+CHOSEN := $(or $(filter-out all,$(MODELS)),$(MODELS_OF_$(PROFILE)))
 
 .make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py \
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
+
+# Commands are shown with V=1; else each step says in a line what it makes (most scripts do so themselves).
+ifeq ($(V),)
+.SILENT:
+endif
+say = @echo "$1: $(or $2,$@)"
 
 .PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults fuzz lint audit model weights doctor train-tiny lock clean distclean FORCE
 
@@ -140,7 +182,10 @@ all_runs = $(RUNS)/$1/run.json $(BESIDE_OF_$1:%=$(RUNS)/$1/%/run.json)
 EVERY_RUN := $(foreach name,$(CHOSEN),$(call all_runs,$(name)))
 BEGUN := $(wildcard $(EVERY_RUN))
 emptied = $(foreach run,$(BEGUN),$(if $(wildcard $(dir $(run))predictions.jsonl),,$(run)))
-AGAIN := $(filter-out $(BEGUN),$(EVERY_RUN)) $(if $(BEGUN),$(shell grep -L '"status": "complete"' $(BEGUN))) $(emptied)
+# FOLDER_OF: the folder of an added model; LOOK_INTO: added models in folders that Make cannot name, tried every time.
+files_of = $(wildcard $(wildcard $(addprefix $(or $(FOLDER_OF_$1),data/models/$1)/,config.json tokenizer.json tokenizer.model \
+    tokenizer_config.json chat_template.jinja model*.safetensors pytorch_model*.bin)))
+AGAIN := $(LOOK_INTO:%=$(RUNS)/%/run.json) $(filter-out $(BEGUN),$(EVERY_RUN)) $(if $(BEGUN),$(shell grep -L '"status": "complete"' $(BEGUN))) $(emptied)
 
 $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 	$(call remember,DECODE=$(DECODE))
@@ -148,8 +193,9 @@ $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 # predictions.jsonl is older than its run.json, unless somebody mended it: then what lacks is decoded.
 .PRECIOUS: $(RUN_FILES)
 .SECONDEXPANSION:
-$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard $$(or $$(FOLDER_OF_$$*),data/models/$$*)/*) \
+$(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(call files_of,$$*) \
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
+	$(call say,decode,$(@D))
 	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) \
 	    --beside $(DEV_DATASET) $(HARDWARE) $(DECODE)
 $(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS)/$(name)/run.json)): FORCE
@@ -157,7 +203,7 @@ $(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS
 # ---------------------------------------------------------------------------------------------------- score, summarise
 SCORES := $(RESULTS)/scores.csv
 EXPERIMENTS := $(RESULTS)/code.csv $(RESULTS)/math.csv $(RESULTS)/alignment.csv
-NARROW := $(if $(strip $(MODELS)),--models $(MODELS))
+NARROW := $(if $(filter-out all,$(MODELS)),--models $(MODELS))
 INPUT :=
 OTHER_SCORES :=
 DECODED :=
@@ -171,11 +217,12 @@ endif
 OTHER_SCORES += $(RESULTS)/runs.csv
 SUMMARIES := $(RESULTS)/random.csv $(EXPERIMENTS) $(DECODED) $(ERRORS) $(RESULTS)/claims.csv
 
-TABLE_SETTINGS := MODELS=$(MODELS)$(ADDED_TO_$(PROFILE):%= added: %)
+TABLE_SETTINGS := MODELS=$(filter-out all,$(MODELS))$(ADDED_TO_$(PROFILE):%= added: %)
 $(RESULTS)/.settings: $(call changed,$(RESULTS)/.settings,$(TABLE_SETTINGS))
 	$(call remember,$(TABLE_SETTINGS))
 
 $(RESULTS)/random.csv: data/reported/table6.csv $(INPUT) $(NEEDS_02_random_baseline) | $(READY)
+	$(call say,random baseline)
 	$(PY) experiments/02_random_baseline.py --profile $(PROFILE) $(INPUT:%=--data %) --out $@
 
 ifeq ($(PROFILE),reported)
@@ -217,15 +264,18 @@ RENDER = $(PY) -m paper.$1 --profile $(PROFILE) --results $(RESULTS) --out $(@D)
 
 EXPECTED := $(wildcard data/reported/* data/reference/$(PROFILE)/*.csv)
 $(LAST_TABLE): $(SCORES) $(EXPECTED) $(NEEDS_tables) $(call lacking,$(OTHER_TABLES)) | $(READY)
+	$(call say,tables,$(@D))
 	$(call RENDER,tables)
 $(OTHER_TABLES): $(LAST_TABLE) ;
 
 $(LAST_FIGURE): $(SCORES) $(EXPECTED) $(NEEDS_figures) $(call lacking,$(OTHER_FIGURES)) | $(READY)
+	$(call say,figures,$(@D))
 	$(call RENDER,figures)
 $(OTHER_FIGURES): $(LAST_FIGURE) ;
 
 $(REPORT): $(SCORES) $(SUMMARIES) $(LAST_TABLE) $(LAST_FIGURE) $(wildcard paper/templates/* data/bench/bfloat16.csv) $(NEEDS_report) \
     $(call lacking,$(OTHER_REPORT)) | $(READY)
+	$(call say,report)
 	$(call RENDER,report) --runs $(RUNS) $(INPUT:%=--data %)
 $(OTHER_REPORT): $(REPORT) ;
 
@@ -238,17 +288,30 @@ NAME_NOT_RUN = $(PY) experiments/not_run.py --profile $(PROFILE) --runs $(RUNS) 
 
 table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
 	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
+tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
+
+figures: $(LAST_FIGURE) ## Figures 1-3 as PDF and PNG
 else # nothing is run: the profile is the archive's
-UNPACKED := data/results/archives/$(notdir $(FROM:.tar.zst=))
+NAME := $(notdir $(FROM:.tar.zst=))
+UNPACKED := data/results/archives/$(NAME)
+FROM_OUT := paper/out/$(NAME)-archive
 UNPACK = profile=$$($(PY) experiments/archive.py --unpack $(FROM) --out $(UNPACKED))
-RENDER_FROM = $(PY) -m paper.$1 --profile $$profile --results $(UNPACKED)/results --out paper/out/$(notdir $(UNPACKED))-archive
+RENDER_FROM = $(PY) -m paper.$1 --profile $$profile --results $(UNPACKED)/results --out $(FROM_OUT)
 
 all: | $(READY)
-	@$(UNPACK); $(call RENDER_FROM,tables); $(call RENDER_FROM,figures); $(call RENDER_FROM,report) --runs $(UNPACKED)/runs
-	@echo "$(FROM): figures, tables and claims are in paper/out/$(notdir $(UNPACKED))-archive/report.html"
+	$(UNPACK); $(call RENDER_FROM,tables); $(call RENDER_FROM,figures); $(call RENDER_FROM,report) --runs $(UNPACKED)/runs
+	echo "$(FROM): figures, tables and claims are in $(FROM_OUT)/report.html"
 
 table6: | $(READY)
-	@$(UNPACK); $(call RENDER_FROM,tables) --print 6
+	$(UNPACK); $(call RENDER_FROM,tables) --print 6
+
+tables figures: | $(READY)
+	$(UNPACK); $(call RENDER_FROM,$@)
+	echo "$(FROM): $@ are in $(FROM_OUT)"
+
+check: | $(READY)
+	$(UNPACK); $(PY) experiments/check.py --profile $$profile --results $(UNPACKED)/results \
+	    --reference data/$$([[ $$profile == paper ]] && echo reported || echo reference/$$profile)
 endif
 
 archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/out/PROFILE/PROFILE.tar.zst, to deposit (predictions stay here)
@@ -257,14 +320,12 @@ archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/ou
 report-check: $(REPORT) ## open the report in headless Chromium: desktop, phone, dark, print (needs chromium)
 	$(PY) -m paper.browser $(REPORT) --out $(OUT)/screens
 
-tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
-
-figures: $(LAST_FIGURE) ## Figures 1-3 as PDF and PNG
-
 # ---------------------------------------------------------------------------------------------------- check
+ifeq ($(FROM),)
 check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the reference results, claims
 	$(if $(and $(INPUT),$(CHECKED)),$(SUMS_AGREE))
 	$(CHECK)
+endif
 
 SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) && echo "$(DATA_DIR): as in $(CHECKED)"
 CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
@@ -281,8 +342,8 @@ test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...):
 	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 
-fuzz: $(READY) ## random datasets, predictions, descriptions and statements, for SECONDS (60)
-	$(PY) tests/fuzz.py --seconds $(or $(SECONDS),60)
+fuzz: $(READY) ## random datasets, predictions, descriptions and statements, for SECONDS
+	$(PY) tests/fuzz.py --seconds $(SECONDS)
 
 AUDIT = $(PY) experiments/audit.py requirements.lock requirements-cpu.lock
 audit: $(READY) ## known vulnerabilities of the packages in both locks; asks PyPI, fails where it cannot
@@ -306,12 +367,12 @@ container-check: ## build the image; make all PROFILE=tiny, table6 and test in i
 	@experiments/container.sh check
 
 # ---------------------------------------------------------------------------------------------------- bench
-# SHAPES given on the command line: only these are measured (inflated models, minutes on a GPU), the rest stays.
+# With SHAPES only these are measured (inflated models), the rest stays.
 BENCH := data/bench
 MEASURE = $(PY) experiments/bench_$1.py --out $(BENCH)/$2.csv
 
 bench: $(READY) $(DATASET) ## speed: the paper's way, batches, the engine, its floor (data/bench); or SHAPES="7b 13b 34b 70b"
-ifndef SHAPES
+ifeq ($(SHAPES),)
 	$(call MEASURE,decoding,decoding) --data $(DATASET)
 	$(call MEASURE,scaling,scaling) --data $(DATA_DIR)/test-t5.jsonl
 	$(call MEASURE,precision,bfloat16) --data $(DATASET)
@@ -324,14 +385,28 @@ claims: $(READY) ## CLAIMS.md anew, from the claims, the reference results and t
 	$(PY) -m paper.appendix --out CLAIMS.md
 
 # ---------------------------------------------------------------------------------------------------- more
-model: $(READY) ## add MODEL (with its BASE) to the tables and figures: fetch, decode, score, render
-	$(if $(strip $(MODEL)),,$(error make model needs MODEL=folder or MODEL=org/name))
-	row=$$($(PY) experiments/add_model.py --model '$(MODEL)' --profile $(PROFILE) $(REVISION:%=--revision %) \
-	    $(BASE:%=--base %) $(ADDED:%=--added %) $(ARGS)) && read -r profile name <<< "$$row" && rm -f .make/depend.mk \
-	    && $(MAKE) weights PROFILE=$$profile MODELS=$$name && $(MAKE) all PROFILE=$$profile
+# Values of the user in quotes, as they were typed: a folder's name may have a space, % or $ in it.
+quoted = '$(subst ','\'',$(value $1))'
+option = $(if $(value $1),--$2 $(call quoted,$1))
+ADD = $(PY) experiments/add_model.py --model $(call quoted,MODEL) --profile $(PROFILE) $(call option,REVISION,revision) \
+    $(call option,BASE,base) $(call option,ADDED,added) $(ARGS)
+GAIN = $(PY) experiments/gain.py --profile $$profile --model $$name
+DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))# make -n, which would run a line that has $$(MAKE) in it
+
+model: $(READY) ## decode MODEL and its BASE alone, and print what it gains; it is then a row of the table (REMOVE=name takes it out)
+ifneq ($(value REMOVE),)
+	$(PY) experiments/add_model.py --remove $(call quoted,REMOVE) > /dev/null; rm -f .make/depend.mk
+else
+	$(if $(value MODEL),,$(error make model needs MODEL=folder or MODEL=org/name, or REMOVE=name))
+	$(if $(DRY),exit; )row=$$($(ADD)); read -r profile name base <<< "$$row"; rm -f .make/depend.mk; \
+	    chosen=(MODEL= BASE= REVISION= ADDED= ARGS= PROFILE=$$profile MODELS="$${base:+$$base }$$name"); \
+	    $(MAKE) weights "$${chosen[@]}"; $(GAIN) --questions; \
+	    status=0; $(MAKE) all "$${chosen[@]}" || status=$$?; \
+	    $(GAIN) --runs data/runs/$$profile --results data/results/$$profile; exit $$status
+endif
 
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
-	$(PY) experiments/fetch_weights.py --models $(CHOSEN)
+	$(PY) experiments/fetch_weights.py --profile $(PROFILE) $(if $(strip $(MODELS)),--models $(MODELS))
 
 doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, disk, weights, access, tokenizers, time
 	@$(PY) experiments/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
@@ -342,12 +417,24 @@ train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an 
 clean: ## delete figures, tables and results; data, predictions and the environment stay
 	rm -rf paper/out data/results .make .pytest_cache .ruff_cache .hypothesis
 
-distclean: clean ## delete also data, predictions (hours of a GPU) and .venv
-	rm -rf data/runs $(DATASET) $(OTHER_DATA) $(DATA_DIR)/.settings .venv
+RECORDS := $(or $(MODELS_RECORDS),data/models)
+distclean: clean ## delete also data, predictions (hours of a GPU), what make model and make weights recorded, and VENV
+	rm -rf data/runs $(DATASET) $(OTHER_DATA) $(DATA_DIR)/.settings
+	rm -f $(addprefix $(RECORDS)/,added.json revisions.json verified.json)
+	if test -e $(VENV)/pyvenv.cfg; then rm -rf $(VENV:%/=%); elif test -e $(VENV); then \
+	    echo "$(VENV): no virtual environment, it stays"; fi
+
+# First what everybody needs, then the rest by the room of this file that it stands in.
+FIRST := all table6 test model
+ROOMS := /^\# -+ / { room = $$3; for (i = 4; i <= NF; i++) room = room " " $$i } \
+    /^[a-z0-9-]+:.* \#\# / { name = text = $$0; sub(/:.*/, "", name); sub(/.* \#\# /, "", text); \
+        if (index(" $(FIRST) ", " " name " ")) next; if (room != shown) print "\n" room; shown = room; \
+        printf "  %-16s %s\n", name, text }
 
 help: ## this text
-	@echo 'Usage: make TARGET [VARIABLE=value ...]     (make -n TARGET shows what would run)'
-	@echo; echo 'Targets:'
-	@sed -nE 's/^([a-z0-9-]+):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19
-	@echo; echo 'Variables:'
-	@sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
+	echo 'Usage: make TARGET [VARIABLE=value ...]     (V=1 shows the commands, make -n TARGET what would run)'
+	echo; echo 'to begin with'
+	$(foreach name,$(FIRST),sed -nE 's/^($(name)):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19;)
+	awk '$(ROOMS)' $(firstword $(MAKEFILE_LIST))
+	echo; echo 'variables'
+	sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from boxes.models import RECORDS
 from boxes.records import UserError, read_json, sha256_file, write_json
+from boxes.shapes import GB
 
 REVISIONS = RECORDS / "revisions.json"  # {repository: {"commit": ..., "files": {name: SHA-256}}}
 VERIFIED = (
@@ -25,7 +26,6 @@ WEIGHT_FILES = (
     r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json",
     r"pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json",
 )
-GB = 1e9
 
 
 def cache_folder(hub_id: str, commit: str | None) -> Path | None:

@@ -20,6 +20,7 @@ ADDED = RECORDS / "added.json"  # written by experiments/add_model.py
 AUTOMATA = RECORDS / "automata"  # what the expression compiles to over wide vocabularies, kept by constraint.py
 PROFILES = ("reported", "tiny", "paper", "modern")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
+ALL = "all"  # in place of names: every model of a profile
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,11 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
-    """The rows of a profile, or those of them that are named. UserError for a name that is not of the profile."""
+    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name that is not of the
+    profile."""
     known = models_of(profile)
+    if list(names) == [ALL]:
+        return known
     strangers = {spec_of(name).name for name in names} - {spec.name for spec in known}
     if strangers:
         listed = ", ".join(spec.name for spec in known)

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from boxes.dataset import Example, read_examples
 from boxes.generation import stratified_states
 from boxes.lock import held
 from boxes.models import ModelSpec
+from boxes.progress import Progress
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
 from boxes.runs import (
@@ -54,6 +55,9 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     drafts_from: Path | None = None  # a complete run, whose statements are proposed to the model (drafting.py)
+    progress: Progress | None = field(
+        default=None, compare=False
+    )  # told of every statement; the same for all runs of a model
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ def _decode(
     same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)
     if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
         run.provenance.touch()
+        if settings.progress:
+            settings.progress.begin(run.folder, len(task.examples))
         return old
     from boxes.decoding import Decoder  # torch is imported only where there are weights
 
@@ -185,7 +191,7 @@ def _decode(
     proposed = settings.drafts_from and _statements(Run(settings.drafts_from), task)
     spent = _spent(old)
     write_json(run.provenance, now | spent)
-    with closing(_decode_missing(run, decoder, task, missing, proposed)) as batches:
+    with closing(_decode_missing(run, decoder, task, missing, proposed, settings.progress)) as batches:
         for lines, seconds in batches:
             check()
             run.predictions.append(lines)
@@ -217,18 +223,23 @@ def _statements(run: Run, task: Task) -> dict[Key, str]:
 
 
 def _decode_missing(
-    run: Run, decoder, task: Task, missing: dict[Key, str], proposed: dict[Key, str] | None
+    run: Run,
+    decoder,
+    task: Task,
+    missing: dict[Key, str],
+    proposed: dict[Key, str] | None,
+    progress: Progress | None,
 ) -> Iterator[tuple[list[dict], float]]:
     """Lines of what is not there yet, the prompts `missing`, a batch at a time, and the seconds since the first."""
-    from tqdm import tqdm
-
     examples = [example for key, example in task.by_key.items() if key in missing]
     statements = proposed and [proposed[key] for key in missing]
-    began, total = time.monotonic(), len(task.examples)
-    with tqdm(total=total, initial=total - len(missing), desc=run.folder.as_posix(), mininterval=2) as bar:
-        for indices, completions in decoder.batches(list(missing.values()), statements):
-            yield list(_lines([examples[index] for index in indices], completions)), time.monotonic() - began
-            bar.update(len(indices))
+    began = time.monotonic()
+    if progress:
+        progress.begin(run.folder, len(task.examples) - len(missing))
+    for indices, completions in decoder.batches(list(missing.values()), statements):
+        yield list(_lines([examples[index] for index in indices], completions)), time.monotonic() - began
+        if progress:
+            progress.add(run.folder, len(indices))
 
 
 def _lines(examples: Sequence[Example], completions: Sequence[Completion]) -> Iterator[dict]:

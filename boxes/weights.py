@@ -67,9 +67,9 @@ def _fetch(spec: ModelSpec, hub_id: str, revision: str | None, weights: bool = T
 
 
 def is_settled(spec: ModelSpec, folder: Path) -> bool:
-    """Whether nothing is left to fetch for a row whose weights were found: they are no part of the hub's cache, or they were
-    fetched to the end."""
-    if folder.parent.name != "snapshots":
+    """Whether nothing is left to fetch for a row whose weights were found: they are no part of the hub's cache, or a folder of
+    it that was added as it is, or they were fetched to the end."""
+    if spec.hub_id is None or folder.parent.name != "snapshots":
         return True
     return is_recorded(spec.hub_id, folder, [path.name for path in weight_files(folder)])
 

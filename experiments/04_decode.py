@@ -18,7 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import add_hardware, argument_parser, hardware_of, out_folder, positive
-from boxes.beside import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder
+from boxes.beside import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside
+from boxes.models import MODELS
+from boxes.progress import Progress
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import command
 from boxes.running import Settings, Task, decode_run, read_task
@@ -53,16 +55,32 @@ def runs_beside(
         yield task, arguments.out / FREE, replace(own, constrained=False, drafts_from=arguments.out)
     if compares_formats(spec):
         for name in PROMPT_FORMATS:
-            yield dev, arguments.out / dev_folder(name), Settings(prompt_format=name, **hardware_of(arguments))
+            yield dev, arguments.out / dev_folder(name), replace(own, constrained=True, prompt_format=name)
+
+
+def statements(name: str, task: Task, dev: Task | None) -> int:
+    """How many statements a model writes in its own run and those beside it."""
+    spec = MODELS.get(name)
+    beside = folders_beside(spec) if spec and dev else []
+    return len(task.examples) + sum(len((task if folder == FREE else dev).examples) for folder in beside)
+
+
+def load_quietly(*which):
+    """weights.load without the bar that transformers draws."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return load(*which)
 
 
 @command
 def main() -> None:
     arguments = parse_arguments()
-    task, load_once = read_task(arguments.data), functools.cache(load)
+    task, load_once = read_task(arguments.data), functools.cache(load_quietly)
     dev = read_task(arguments.beside, DEV_QUERIES_PER_BUCKET) if arguments.beside else None
     chosen = {name: getattr(arguments, name) for name in ("prompt_format", "prompt_style", "max_new_tokens")}
-    own = Settings(not arguments.free, **chosen, **hardware_of(arguments))
+    progress = Progress(arguments.model, statements(arguments.model, task, dev))
+    own = Settings(not arguments.free, **chosen, **hardware_of(arguments), progress=progress)
     run = decode_run(arguments.model, task, arguments.out, own, load_once)
     if run["status"] != "complete":
         return

@@ -5,7 +5,8 @@ python experiments/add_model.py --model org/name --revision COMMIT --base Llama-
 python experiments/add_model.py --remove my-model
 
 The model is a folder with a checkpoint, or a repository of the hub; so is its base, unless it is a row already. The row goes
-into the profile of its base (without one, into --profile). The last line on stdout is "PROFILE NAME", for make model.
+into the profile of its base (without one, into --profile). A row that was added stays as it is until it is removed. The last
+line on stdout is "PROFILE NAME BASE", for make model.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser
-from boxes.checkpoint import check_files, weight_files
+from boxes.checkpoint import check_files, read_tokenizer, weight_files
 from boxes.models import ADDED, MODELS, PROFILES, ModelSpec, read_added, spec_of
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError, command, write_json
@@ -27,6 +28,9 @@ from boxes.records import UserError, command, write_json
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SIZE = re.compile(r"\d+(\.\d+)?[BM]")
+CACHED = re.compile(r"models--(?:.+?--)?(.+)")  # a repository's folder in the hub's cache, and its name
+SAME = ("base", "added", "path", "hub_id", "revision")  # what cannot change while a row has its runs
+OTHER_NAME = 'give another with ARGS="--name NAME"'
 
 
 def parse_arguments() -> Namespace:
@@ -51,15 +55,20 @@ def parse_arguments() -> Namespace:
 
 def place_of(name_or_path: str) -> dict[str, str | None]:
     """hub_id and path of a folder or a repository, and the name that follows from it. UserError for what is neither."""
-    folder = Path(name_or_path)
+    folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         check_files(folder)
-        if re.search(r"\s", str(folder.resolve())):
-            raise UserError(f"{folder.resolve()}: make cannot follow a path with spaces; link the folder elsewhere")
-        return {"name": folder.resolve().name, "hub_id": None, "path": str(folder.resolve())}
+        read_tokenizer(folder)
+        return {"name": folder_name(folder.resolve()), "hub_id": None, "path": str(folder.resolve())}
     if not HUB_ID.fullmatch(name_or_path):
         raise UserError(f"{name_or_path}: neither a folder nor a repository of the hub (org/name)")
     return {"name": name_or_path.split("/")[1], "hub_id": name_or_path, "path": None}
+
+
+def folder_name(folder: Path) -> str:
+    """What a folder is called; a snapshot in the hub's cache (models--org--name/snapshots/COMMIT) as its repository."""
+    cached = CACHED.fullmatch(folder.parent.parent.name) if folder.parent.name == "snapshots" else None
+    return cached[1] if cached else folder.name
 
 
 def counted_size(folder: Path) -> str | None:
@@ -80,9 +89,9 @@ def new_row(place: dict, base: ModelSpec | None, profile: str, size: str | None,
     """A row from where a model lies and what it was trained from. UserError where its name or size cannot be."""
     name = more.get("name") or place["name"]
     if not NAME.fullmatch(name):
-        raise UserError(f"{name}: a name has letters, digits and . _ - alone; give another with --name")
+        raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
     if name.lower() in {spec.name.lower() for spec in MODELS.values() if not spec.extra}:
-        raise UserError(f"{name}: the table has a row of this name; give another with --name")
+        raise UserError(f"{name}: the table has a row of this name; {OTHER_NAME}")
     size = size or (base.size if base else None) or (counted_size(Path(place["path"])) if place["path"] else None)
     if not size or not SIZE.fullmatch(size):
         raise UserError(f"{name}: its size is {'not known' if not size else repr(size)}; give --size, e.g. 7B or 350M")
@@ -96,17 +105,33 @@ def base_of(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec | None:
     """The row that the model was trained from: one of the table, or a new one, which goes into `rows`."""
     if not arguments.base:
         return None
+    folder = Path(arguments.base).expanduser()
     for spec in [*rows, *MODELS.values()]:
-        if arguments.base in (spec.name, spec.hub_id):
+        known = spec.folder and folder.is_dir() and folder.resolve() == spec.folder.resolve()
+        if known or arguments.base in (spec.name, spec.hub_id):
             return spec
-    if not Path(arguments.base).is_dir() and not HUB_ID.fullmatch(arguments.base):
+    if not folder.is_dir() and not HUB_ID.fullmatch(arguments.base):
         return spec_of(arguments.base)  # which says what names there are
-    rows.append(new_row(place_of(arguments.base), None, arguments.profile, arguments.size))
-    return rows[-1]
+    base = new_row(place_of(arguments.base), None, arguments.profile, arguments.size)
+    check_same(base, rows)
+    rows.append(base)
+    return base
+
+
+def check_same(row: ModelSpec, rows: list[ModelSpec]) -> None:
+    """UserError where a row of this name was added that is another model, or has another base."""
+    old = next((other for other in rows if other.name == row.name), None)
+    differing = [field for field in SAME if old and getattr(old, field) != getattr(row, field)]
+    if differing:
+        field = differing[0]
+        raise UserError(
+            f"{row.name} was added with {field} {getattr(old, field) or 'none'}, not {getattr(row, field) or 'none'}; take it "
+            f"out first with make model REMOVE={row.name}, or {OTHER_NAME}"
+        )
 
 
 def add(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec:
-    """A new row in `rows`; one of its name is replaced."""
+    """A new row in `rows`, in place of the same model's. UserError where it cannot be."""
     if arguments.revision and not re.fullmatch(r"[0-9a-f]{40}", arguments.revision):
         raise UserError(
             f"--revision {arguments.revision}: not a commit of 40 digits; without one, the newest is pinned when fetched"
@@ -124,8 +149,9 @@ def add(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec:
     above = base
     while above:
         if above.name == row.name:
-            raise UserError(f"{row.name} would be trained from itself; give it another name with --name")
+            raise UserError(f"{row.name} would be trained from itself; {OTHER_NAME}")
         above = known[above.base] if above.base else None
+    check_same(row, rows)
     rows[:] = [other for other in rows if other.name != row.name]
     rows.append(row)
     return row
@@ -156,8 +182,9 @@ def main() -> None:
     rows = read_added()
     row = remove(arguments.remove, rows) if arguments.remove else add(arguments, rows)
     write_json(ADDED, {"models": [as_json(row) for row in rows]})
-    print(f"{ADDED}: {'without' if arguments.remove else 'with'} {row.name}, profile {row.profile}", file=sys.stderr)
-    print(row.profile, row.name)
+    change = "is out of" if arguments.remove else "is in"
+    print(f"{row.name} {change} the table of profile {row.profile} ({ADDED})", file=sys.stderr)
+    print(row.profile, row.name, *([row.base] if row.base else []))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ from boxes.models import load
 from boxes.prompting import encode_prompts, statement_prompt
 from boxes.records import UserError, command, read_csv, write_csv
 from boxes.reference import reference_decode
+from boxes.shapes import SHAPES, Shape
 from experiments.bench_decoding import spread, teacher_forced
-from experiments.inflate import SHAPES, Shape, inflate, too_large
+from experiments.inflate import inflate, too_large
 from experiments.measure import device_name
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak measured in the same run.

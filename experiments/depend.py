@@ -6,6 +6,7 @@ Make includes the file written here and renews it when a module changes. Standar
 """
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("boxes", "paper", "experiments")
+PLAIN = re.compile(r"[\w./+,@=~-]+", re.ASCII)  # a path that Make can have among what a target depends on
 
 
 def module_file(name: str, folder: Path) -> Path | None:
@@ -62,7 +64,9 @@ def added(target: Path) -> list[str]:
     if not ADDED.exists():
         return []
     rows = [spec for spec in MODELS.values() if spec.extra]
-    lines = [f"FOLDER_OF_{spec.name} := {spec.path}" for spec in rows if spec.path]
+    folders = {spec.name: spec.path for spec in rows if spec.path}
+    lines = [f"FOLDER_OF_{name} := {path}" for name, path in folders.items() if PLAIN.fullmatch(path)]
+    lines += [f"LOOK_INTO := {' '.join(name for name in folders if not PLAIN.fullmatch(folders[name]))}"]
     for profile in dict.fromkeys(spec.profile for spec in rows):
         stated = " ".join("/".join(map(str, (spec.name, spec.base, spec.added, spec.size))) for spec in rows)
         lines.append(f"ADDED_TO_{profile} := {stated}")

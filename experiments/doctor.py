@@ -2,13 +2,16 @@
 
 python experiments/doctor.py --profile paper --models CodeLlama-7b-hf gemma-7b
 
-Nothing is loaded or fetched. The hub is asked whether a gated repository is open to HF_TOKEN, unless HF_HUB_OFFLINE=1 or the
-weights are here. Times are those of data/bench/shapes.csv, measured on this kind of device, or "not measured". Exit status 1
-where something would fail.
+A line a kind, whatever the number of models; what is here has a row of its own. Nothing is loaded or fetched. The hub is asked
+whether a gated repository is open to HF_TOKEN, unless HF_HUB_OFFLINE=1 or the weights are here. Times are those of
+data/bench/shapes.csv, measured on this kind of device, or "not measured". The last line is "can run", or "cannot run, because
+..." with exit status 1.
 """
 
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,21 +20,14 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
 
 from boxes.arguments import argument_parser, positive
-from boxes.checkpoint import check_files, weight_files
-from boxes.hub import GB, cache_folder
+from boxes.checkpoint import check_files
+from boxes.hub import cache_folder
 from boxes.models import PROFILES, ModelSpec, choose
 from boxes.records import UserError, command, read_csv
+from boxes.shapes import GB, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.weights import WeightsMissing, check_recorded, find, load_tokenizer
-from experiments.on_gpu import USABLE, gpus, needed, weight_bytes
+from experiments.on_gpu import USABLE, gpus, needed
 
-# The shape of data/bench/shapes.csv that a model has, by its family and size.
-SHAPE_OF = {
-    **{(family, size): size.lower() for family in ("Llama", "Llama 2", "Code Llama", "FLoat", "Llemma")
-       for size in ("7B", "13B", "34B", "70B")},
-    **{(family, "7B"): "deepseek-7b" for family in ("DeepSeek", "DeepSeek-Coder", "DeepSeek-Math")},
-    **{(family, "8B"): "gemma-7b" for family in ("Gemma", "CodeGemma")},
-    **{(family, "7B"): "mistral-7b" for family in ("Mistral", "OpenMathMistral")},
-}  # fmt: skip
 # A statement as the models are to write it, and a description that it answers.
 DESCRIPTION = "Box 0 contains the car and the book, Box 1 contains nothing. Move the car from Box 0 to Box 1."
 STATEMENT = (
@@ -41,16 +37,27 @@ STATEMENT = (
 STORED, RUN = 1024, 4096  # tokens of a prompt with its statement, and of the largest forward, about
 
 
+HERE, TO_FETCH, MISSING = "here", "to fetch", "missing"
+OPEN, CLOSED, NOT_NEEDED = "open", "closed", "not needed"
+
+
 @dataclass
 class Row:
-    """A line of the report; `faults` are what would fail."""
+    """What was found out about a model; `faults` are what would fail, but for memory."""
 
     weights: str = ""
-    memory: str = ""
+    need: float = 0.0  # bytes of memory, for the weights and one prompt
+    held: float = 0.0  # bytes of the memory that it would have; 0: not known
+    on: str = ""  # what memory that is
     tokenizer: str = "not here"
-    access: str = "not checked"
-    time: str = "not measured"
+    access: str = "not asked"
+    seconds: float | None = None  # for the test set, where somebody measured it
     faults: list[str] = field(default_factory=list)
+
+    @property
+    def short(self) -> bool:
+        """Whether it needs more memory than there is."""
+        return 0 < self.held < self.need
 
 
 def device_name() -> str | None:
@@ -69,33 +76,25 @@ def row_bytes(config, itemsize: int) -> int:
 
 
 def check_memory(spec: ModelSpec, folder: Path | None, there: dict[str, int], asked: int | None, row: Row) -> None:
-    """Whether the weights and one prompt at a time fit: on so many GPUs, or in the memory of the machine."""
+    """What the weights and one prompt at a time need: on so many GPUs, or in the memory of the machine."""
     from boxes.memory import free_bytes
 
     itemsize = 2 if there else 4
-    size, one = weight_bytes(spec.name, itemsize), 0
+    row.need = weight_bytes(spec, itemsize)
     if folder:
         from transformers import AutoConfig
 
-        one = row_bytes(AutoConfig.from_pretrained(folder, trust_remote_code=False), itemsize)
-    need = size + one
+        row.need += row_bytes(AutoConfig.from_pretrained(folder, trust_remote_code=False), itemsize)
     if not there:
         import torch
 
-        free = free_bytes(torch.device("cpu"))
-        row.memory = f"{need / GB:.1f} of {free / GB:.0f} GB"
-        if need > free:
-            row.faults.append(f"needs {need / GB:.1f} GB of memory in float32, {free / GB:.0f} GB are free, and no GPU")
+        row.held, row.on = free_bytes(torch.device("cpu")), "without a GPU, in float32"
         return
     count = asked or needed(spec.name, itemsize, list(there.values()))
     if count > len(there):
         row.faults.append(f"GPUS_PER_MODEL={count}, but there are {len(there)} GPUs")
-    held = min(count, len(there)) * min(there.values())
-    row.memory = f"{need / GB:.1f} of {held / GB:.0f} GB on {count} GPU{'s' if count > 1 else ''}"
-    if held and need > USABLE * held:
-        row.faults.append(
-            f"needs {need / GB:.1f} GB on GPUs, {count} have {held / GB:.0f} GB: more GPUs, GPUS_PER_MODEL"
-        )
+    row.held = USABLE * min(count, len(there)) * min(there.values())
+    row.on = f"on {count} GPU{'s' if count > 1 else ''}"
 
 
 def accepts(automaton, spelled: dict[int, bytes], ids: list[int], head: str) -> bool:
@@ -144,23 +143,24 @@ def check_access(spec: ModelSpec, row: Row) -> None:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
+        row.access = "offline"
         return
     try:
         get_hf_file_metadata(config_url(spec.hub_id), timeout=10)
-        row.access = "open"
+        row.access = OPEN
     except GatedRepoError:
-        row.access = "closed"
+        row.access = CLOSED
         row.faults.append(f"{spec.hub_id} is gated; accept its licence on the hub and set HF_TOKEN")
     except RepositoryNotFoundError:
-        row.access = "closed"
+        row.access = CLOSED
         row.faults.append(f"{spec.hub_id} is not on the hub, or not visible with this HF_TOKEN")
     except Exception as error:  # no network, mostly
-        row.access = f"not checked ({type(error).__name__})"
+        row.access = f"no answer ({type(error).__name__})"
 
 
 def seconds_of(spec: ModelSpec, bench: Path, device: str | None) -> float | None:
     """Seconds for the test set, measured at a model's shape on this kind of device; None where nobody measured it."""
-    shape = SHAPE_OF.get((spec.family, spec.size))
+    shape = shape_of(spec)
     if not shape or not device or not bench.exists():
         return None
     table = read_csv(bench, ("shape", "device", "status", "seconds"))
@@ -169,40 +169,92 @@ def seconds_of(spec: ModelSpec, bench: Path, device: str | None) -> float | None
 
 
 def examine(spec: ModelSpec, there: dict[str, int], asked: int | None, bench: Path, device: str | None) -> Row:
-    """All checks of one model."""
-    row, folder = Row(), None
+    """All checks of one model but that of the hub."""
+    row, folder = Row(seconds=seconds_of(spec, bench, device)), None
     try:
         folder = find(spec)
+        row.weights, row.access = HERE, NOT_NEEDED
         check_files(folder)
         check_recorded(spec, folder)
-        row.weights, row.access = "here", "not needed"
         check_tokenizer(spec, folder, row)
     except WeightsMissing as missing:
-        row.weights = "to fetch" if spec.hub_id else "missing"
-        if spec.hub_id:
-            check_access(spec, row)
-        else:
+        row.weights = TO_FETCH if spec.hub_id else MISSING
+        if not spec.hub_id:
             row.faults.append(str(missing))
     except UserError as error:
         row.faults.append(str(error))
-    if folder and not weight_files(folder):
-        folder = None
-    check_memory(spec, folder, there, asked, row)
-    seconds = seconds_of(spec, bench, device)
-    row.time = f"{seconds:.0f} s" if seconds else row.time
+    check_memory(spec, folder if folder and not row.faults else None, there, asked, row)
     return row
 
 
+def ask_hub(specs: list[ModelSpec], rows: list[Row]) -> None:
+    """check_access of what is to be fetched, until the hub does not answer: it would not answer for the others either."""
+    for spec, row in zip(specs, rows, strict=True):
+        if row.weights == TO_FETCH:
+            check_access(spec, row)
+            if row.access not in (OPEN, CLOSED):
+                return
+
+
+# --- a line a kind ---
+
+
 def check_disk(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]]:
-    """What is left to fetch against the room in the hub's cache, in bfloat16: where a repository has float32, twice."""
-    waiting = [spec for spec, row in zip(specs, rows, strict=True) if row.weights == "to fetch"]
-    need = sum(weight_bytes(spec.name, 2) for spec in waiting)
+    """What is left to fetch against the room in the hub's cache; and that as a fault, where it is too little."""
+    waiting = [spec for spec, row in zip(specs, rows, strict=True) if row.weights == TO_FETCH]
+    need = sum(map(file_bytes, waiting))
     if not need:
         return "nothing to fetch", []
     place = next(place for place in cache_folder(waiting[0].hub_id, "none").parents if place.exists())
     free = shutil.disk_usage(place).free
-    line = f"{need / GB:.0f} GB to fetch, {free / GB:.0f} GB free in {place}"
+    line = f"{gigabytes(need)} to fetch, {gigabytes(free)} free in {place}"
     return line, [f"{line}: free some, or set HF_HOME"] if need > free else []
+
+
+def memory_line(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]]:
+    """The model that needs most, against what there is; and those for which that is too little, as one fault."""
+    largest = max(range(len(rows)), key=lambda place: rows[place].need)
+    row = rows[largest]
+    held = gigabytes(row.held) if row.held else "an unknown size"
+    line = f"{gigabytes(row.need)} for {specs[largest].name}, the largest of {len(specs)}; there are {held} {row.on}"
+    short = [spec.name for spec, found in zip(specs, rows, strict=True) if found.short]
+    if not short:
+        return line, []
+    mend = "more GPUs (GPUS_PER_MODEL), or smaller models (MODELS)"
+    return line, [f"too little memory for {named(short)}: {line}; {mend}"]
+
+
+def named(names: list[str]) -> str:
+    """A few names as they are, many by their number and the first of them."""
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} models ({', '.join(names[:3])}, ...)"
+
+
+def one_a_kind(specs: list[ModelSpec], rows: list[Row]) -> list[str]:
+    """The faults of single models, a line for those that differ in nothing but the model's name."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for spec, row in zip(specs, rows, strict=True):
+        for fault in row.faults:
+            kind = fault.replace(spec.hub_id or spec.name, "...").replace(spec.name, "...")
+            kinds.setdefault(kind, []).append((spec.name, fault))
+    lines = []
+    for found in kinds.values():
+        names, first = [name for name, _ in found], found[0][1]
+        also = f" (likewise {named(names[1:])})" if names[1:] else ""
+        lines.append(f"{names[0]}: {first}{also}")
+    return lines
+
+
+def counted(words: Iterable[str]) -> str:
+    """How often each word stands there: "22 open, 7 closed"."""
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
+
+
+def time_line(rows: list[Row]) -> str:
+    """The seconds of all models, where they were measured."""
+    measured = [row.seconds for row in rows if row.seconds]
+    if not measured:
+        return "not measured on this kind of device"
+    return f"{sum(measured):.0f} s of decoding for {len(measured)} of {len(rows)} models, the others not measured"
 
 
 def token_state(specs: list[ModelSpec]) -> str:
@@ -213,10 +265,31 @@ def token_state(specs: list[ModelSpec]) -> str:
     return f"{'found' if get_token() else 'none'} ({gated} of the models are gated)"
 
 
+def show_those_here(specs: list[ModelSpec], rows: list[Row]) -> None:
+    """A row for each model whose weights are on this machine."""
+    cells = [
+        (spec.name, gigabytes(row.need), row.tokenizer, f"{row.seconds:.0f} s" if row.seconds else "not measured")
+        for spec, row in zip(specs, rows, strict=True)
+        if row.weights == HERE
+    ]
+    if cells:
+        print(f"\n{tabulate(cells, ('here', 'memory', 'tokenizer', 'time'), disable_numparse=True)}")
+
+
+def verdict(profile: str, specs: list[ModelSpec], rows: list[Row], faults: list[str]) -> int:
+    """The last line, and the exit status."""
+    if faults:
+        because = f" {faults[0]}" if len(faults) == 1 else ":" + "".join(f"\n  - {fault}" for fault in faults)
+        print(f"\ncannot run, because{because}", file=sys.stderr)
+        return 1
+    waiting = [spec for spec, row in zip(specs, rows, strict=True) if row.weights == TO_FETCH]
+    size = gigabytes(sum(map(file_bytes, waiting)))
+    print(f"\ncan run, once make weights PROFILE={profile} has fetched {size}" if waiting else "\ncan run")
+    return 0
+
+
 @command
 def main() -> int:
-    from huggingface_hub import constants
-
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
@@ -224,24 +297,26 @@ def main() -> int:
     parser.add_argument("--bench", type=Path, required=True, help="shapes.csv of the bench")
     arguments = parser.parse_args()
     if arguments.profile == "reported":
-        print("reported: the printed numbers, no model is run")
+        print("reported: the printed numbers, no model is run\n\ncan run")
         return 0
     specs, there, device = choose(arguments.profile, arguments.models), gpus(), device_name()
     rows = [examine(spec, there, arguments.gpus, arguments.bench, device) for spec in specs]
-    disk, faults = check_disk(specs, rows)
+    ask_hub(specs, rows)
+    (memory, short), (disk, full) = memory_line(specs, rows), check_disk(specs, rows)
+    faults = [*short, *full, *one_a_kind(specs, rows)]
     if there and not device:
         faults.append(
             "nvidia-smi names GPUs that torch cannot use: install requirements.lock (make setup LOCK=requirements.lock)"
         )
-    memory = f", {min(there.values()) / GB:.0f} GB each" if there and min(there.values()) else ""
-    print(f"GPUs   {len(there) or 'none'}{memory}{f' ({device})' if device else ''}")
-    print(f"disk   {disk}\ntoken  {token_state(specs)}\nhub    {'offline' if constants.HF_HUB_OFFLINE else 'asked'}\n")
-    cells = [(s.name, r.weights, r.memory, r.tokenizer, r.access, r.time) for s, r in zip(specs, rows, strict=True)]
-    print(tabulate(cells, ("model", "weights", "memory", "tokenizer", "access", "time"), disable_numparse=True))
-    faults += [f"{spec.name}: {fault}" for spec, row in zip(specs, rows, strict=True) for fault in row.faults]
-    for fault in faults:
-        print(f"doctor.py: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    each = f", {min(there.values()) / GB:.0f} GB each" if there and min(there.values()) else ""
+    print(f"GPUs      {len(there) or 'none'}{each}{f' ({device})' if device else ''}")
+    print(f"memory    {memory}")
+    print(f"weights   {counted(row.weights or 'damaged' for row in rows)}; {disk}")
+    print(f"hub       {counted(row.access for row in rows)}; token: {token_state(specs)}")
+    print(f"time      {time_line(rows)}")
+    show_those_here(specs, rows)
+    sys.stdout.flush()
+    return verdict(arguments.profile, specs, rows, faults)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from boxes.arguments import argument_parser, out_folder
 from boxes.memory import free_bytes
 from boxes.models import load
 from boxes.records import UserError, command
+from boxes.shapes import SHAPES, Shape
 
 NOISE = 2.0**-20  # of the ordinary initial weights: what is written beside the tiny's dimensions
 SMALL = 2.0**-24  # of the output matrix, where it is tied to the embedding and so enters the hidden state
@@ -50,62 +51,18 @@ class Architecture:
     settings: dict
     norm_offset: float = 0.0
     lift: float = 1.0
-    tied: bool = False
 
 
 ARCHITECTURES = {
     "llama": Architecture(LlamaConfig, LlamaForCausalLM, {}),
     "mistral": Architecture(MistralConfig, MistralForCausalLM, {"sliding_window": 4096}),
-    "gemma": Architecture(GemmaConfig, GemmaForCausalLM, {}, norm_offset=1.0, lift=64.0, tied=True),
+    "gemma": Architecture(GemmaConfig, GemmaForCausalLM, {}, norm_offset=1.0, lift=64.0),
 }
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What decides a model's speed."""
-
-    architecture: str
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    ffn: int
-    vocabulary: int
-
-    @property
-    def kind(self) -> Architecture:
-        """Its row of ARCHITECTURES."""
-        return ARCHITECTURES[self.architecture]
-
-    @property
-    def layer_parameters(self) -> int:
-        """Weights in the matrices of all layers."""
-        attention = 2 * self.hidden * self.head_size * (self.heads + self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden * self.ffn)
-
-    @property
-    def head_parameters(self) -> int:
-        """Weights in the output matrix."""
-        return self.hidden * self.vocabulary
-
-    @property
-    def parameters(self) -> int:
-        """All weights; a tied output matrix counts once."""
-        norms = (2 * self.layers + 1) * self.hidden
-        return self.layer_parameters + self.head_parameters * (1 if self.kind.tied else 2) + norms
-
-
-SHAPES = {  # architecture, hidden, layers, heads, KV heads, head size, ffn, vocabulary
-    "100m": Shape("llama", 768, 12, 12, 12, 64, 2048, 8192),  # for CPUs; no real model
-    "7b": Shape("llama", 4096, 32, 32, 32, 128, 11008, 32000),  # Llama 2
-    "13b": Shape("llama", 5120, 40, 40, 40, 128, 13824, 32000),  # Llama 2
-    "34b": Shape("llama", 8192, 48, 64, 8, 128, 22016, 32000),  # Code Llama
-    "70b": Shape("llama", 8192, 80, 64, 8, 128, 28672, 32000),  # Llama 2
-    "mistral-7b": Shape("mistral", 4096, 32, 32, 8, 128, 14336, 32000),
-    "gemma-7b": Shape("gemma", 3072, 28, 16, 16, 256, 24576, 256000),
-    "deepseek-7b": Shape("llama", 4096, 30, 32, 32, 128, 11008, 102400),
-}
+def kind_of(shape: Shape) -> Architecture:
+    """A shape's row of ARCHITECTURES."""
+    return ARCHITECTURES[shape.architecture]
 
 
 def check(tiny, shape: Shape) -> None:
@@ -115,7 +72,7 @@ def check(tiny, shape: Shape) -> None:
         raise UserError("only a Llama with untied embeddings, no biases and as many KV heads as heads can be inflated")
     if shape.head_size % tiny.head_dim or shape.heads % shape.kv_heads:
         raise UserError(f"head size {shape.head_size} is no multiple of {tiny.head_dim}, or KV groups are unequal")
-    tied = shape.kind.tied
+    tied = shape.tied
     for name, there, needed in (
         ("hidden size", shape.hidden, 2 * tiny.hidden_size + 1 if tied else tiny.hidden_size),
         ("layers", shape.layers, tiny.num_hidden_layers + tied),
@@ -137,7 +94,7 @@ def too_large(shape: Shape, device: torch.device, dtype: torch.dtype) -> str:
 
 def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
     """A model of a shape with ordinary initial weights, made on the device; all else as in the tiny's configuration."""
-    kind = shape.kind
+    kind = kind_of(shape)
     config = kind.config(
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
@@ -147,14 +104,14 @@ def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
         intermediate_size=shape.ffn,
         vocab_size=shape.vocabulary,
         # A tied embedding holds a constant whose square is the other half of epsilon (`tie`).
-        rms_norm_eps=tiny.rms_norm_eps * tiny.hidden_size / shape.hidden / (2 if kind.tied else 1),
+        rms_norm_eps=tiny.rms_norm_eps * tiny.hidden_size / shape.hidden / (2 if shape.tied else 1),
         rope_parameters=dict(tiny.rope_parameters),
         max_position_embeddings=tiny.max_position_embeddings,
         hidden_act=tiny.hidden_act,
         bos_token_id=tiny.bos_token_id,
         eos_token_id=tiny.eos_token_id,
         pad_token_id=None,
-        tie_word_embeddings=kind.tied,
+        tie_word_embeddings=shape.tied,
         **kind.settings,
     )
     with torch.device(device):
@@ -189,7 +146,7 @@ def head_rows(tiny, shape: Shape, device) -> tuple[torch.Tensor, torch.Tensor]:
 
 def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
     """Write one layer of the tiny's into one of the wide model's."""
-    kind = shape.kind
+    kind = kind_of(shape)
     query, key = head_rows(config, shape, wide.self_attn.q_proj.weight.device)
     mine, theirs = wide.self_attn, tiny.self_attn
     # Beside the tiny's dimensions a head's keys are random: its queries must be zero there.
@@ -210,7 +167,7 @@ def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
 def rescale(weight: torch.Tensor, tiny: torch.Tensor, shape: Shape, factor: float, first: int = 0) -> None:
     """A norm's weights for the tiny's, from dimension `first` on."""
     scaled = tiny.float() * (sqrt(len(tiny) / shape.hidden) * factor)
-    weight[first : first + len(tiny)] = (scaled - shape.kind.norm_offset).to(weight)
+    weight[first : first + len(tiny)] = (scaled - kind_of(shape).norm_offset).to(weight)
 
 
 def tie(model, tiny, shape: Shape) -> None:
@@ -240,14 +197,14 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
     It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny does not fit the shape.
     """
     check(tiny.config, shape)
-    device, kind = torch.device(device), shape.kind
+    device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = random_model(tiny.config, shape, device, dtype)
     width = tiny.config.hidden_size
-    reserved = 2 * width + 1 if kind.tied else width
+    reserved = 2 * width + 1 if shape.tied else width
     embedding = model.model.embed_tokens
-    scale = embedding.embed_scale.float().item() if kind.tied else 1.0  # Gemma multiplies embeddings by sqrt(D)
+    scale = embedding.embed_scale.float().item() if shape.tied else 1.0  # Gemma multiplies embeddings by sqrt(D)
     writes(embedding.weight.T, reserved, tiny.model.embed_tokens.weight.T / scale)
     depth = len(tiny.model.layers)
     for wide, layer in zip(model.model.layers, tiny.model.layers, strict=False):
@@ -255,7 +212,7 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
     for wide in model.model.layers[depth:]:
         writes(wide.self_attn.o_proj.weight, reserved)
         writes(wide.mlp.down_proj.weight, reserved)
-    if kind.tied:
+    if shape.tied:
         tie(model, tiny, shape)
     else:
         reads(model.lm_head.weight, tiny.lm_head.weight)

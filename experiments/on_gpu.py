@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 from boxes.arguments import argument_parser, positive
 from boxes.models import spec_of
 from boxes.records import UserError, command
+from boxes.shapes import weight_bytes
 
 CPU = "cpu"  # a share of its cores is cpu0, cpu1, ...
 # Bytes of weights in float32: threads of one forward of such a model wait for each other more than they work.
@@ -67,18 +68,12 @@ def visible(named: str, there: list[str]) -> list[str]:
     return names
 
 
-def weight_bytes(model: str, itemsize: int) -> float:
-    """Bytes of a model's weights, by the size in its row."""
-    size = spec_of(model).size
-    return float(size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[size[-1]] * itemsize
-
-
 def needed(model: str | None, itemsize: int, memory: list[int]) -> int:
     """How many GPUs hold a model's weights: one where the memory is not known. No more than there are."""
     least = min(memory)
     if not model or not least:
         return 1
-    return min(len(memory), max(1, math.ceil(weight_bytes(model, itemsize) / (USABLE * least))))
+    return min(len(memory), max(1, math.ceil(weight_bytes(spec_of(model), itemsize) / (USABLE * least))))
 
 
 def option(words: list[str], name: str) -> str | None:
@@ -148,7 +143,7 @@ def cpu_placement(model: str | None, jobs: int, cores: int) -> tuple[list[str], 
     """The shares of the CPU to choose from, one for each of `jobs` at a time; how many to take, and with how many threads."""
     shares = max(1, min(jobs, cores))
     names = [f"{CPU}{number}" for number in range(shares)]
-    small = model is not None and weight_bytes(model, 4) < SMALL
+    small = model is not None and weight_bytes(spec_of(model), 4) < SMALL
     return (names, 1, cores // shares) if small else (names, shares, cores)
 
 

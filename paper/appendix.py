@@ -23,8 +23,8 @@ from boxes.models import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import command, read_csv, write_text
 from boxes.scoring import RANDOM
+from boxes.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes
 from experiments.bench_shapes import MEASURED
-from experiments.inflate import SHAPES
 from paper.report import TEMPLATES
 
 REFERENCE = Path("data/reference")
@@ -38,19 +38,6 @@ TOOK = {
     "check": 0.5,
     "how": "Minutes were measured on two CPU cores; the 2 include the installation.",
 }
-
-# The shape of each model, by family where the size does not tell. Code Llama's vocabulary is 16 tokens larger than Llama 2's.
-SHAPE_OF_FAMILY = {
-    "DeepSeek": "deepseek-7b",
-    "DeepSeek-Coder": "deepseek-7b",
-    "DeepSeek-Math": "deepseek-7b",
-    "Gemma": "gemma-7b",
-    "CodeGemma": "gemma-7b",
-    "Mistral": "mistral-7b",
-    "OpenMathMistral": "mistral-7b",
-}
-BYTES = 2  # of a weight, bfloat16 or float16
-FLOAT32_FILES = {"llemma_7b", "llemma_34b"}  # published in float32, decoded in bfloat16
 
 # What is done otherwise than in the paper or in its authors' release: (what, here, paper, release, the switch back).
 DEVIATIONS = (
@@ -81,21 +68,6 @@ DEVIATION_COLUMNS = ("what", "here", "the paper", "the authors' release", "switc
 # --- what a claim costs ---
 
 
-def shape_of(spec: ModelSpec) -> str:
-    """A model's name in SHAPES."""
-    return SHAPE_OF_FAMILY.get(spec.family, spec.size.lower())
-
-
-def weight_bytes(spec: ModelSpec, width: int = BYTES) -> int:
-    """Parameters times the bytes of each."""
-    return width * SHAPES[shape_of(spec)].parameters
-
-
-def disk_bytes(spec: ModelSpec) -> int:
-    """The files of the weights."""
-    return weight_bytes(spec, 4 if spec.name in FLOAT32_FILES else BYTES)
-
-
 def measured_shapes(bench: Path) -> pd.DataFrame:
     """The GPU's rows of shapes.csv that hold a measurement, by shape; empty without the file."""
     columns = ("shape", "device", "dtype", "prompts", "seconds", "peak_memory_mb", "status")
@@ -120,7 +92,7 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Of the largest model; measured where its shape was, else estimated."""
     largest = max(specs, key=weight_bytes)
     estimate = (
-        f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {BYTES} bytes)"
+        f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {WIDTH} bytes)"
     )
     if shape_of(largest) not in shapes.index:
         return f"{NOT_MEASURED}; {estimate}"
@@ -131,13 +103,8 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 def disk(specs: list[ModelSpec]) -> str:
     """The files of all the models."""
     wide = any(spec.name in FLOAT32_FILES for spec in specs)
-    formula = f"parameters × {BYTES} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
-    return f"{gigabytes(sum(map(disk_bytes, specs)))} of weights (estimate: {formula})"
-
-
-def gigabytes(size: float) -> str:
-    """10^9 bytes, to one digit."""
-    return f"{size / 1e9:.1f} GB"
+    formula = f"parameters × {WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
+    return f"{gigabytes(sum(map(file_bytes, specs)))} of weights (estimate: {formula})"
 
 
 # --- how claims read ---
@@ -227,7 +194,7 @@ def render(reference: Path = REFERENCE, bench: Path = BENCH) -> str:
         took=TOOK,
         deviations=plain_table(DEVIATION_COLUMNS, DEVIATIONS),
         models=len(everything),
-        disk=gigabytes(sum(map(disk_bytes, everything))),
+        disk=gigabytes(sum(map(file_bytes, everything))),
         largest=gigabytes(max(map(weight_bytes, everything))),
         minutes=gpu_minutes(everything, shapes),
     )

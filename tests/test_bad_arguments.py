@@ -34,7 +34,7 @@ RIGHT = {
     "10_claims.py": "--profile tiny --results {} --out {}/new/claims.csv",
     "11_errors.py": "--profile tiny --data {}/data.jsonl --runs {}/runs --out {}/new/errors.csv",
     "check.py": "--profile tiny --results {} --reference {}",
-    "fetch_weights.py": "--models tiny-base",
+    "fetch_weights.py": "--profile tiny --models tiny-base",
     "bench_decoding.py": "--data {}/data.jsonl --out {}/new.csv",
     "bench_precision.py": "--data {}/data.jsonl --out {}/new.csv",
     "bench_scaling.py": "--data {}/data.jsonl --out {}/new.csv",

@@ -12,12 +12,11 @@ from huggingface_hub import constants
 from miniatures import TOKENIZERS
 
 from boxes.constraint import compile_regex, token_bytes
-from boxes.models import MODELS, TINY_FOLDER
+from boxes.models import MODELS, TINY_FOLDER, models_of
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.records import write_text
 from experiments import doctor
 from experiments.doctor import Row, accepts, check_access, check_memory, examine, seconds_of
-from experiments.inflate import SHAPES
 
 GB = 10**9
 NOWHERE = Path("no-such-bench.csv")
@@ -35,29 +34,49 @@ def no_hub(tmp_path, monkeypatch):
 def test_a_model_that_is_here_passes(name):
     row = examine(MODELS[name], {}, None, NOWHERE, None)
     assert row.faults == []
-    assert (row.weights, row.tokenizer, row.access, row.time) == ("here", "ok", "not needed", "not measured")
+    assert (row.weights, row.tokenizer, row.access, row.seconds) == ("here", "ok", "not needed", None)
 
 
 def test_what_is_not_here_is_not_checked():
     row = examine(MODELS["gemma-7b"], {"0": 80 * GB}, None, NOWHERE, "a GPU")
-    assert (row.weights, row.tokenizer, row.access, row.faults) == ("to fetch", "not here", "not checked", [])
+    assert (row.weights, row.tokenizer, row.access, row.faults) == ("to fetch", "not here", "not asked", [])
 
 
 @pytest.mark.parametrize(
-    ("gpus", "asked", "fault"),
+    ("gpus", "asked", "short", "fault"),
     [
-        ({"0": 80 * GB}, None, "more GPUs"),
-        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, None, None),
-        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, 1, "needs 140.0 GB on GPUs, 1 have 80 GB"),
-        ({"0": 180 * GB}, 2, "GPUS_PER_MODEL=2, but there are 1 GPUs"),
-        ({"0": 0}, None, None),  # memory that nobody told
+        ({"0": 80 * GB}, None, True, None),
+        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, None, False, None),
+        ({"0": 80 * GB, "1": 80 * GB, "2": 80 * GB}, 1, True, None),
+        ({"0": 180 * GB}, 2, False, "GPUS_PER_MODEL=2, but there are 1 GPUs"),
+        ({"0": 0}, None, False, None),  # memory that nobody told
     ],
 )
-def test_memory_of_gpus(gpus, asked, fault):
+def test_memory_of_gpus(gpus, asked, short, fault):
     row = Row()
     check_memory(MODELS["Llama-2-70b-hf"], None, gpus, asked, row)
-    assert len(row.faults) == bool(fault)
-    assert fault is None or fault in row.faults[0]
+    assert (row.short, row.faults) == (short, [fault] if fault else [])
+
+
+def test_memory_is_one_line_whatever_the_number_of_models():
+    specs = models_of("paper", extra=False)
+    rows = [Row() for _ in specs]
+    for spec, row in zip(specs, rows, strict=True):
+        check_memory(spec, None, {"0": 80 * GB}, None, row)
+    line, [fault] = doctor.memory_line(specs, rows)
+    assert line == "138.0 GB for Llama-2-70b-hf, the largest of 29; there are 68.0 GB on 1 GPU"
+    names = "4 models (Llama-2-70b-hf, Llama-2-70b-chat-hf, CodeLlama-70b-hf, ...)"
+    assert fault.startswith(f"too little memory for {names}: {line}; more GPUs")
+
+
+def test_a_kind_of_fault_is_one_line():
+    specs = [MODELS[name] for name in ("gemma-7b", "gemma-7b-it", "tiny-base", "codegemma-7b")]
+    gated = "{} is gated; accept its licence"
+    rows = [Row(faults=[gated.format(spec.hub_id)] if spec.hub_id else ["no weights"]) for spec in specs]
+    assert doctor.one_a_kind(specs, rows) == [
+        "gemma-7b: google/gemma-7b is gated; accept its licence (likewise gemma-7b-it, codegemma-7b)",
+        "tiny-base: no weights",
+    ]
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
@@ -100,7 +119,6 @@ def test_times_are_those_that_were_measured_on_this_kind_of_device(tmp_path):
     assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU B") == 9
     assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU C") is None
     assert seconds_of(MODELS["Llama-2-7b-hf"], bench, None) is None
-    assert set(doctor.SHAPE_OF.values()) <= set(SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,7 @@ def test_times_are_those_that_were_measured_on_this_kind_of_device(tmp_path):
         (200, "", "open", None),
         (403, "GatedRepo", "closed", "google/gemma-7b is gated; accept its licence on the hub and set HF_TOKEN"),
         (404, "RepoNotFound", "closed", "google/gemma-7b is not on the hub, or not visible with this HF_TOKEN"),
-        (500, "", "not checked (", None),
+        (500, "", "no answer (", None),
     ],
 )
 def test_the_hub_is_asked_once_whether_a_repository_is_open(status, error, access, fault, monkeypatch):
@@ -149,20 +167,53 @@ def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * GB))
     specs = [MODELS["CodeLlama-7b-hf"], MODELS["llama-7b"]]
     line, [fault] = doctor.check_disk(specs, [Row("to fetch"), Row("to fetch")])
-    assert line.startswith("28 GB to fetch, 20 GB free")
+    assert line.startswith("27.0 GB to fetch, 20.0 GB free")
     assert fault.startswith(line)
     assert doctor.check_disk(specs, [Row("here"), Row("to fetch")])[1] == []
 
 
-def test_the_script_ends_with_1_where_something_would_fail(capsys, monkeypatch):
-    for models, status in ((["tiny-base"], 0), (["tiny-base", "tiny-code"], 1)):
-        if status:
-            monkeypatch.setattr("boxes.models.TINY_FOLDER", Path("nowhere"))
-        monkeypatch.setattr(sys, "argv", ["doctor.py", "--profile", "tiny", "--models", *models, "--bench", "none.csv"])
-        with pytest.raises(SystemExit) as ended:
-            doctor.main()
-        out, err = capsys.readouterr()
-        assert ended.value.code == status
-        assert out.count("tiny-") == len(models)
-        assert (err == "") == (not status)
-    assert "hf_" not in out + err
+def ended(monkeypatch, capsys, profile: str, *models: str) -> tuple[int, str, str]:
+    """The script's exit status and what it says."""
+    chosen = ["--models", *models] if models else []
+    monkeypatch.setattr(sys, "argv", ["doctor.py", "--profile", profile, *chosen, "--bench", "none.csv"])
+    with pytest.raises(SystemExit) as stopped:
+        doctor.main()
+    return stopped.value.code, *capsys.readouterr()
+
+
+def test_the_last_line_says_whether_it_can_run(capsys, monkeypatch):
+    status, out, err = ended(monkeypatch, capsys, "tiny", "tiny-base")
+    assert (status, err, out.splitlines()[-1]) == (0, "", "can run")
+    assert "tiny-code" not in out  # not chosen
+    monkeypatch.setattr("boxes.models.TINY_FOLDER", Path("nowhere"))
+    status, out, err = ended(monkeypatch, capsys, "tiny", "tiny-base", "tiny-code")
+    assert (status, "can run" in out) == (1, False)
+    assert err == (
+        "\ncannot run, because tiny-base: nowhere/tiny-base: no weights here; `make train-tiny` trains them "
+        "(likewise tiny-code)\n"
+    )
+
+
+def test_a_profile_that_is_not_here_is_a_few_lines(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "gpus", lambda: {str(number): 180 * GB for number in range(8)})
+    monkeypatch.setattr(doctor, "device_name", lambda: "a GPU")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9999 * GB))
+    status, out, err = ended(monkeypatch, capsys, "paper")
+    lines = out.splitlines()
+    assert (status, err, len(lines)) == (0, "", 7)
+    assert lines[2].startswith("weights   29 to fetch; 1200.1 GB to fetch")
+    assert lines[-1] == "can run, once make weights PROFILE=paper has fetched 1200.1 GB"
+    assert "hf_" not in out
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    asked = []
+
+    def refuse(spec, row):
+        asked.append(spec.name)
+        row.access = "no answer (ConnectError)"
+
+    monkeypatch.setattr(doctor, "check_access", refuse)
+    specs = models_of("paper", extra=False)
+    doctor.ask_hub(specs, [Row("here"), *(Row("to fetch") for _ in specs[1:])])
+    assert asked == [specs[1].name]

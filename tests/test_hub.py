@@ -14,7 +14,7 @@ import pytest
 from hub_fixture import Hub, Repository
 
 from boxes import hub
-from boxes.models import MODELS, TINY_FOLDER
+from boxes.models import MODELS, TINY_FOLDER, models_of
 from boxes.records import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,8 +52,9 @@ class Machine:
         command = [sys.executable, *line]
         return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120, **more)
 
-    def fetch(self, *names: str, **more) -> subprocess.CompletedProcess:
-        return self.run("experiments/fetch_weights.py", "--models", *names, **more)
+    def fetch(self, *names: str, profile: str = "paper", **more) -> subprocess.CompletedProcess:
+        which = ("--models", *names) if names else ()
+        return self.run("experiments/fetch_weights.py", "--profile", profile, *which, **more)
 
     def snapshot(self, name: str) -> Path:
         hub_id, commit = MODELS[name].hub_id, MODELS[name].revision or UNKNOWN
@@ -100,7 +101,7 @@ def test_what_is_fetched_recorded_and_found_again(machine):
     machine.hub.repositories["google/codegemma-7b"].commit = "d" * 40  # the hub goes on; what was fetched does not
     again = machine.fetch(*names, variables={"HF_HUB_OFFLINE": "1"})
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines() == [f"{name}: in {machine.snapshot(name)}" for name in names]
+    assert set(again.stdout.splitlines()) == {f"{name}: in {machine.snapshot(name)}" for name in names}
 
 
 def test_everything_that_goes_wrong_is_one_line(machine):
@@ -127,9 +128,11 @@ def test_everything_that_goes_wrong_is_one_line(machine):
     assert result.returncode == 2
     said = lines_of(result)
     assert len(said) == len(expected), result.stderr
-    for line, (name, message) in zip(said, expected.items(), strict=True):
-        assert line.startswith(f"{name}: {message}")
-    assert all(said[place].endswith("the hub refuses HF_TOKEN, or none is set") for place in (0, 3))
+    by_name = {line.partition(": ")[0]: line for line in said}
+    for name, message in expected.items():
+        assert by_name[name].startswith(f"{name}: {message}")
+    refused = "the hub refuses HF_TOKEN, or none is set"
+    assert all(by_name[name].endswith(refused) for name in ("gemma-7b", "gemma-7b-it"))
     assert not (machine.snapshot("deepseek-coder-7b-base-v1.5") / "model.safetensors").exists()
     assert not (machine.folder / "records" / "revisions.json").exists()
 
@@ -237,3 +240,38 @@ def test_too_little_disk_is_said_before_anything_is_fetched(tmp_path, monkeypatc
     with pytest.raises(UserError, match=r"13\.0 GB to fetch, 2\.0 GB free; free some, or set HF_HOME$"):
         hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=13 * 10**9)})
     hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=10**9)})
+
+
+@pytest.mark.parametrize("profile", ["reported", "tiny"])
+def test_a_profile_without_repositories_has_nothing_to_fetch(machine, profile):
+    ran = machine.fetch(profile=profile)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"{profile}: " in ran.stdout
+    assert "nothing to fetch" in ran.stdout
+    assert not machine.cache.exists()
+
+
+def test_more_than_100_gb_are_fetched_when_asked_for_alone(machine):
+    refused = machine.fetch()
+    [line] = lines_of(refused)
+    assert refused.returncode == 2
+    assert line == (
+        '29 models of profile paper, 1200.1 GB in all; nothing was fetched, name those that you want with MODELS="...", '
+        "or fetch all with MODELS=all"
+    )
+    assert len(refused.stdout.splitlines()) == 29
+    assert "Llama-2-70b-hf: 138.0 GB" in refused.stdout.splitlines()
+    assert "fetching" not in refused.stdout
+    everything = machine.fetch("all", variables={"HF_HUB_OFFLINE": "1"})
+    assert everything.stdout.count(": fetching ") == len(lines_of(everything)) == 29
+
+
+def test_what_is_here_does_not_count(machine, tmp_path):
+    for spec in models_of("paper", extra=False):
+        if spec.name not in ("CodeLlama-7b-hf", "llama-7b"):
+            (tmp_path / "here" / spec.name).mkdir(parents=True)
+            (tmp_path / "here" / spec.name / "model.safetensors").touch()
+            (tmp_path / "here" / spec.name / "tokenizer.json").touch()
+    ran = machine.fetch(variables={"MODELS_DIR": str(tmp_path / "here"), "HF_HUB_OFFLINE": "1"})
+    assert ran.stdout.count(": fetching ") == 2
+    assert ran.stdout.count(": in ") == 27
