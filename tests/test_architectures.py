@@ -73,7 +73,7 @@ def test_exact_or_refused(name, asked, capfd):
     completions = decoder.decode(asked)
     for prompt, completion in zip(asked, completions, strict=True):
         assert list(completion.tokens) == oracle(model, decoder, prompt)
-    assert len({completion.tokens for completion in completions}) > 1
+    assert len({token for completion in completions for token in completion.tokens}) > 3
     assert decoder.work.way == expected
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("decoding without")]
     assert len(said) == (expected != "engine")
