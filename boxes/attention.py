@@ -19,11 +19,13 @@ class KVStore:
 
     is_compileable = False
     is_sliding = (False,)
+    layers = ()  # transformers' own objects of layers: there are none
 
     def __init__(self, rows: int, capacity: int, prefix: "KVStore | None" = None):
         self.shape = (rows, capacity)
         self.prefix = prefix  # a store of one row
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # own (rows, K, C, D) each
+        # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those that look at images).
+        self.stored: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         # Of the forward under way:
         self.rows = slice(0, rows)
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
@@ -45,13 +47,13 @@ class KVStore:
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store the new keys and values, (B, K, T, D), in each row's own slots."""
-        if layer == len(self.layers):
+        if layer not in self.stored:
             # Zeros, for what lies behind a row's end is weighted with 0, and 0 times garbage may not be a number.
             rows, capacity = self.shape
             made = (new.new_zeros(rows, new.shape[1], capacity, new.shape[3]) for new in (keys, values))
-            self.layers.append(tuple(made))
+            self.stored[layer] = tuple(made)
         index = torch.arange(len(keys), device=keys.device)[:, None]
-        for stored, new in zip(self.layers[layer], (keys, values), strict=True):
+        for stored, new in zip(self.stored[layer], (keys, values), strict=True):
             if self.fresh:
                 stored[self.rows, :, : self.width] = new
                 stored[self.rows, :, self.width : self.filled] = 0  # of rows before, which may not have been numbers
@@ -61,7 +63,7 @@ class KVStore:
 
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy what the rows `sources` hold into the rows `targets`."""
-        for layer in self.layers:
+        for layer in self.stored.values():
             for stored in layer:
                 to, of = (torch.tensor(rows, dtype=torch.long, device=stored.device) for rows in (targets, sources))
                 stored[to, :, : self.filled] = stored[of, :, : self.filled]
@@ -118,12 +120,14 @@ def _over_own(query: torch.Tensor, store: KVStore, layer: tuple[torch.Tensor, to
     return (weights @ values).view(rows, heads, new, -1), logsumexp
 
 
-def attend(module, query, key, value, attention_mask=None, scaling=None, store: KVStore | None = None, **_):
+def attend(module, query, key, value, attention_mask=None, scaling=None, store: KVStore | None = None, s_aux=None, **_):
     """transformers' attention function: over the prefix and over the row's own tokens, merged in float32."""
     if store is None:
         raise ValueError("prefix-shared attention needs the store as a keyword of the model's call")
+    if s_aux is not None:
+        raise ValueError("its attention has sinks")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    layer = store.layers[module.layer_idx]
+    layer = store.stored[module.layer_idx]
     if store.fresh:
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
@@ -133,7 +137,7 @@ def attend(module, query, key, value, attention_mask=None, scaling=None, store: 
         own = _over_own(query, store, layer, scale)
     output = own[0]
     if store.prefix is not None:
-        shared = _over_prefix(query, store.prefix.layers[module.layer_idx], scale)
+        shared = _over_prefix(query, store.prefix.stored[module.layer_idx], scale)
         share = torch.sigmoid(shared[1].float() - own[1].float())[..., None]  # of the prefix in the whole softmax
         output = torch.lerp(own[0].float(), shared[0].float(), share).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None

@@ -5,12 +5,13 @@ incomplete or of another model is a UserError of one line: a wrong weight would 
 """
 
 import pickle
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boxes.leftovers import AGAIN as _AGAIN
+from boxes.leftovers import check_leftovers, check_tied
 from boxes.prompting import encode_prompts
 from boxes.records import UserError, read_json
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _LFS = b"version https://git-lfs"
 _SPREAD = "let it see more GPUs (CUDA_VISIBLE_DEVICES) and give --device auto"
-_AGAIN = "fetch the model again"
 _REASON = 200  # characters of another library's error
 
 
@@ -29,9 +29,11 @@ class WeightsMissing(UserError):
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder's weights, safetensors rather than .bin; empty where some are lacking (a fetch that stopped)."""
+    """The files of a folder's weights, safetensors rather than .bin, a whole file rather than an index beside it, as
+    transformers reads them; empty where some are lacking (a fetch that stopped)."""
     for name in ("model.safetensors", "pytorch_model.bin"):
-        files = [folder / shard for shard in _shards(folder, name)]
+        whole = folder / name
+        files = [whole] if whole.is_file() else [folder / shard for shard in _shards(folder, name)]
         if files and all(file.is_file() for file in files):
             return files
     return []
@@ -59,6 +61,11 @@ def check_files(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; name the folder of a whole checkpoint")
     read_json(folder / "config.json", _AGAIN)
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder / 'adapter_config.json'}: an adapter, which is not applied; merge it into the model first "
+            "(merge_and_unload of peft), or delete it to run the model without it"
+        )
     try:
         with _quiet():
             AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -109,17 +116,21 @@ def read_model(folder: Path, dtype: "torch.dtype", device: "torch.device | str" 
     placed = set((getattr(model, "hf_device_map", None) or {}).values())
     if torch.cuda.is_available() and placed & {"cpu", "disk"}:  # accelerate would move layers to and fro
         raise UserError(f"{folder}: {torch.cuda.device_count()} GPUs are too few for its weights in {dtype}; {_SPREAD}")
-    depth = getattr(model.config, "num_hidden_layers", None)
-    deeper = [name for name in report["unexpected_keys"] if depth is not None and _layer(name) >= depth]
-    if deeper:  # transformers would leave them out
-        raise UserError(f"{folder}: {min(deeper)} is of a layer that config.json does not have ({depth}); {_AGAIN}")
+    check_leftovers(folder, model, report["unexpected_keys"], _tensor_shapes(folder))
+    check_tied(folder, model)
     return model
 
 
-def _layer(name: str) -> int:
-    """The number of the layer in a weight's name; -1 without one."""
-    number = re.search(r"\.(\d+)\.", name)
-    return int(number[1]) if number else -1
+def _tensor_shapes(folder: Path) -> dict[str, list[int]]:
+    """The tensors in a folder's safetensors files; of .bin files nothing is known without reading them whole."""
+    from safetensors import safe_open
+
+    shapes = {}
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+    return shapes
 
 
 def _other_shape(folder: Path) -> str | None:

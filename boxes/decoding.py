@@ -12,19 +12,22 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from boxes import attention, memory, plain
+from boxes import attention, memory
 from boxes.attention import KVStore
 from boxes.completion import MAX_NEW_TOKENS, Completion, finish
 from boxes.constraint import choose, compile_regex, free
 from boxes.drafting import Draft, draft_text, drafts
 from boxes.models import AUTOMATA
+from boxes.plain import return_objects
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
+from boxes.trial import BEFORE, PLAIN_WAYS, Trial, Way, backbone, check_length, choose_way, other_cache, trial_of
 
 STEP_TOKENS = 512  # a step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500)
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
 PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
 STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
 LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each costs a device a stop; 1 elsewhere
+TRIED = 3  # tokens of a step in a trial: several, as with drafts, and then one
 Progress = Callable[[int], None]
 Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
 
@@ -68,8 +71,8 @@ class Decoder:
     """Decodes prompts greedily under a regular expression; `regex=None` decodes freely, to the first period.
 
     `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None: as many as the device's
-    memory holds, up to memory.MOST_ROWS. It is halved when memory runs out all the same. A model that cannot take
-    prefix-shared attention is decoded by plain.py. What was done is counted in `work`.
+    memory holds, up to memory.MOST_ROWS. It is halved when memory runs out all the same. A model of which the engine does not
+    give the logits is decoded in another way (trial.py), or refused. What was done is counted in `work`.
     """
 
     def __init__(
@@ -82,16 +85,18 @@ class Decoder:
         draft: bool = True,
     ):
         self.model, self.tokenizer = model.eval(), tokenizer
+        return_objects(model)
         self.regex, self.max_new_tokens, self.batch_size, self.draft = regex, max_new_tokens, batch_size, draft
-        width = model.get_output_embeddings().weight.shape[0]
-        automaton = (
-            compile_regex(regex, tokenizer, width, AUTOMATA) if regex else free(tokenizer, width, STATEMENT_HEAD)
-        )
-        self.device = (
-            model.get_output_embeddings().weight.device
-        )  # of everything but the layers of a model that is spread
+        head = model.get_output_embeddings().weight
+        width, self.device = len(head), head.device  # of everything but the layers of a model that is spread
+        if regex:
+            automaton = compile_regex(regex, tokenizer, width, AUTOMATA)
+        else:
+            automaton = free(tokenizer, width, STATEMENT_HEAD)
         self.automaton = automaton.to(self.device)
         self.work = Work()
+        self.way: Way | None = None  # chosen before the first prompt
+        self.tried = 0  # tokens of the longest row for which it was
 
     def decode(self, prompts: Sequence[str], progress: Progress | None = None) -> list[Completion]:
         """The completions of prompts, in their order. `progress` is told how many more are finished."""
@@ -111,16 +116,11 @@ class Decoder:
         statements to draft; by default those that a symbolic reading of the prompts gives."""
         waiting = sorted(self.prompts(texts, proposed), key=tokens_of, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
-        longest = max((len(prompt.ids) for prompt in waiting), default=0) + self.max_new_tokens
-        reason = attention.why_not(self.model, longest)
-        if reason:
-            print(f"decoding without a shared prefix or drafts: {reason}", file=sys.stderr)
-        way = plain.decode_rows if reason else decode_rows
-        self.work.rows = self.batch_size or self._rows_that_fit(waiting, bool(reason))
+        self.work.rows = self.batch_size or self._rows_that_fit(waiting, alone=False)
         while waiting:
             memory.release()
             try:
-                for finished in way(self, waiting):
+                for finished in self._choose_way(waiting).decode(self, waiting):
                     found = [self.completion(prompts[index], ids, ended) for index, ids, ended in finished]
                     yield [index for index, *_ in finished], found
                     done = {index for index, *_ in finished}
@@ -128,6 +128,23 @@ class Decoder:
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self.work.rows = memory.halved(self.work.rows, error)  # what was under way begins again
                 self.work.halvings += 1
+
+    def _choose_way(self, waiting: list[Prompt]) -> Way:
+        """How to decode prompts as long as these; it is said where that is not the engine's way."""
+        encoded = [prompt.ids for prompt in waiting]
+        longest = max(map(len, encoded)) + self.max_new_tokens
+        if longest > self.tried:
+            check_length(self.model, longest)
+            reason = other_cache(self.model) or attention.why_not(self.model, longest)
+            trial = trial_of(self.model, encoded, self.max_new_tokens)
+            self.way, reason = choose_way(self.model, WAYS, trial, reason)
+            self.tried, self.work.way = longest, self.way.name
+            if reason:
+                print(f"decoding without a shared prefix or drafts: {reason}", file=sys.stderr)
+        if self.way is not WAYS[0]:
+            fit = self.way.most or self.batch_size or self._rows_that_fit(waiting, alone=True)
+            self.work.rows = min(self.work.rows, fit)
+        return self.way
 
     def _rows_that_fit(self, waiting: list[Prompt], alone: bool) -> int:
         """How many prompts memory holds at a time; `alone`: each with a copy of what all begin with, and none drafted."""
@@ -168,6 +185,7 @@ class Work:
     """What a decoder has done: for the bench, and for run.json."""
 
     def __init__(self):
+        self.way = ""  # trial.Way's name
         self.rows = 0  # prompts decoded at a time, as far as memory held them
         self.halvings = 0  # of that number, for want of memory
         self.forwards = 0
@@ -306,7 +324,7 @@ def forward(model, store: KVStore, first: int, tokens: torch.Tensor, lengths=Non
     none = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     store.begin(first, none if lengths is None else lengths, tokens.shape[1], width)
     positions = store.slots + (store.prefix.shape[1] if store.prefix else 0)
-    output = model.base_model(
+    output = backbone(model)(
         tokens.to(model.device),
         position_ids=positions.to(model.device),
         past_key_values=store,
@@ -402,3 +420,26 @@ def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
     followed = rows.drafted.gather(1, last)[:, 0] == rows.pending
     entered = rows.drafted.gather(1, at_next)[:, 0] == rows.pending
     rows.pointer = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered).clamp(max=end)
+
+
+# ------------------------------------------------------------------------------------------------ the engine on trial
+def engine_logits(model, trial: Trial) -> torch.Tensor:
+    """The engine's logits (2, P, V) of two rows: behind what they share, side by side, the last tokens in cached steps."""
+    skip, shared = share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
+    whole = [row[skip : -trial.tail] for row in trial.rows]
+    lengths = torch.tensor([len(own) for own in whole], device=model.device)
+    width = max(map(len, whole))
+    store = KVStore(len(whole), width + trial.tail, shared)
+    steps = torch.tensor([row[-trial.tail :] for row in trial.rows], device=model.device)
+    with own_attention(model):
+        hidden = forward(model, store, 0, padded(whole, width, 0, model.device))
+        ends = [slice(len(own) - BEFORE, len(own)) for own in whole]
+        found = [torch.stack([row[end] for row, end in zip(hidden, ends, strict=True)])]
+        for tokens in steps.split(TRIED, dim=1):
+            width += tokens.shape[1]
+            found.append(forward(model, store, 0, tokens, lengths, width))
+            lengths = lengths + tokens.shape[1]
+    return model.get_output_embeddings()(torch.cat(found, dim=1))
+
+
+WAYS = (Way("engine", decode_rows, engine_logits), *PLAIN_WAYS)

@@ -6,6 +6,8 @@ Commits and checksums are recorded at the first download; what is fetched or loa
 import hashlib
 import re
 import shutil
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from boxes.records import UserError, read_json, sha256_file, write_json
 from boxes.shapes import GB
 
 REVISIONS = RECORDS / "revisions.json"  # {repository: {"commit": ..., "files": {name: SHA-256}}}
-VERIFIED = (
-    RECORDS / "verified.json"
-)  # {file: size, time and SHA-256 when it was last read}: hashing 140 GB takes minutes
+VERIFIED = RECORDS / "verified.json"  # {file: size, times and SHA-256 when it was last read}
+LARGE = 2**26  # bytes of a file whose checksum is remembered: hashing 140 GB takes minutes, less than this no time
+SAID = 5e9  # bytes to be hashed of which a person is told
 COMMON_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
@@ -69,26 +71,38 @@ def is_recorded(hub_id: str, folder: Path, names: list[str]) -> bool:
 
 
 def check_sums(folder: Path, sums: dict[str, str]) -> None:
-    """UserError where a file of a folder is not the one that was recorded. A file that has not changed is read once."""
-    verified = read_json(VERIFIED) if VERIFIED.exists() else {}
-    stamps = {path: _stamp(path, sums[path.name]) for path in map(folder.joinpath, sums) if path.is_file()}
-    unread = {path: stamp for path, stamp in stamps.items() if verified.get(str(path.resolve())) != stamp}
-    for path in unread:
-        if sha256_file(path) != sums[path.name]:
+    """UserError where a file of a folder is not the one that was recorded. A large file that has not changed is read once."""
+    for path, actual in file_sums([folder / name for name in sums if (folder / name).is_file()]).items():
+        if actual != sums[path.name]:
             raise UserError(f"{path}: not the file that was recorded in {REVISIONS}; delete it and fetch again")
-    _remember(unread)
 
 
-def _stamp(path: Path, sha256: str) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {sha256}"
-
-
-def _remember(stamps: dict[Path, str]) -> None:
-    if stamps:
-        verified = read_json(VERIFIED) if VERIFIED.exists() else {}
+def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
+    """The SHA-256 of files. Those of large ones are remembered by size and times: such a file is read once."""
+    verified = read_json(VERIFIED) if VERIFIED.exists() else {}
+    sums, unread = {}, []
+    for path in paths:
+        *stamp, sha256 = str(verified.get(str(path.resolve()), "")).rsplit(" ", 1)
+        if stamp == [_stamp(path)]:
+            sums[path] = sha256
+        else:
+            unread.append(path)
+    size = sum(path.stat().st_size for path in unread)
+    if size > SAID:
+        print(f"{unread[0].parent}: reading {size / GB:.0f} GB for their checksums, once", file=sys.stderr)
+    stamps = {path: _stamp(path) for path in unread}  # of before: what changes meanwhile is read again
+    sums |= {path: sha256_file(path) for path in unread}
+    large = {str(path.resolve()): f"{stamps[path]} {sums[path]}" for path in unread if path.stat().st_size >= LARGE}
+    if large:
         with suppress(UserError):  # where nothing can be written, they are read again
-            write_json(VERIFIED, verified | {str(path.resolve()): stamp for path, stamp in stamps.items()})
+            write_json(VERIFIED, (read_json(VERIFIED) if VERIFIED.exists() else {}) | large)
+    return {path: sums[path] for path in paths}
+
+
+def _stamp(path: Path) -> str:
+    """Size and times: that of the last change of content can be set, as by unpacking an archive, that of any change cannot."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def wanted_files(names: list[str], weights: bool = True) -> list[str]:
@@ -122,7 +136,6 @@ def fetch_repository(hub_id: str, revision: str | None, weights: bool = True) ->
     folder = Path(snapshot_download(hub_id, revision=commit, allow_patterns=names))
     sums = {name: _checked(folder / name, file) for name, file in files.items()}
     record(hub_id, commit, sums)
-    _remember({folder / name: _stamp(folder / name, sha256) for name, sha256 in sums.items()})
     return folder
 
 
@@ -146,10 +159,7 @@ def _check_disk(folder: Path, files: dict) -> None:
 
 def _checked(path: Path, file) -> str:
     """The SHA-256 of a fetched file. UserError, and the file is deleted, where it is not the hub's."""
-    verified = read_json(VERIFIED) if VERIFIED.exists() else {}
-    if file.lfs and verified.get(str(path.resolve())) == _stamp(path, file.lfs.sha256):
-        return file.lfs.sha256
-    actual = sha256_file(path)
+    actual = file_sums([path])[path]
     if file.lfs:
         right = actual == file.lfs.sha256
     else:  # a small file, of which the hub has git's own checksum

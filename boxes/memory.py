@@ -19,18 +19,29 @@ def room(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
 
 def stored_bytes(config, itemsize: int) -> int:
     """The keys and values of one token in all layers."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = _number(config, "num_key_value_heads") or _heads(config)
     return 2 * config.num_hidden_layers * heads * _head_size(config) * itemsize
 
 
 def passing_bytes(config, itemsize: int) -> int:
     """What one layer's forward holds of one token at a time."""
-    attention = 4 * config.num_attention_heads * _head_size(config) * (itemsize + 4)  # merged in float32
-    return (4 * config.hidden_size + 3 * config.intermediate_size) * itemsize + attention
+    attention = 4 * _heads(config) * _head_size(config) * (itemsize + 4)  # merged in float32
+    wide = _number(config, "intermediate_size") or 4 * config.hidden_size  # GPT-2's configuration does not say
+    return (4 * config.hidden_size + 3 * wide) * itemsize + attention
+
+
+def _heads(config) -> int:
+    return _number(config, "num_attention_heads") or 1  # of one as wide as the model where there is no attention
 
 
 def _head_size(config) -> int:
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return _number(config, "head_dim") or config.hidden_size // _heads(config)
+
+
+def _number(config, name: str) -> int | None:
+    """A number of a configuration, the largest where each layer has its own; None where it has none."""
+    value = getattr(config, name, None)
+    return max(value) if isinstance(value, (list, tuple)) else value
 
 
 def free_bytes(device: torch.device) -> int:
@@ -55,10 +66,20 @@ def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
     return max(1, min(most, prompts, int(fitting)))
 
 
+def _exhausted(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _EXHAUSTED)
+
+
+def raise_exhausted(error: Exception) -> None:
+    """Raise an error again where it says that memory ran out."""
+    if _exhausted(error):
+        raise error
+
+
 def halved(rows: int, error: Exception) -> int:
     """Half as many rows, where an error says that memory ran out. Any other error is raised again; UserError where not even
     one row fits."""
-    if not isinstance(error, torch.OutOfMemoryError) and not any(sign in str(error) for sign in _EXHAUSTED):
+    if not _exhausted(error):
         raise error
     if rows == 1:
         raise UserError(

@@ -27,7 +27,6 @@ from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
 from boxes.runs import (
     FORMAT,
-    IDENTITY,
     WHOLE,
     Key,
     OtherFormat,
@@ -35,9 +34,11 @@ from boxes.runs import (
     complete_predictions,
     plain_prompt_sha256,
     read_predictions,
+    same_identity,
+    same_weights,
     weights_revision,
 )
-from boxes.weights import Loaded, WeightsMissing, load, resolve
+from boxes.weights import Loaded, WeightsMissing, checkpoint_sha256, load, resolve
 
 ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a run that was interrupted
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
@@ -179,7 +180,7 @@ def _decode(
     prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
     check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), weights)
     now = _provenance(spec, weights, task, decoder, chosen, make_prompt("{description}"))
-    if old and any(old.get(key) != now[key] for key in IDENTITY):
+    if old and not same_identity(old, now):
         kept = run.set_aside()
         if kept:
             print(f"{spec.name}: predictions with other settings are kept in {kept}", file=sys.stderr)
@@ -206,7 +207,6 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
         "selection": task.selection,
-        "revision": weights_revision(spec, weights),
         "prompt_format": settings.prompt_format or spec.prompt_format,
         "regex": STATEMENT_REGEX if settings.constrained else None,
     }
@@ -214,7 +214,12 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
         asked["dtype"] = settings.dtype
     if asked["prompt_format"] == "plain":
         asked |= {"prompt_style": settings.prompt_style, "prompt_sha256": plain_prompt_sha256(settings.prompt_style)}
-    return all(old.get(key) == value for key, value in asked.items())
+    return all(old.get(key) == value for key, value in asked.items()) and same_weights(old, _identity(spec, weights))
+
+
+def _identity(spec: ModelSpec, weights: Path) -> dict:
+    """Which checkpoint it is: the commit as far as one is known, and a hash of its files."""
+    return {"revision": weights_revision(spec, weights), "checkpoint_sha256": checkpoint_sha256(spec, weights)}
 
 
 def _statements(run: Run, task: Task) -> dict[Key, str]:
@@ -268,10 +273,11 @@ def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
     spent = {"seconds": round(float(old.get("seconds") or 0.0) + seconds, 3)}
     work = decoder.work if decoder else None
     if not work or not work.forwards:  # there was nothing left to decode
-        return spent | {key: old[key] for key in ("batch_size", *ADDED, "tokens_per_forward") if key in old}
+        return spent | {key: old[key] for key in ("batch_size", "way", *ADDED, "tokens_per_forward") if key in old}
     found = {"halvings": work.halvings, "broken": work.counted("broken")}
     return spent | {
         "batch_size": work.rows,
+        "way": work.way,
         **{key: found[key] + (old.get(key) or 0) for key in ADDED},
         "tokens_per_forward": round(work.tokens / work.forwards, 1),
     }
@@ -286,7 +292,7 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "reason": "not finished; run again to go on",
         "model": spec.name,
         "hub_id": spec.hub_id,
-        "revision": weights_revision(spec, weights),
+        **_identity(spec, weights),
         "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,

@@ -10,9 +10,9 @@ from boxes.completion import Status
 from boxes.dataset import Example
 from boxes.models import ModelSpec
 from boxes.prompting import PROMPT_STYLES, STATEMENT_REGEX, statement_prompt
-from boxes.records import JsonLines, UserError, read_json, sha256_file, sha256_text
+from boxes.records import JsonLines, UserError, read_json, sha256_text
 from boxes.scoring import score_statement
-from boxes.weights import revision_of
+from boxes.weights import is_commit, revision_of, weights_sha256
 from boxes.world import shown
 
 FORMAT = 1  # of run.json and predictions.jsonl: raised when a field changes its meaning; more fields change nothing
@@ -24,12 +24,16 @@ COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "inval
 FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
 # What two runs must agree in for their predictions to belong to one table row.
 IDENTITY = (
-    "model", "revision", "prompt_format", "prompt_sha256", "regex", "max_new_tokens", "dataset_sha256", "selection", "dtype"
+    "model", "revision", "checkpoint_sha256", "prompt_format", "prompt_sha256", "regex", "max_new_tokens", "dataset_sha256",
+    "selection", "dtype",
 )  # fmt: skip
+MAY_LACK = ("regex", "checkpoint_sha256")  # of IDENTITY: none in free decoding; older runs do not say
 # What a user may choose, and then for all rows of a table: prompt_style holds for the plain format alone.
 CHOICES = {"prompt_style": "--prompt-style", "max_new_tokens": "--max-new-tokens"}
 WHOLE = "all"  # `selection` of a run over every description of its dataset
-UNVERIFIED = "{} (unverified, from MODELS_DIR)"  # the pinned commit, where the weights are taken at their owner's word
+UNVERIFIED = (
+    "{} (unverified, from MODELS_DIR)"  # the pinned commit, where nothing recorded says that the files are of it
+)
 Key = tuple[int, int]  # (sample_id, num_operations)
 
 
@@ -119,12 +123,29 @@ def read_run(spec: ModelSpec, folder: Path) -> dict:
 
 
 def weights_revision(spec: ModelSpec, weights: Path) -> str | None:
-    """The commit of the hub's snapshot; for a checkpoint of this repository or a local one, a hash of its weights."""
-    if spec.hub_id:
-        # A snapshot's folder is named by its commit; what lies in MODELS_DIR is taken at its owner's word.
-        return weights.name if weights.parent.name == "snapshots" else UNVERIFIED.format(revision_of(spec))
-    files = sorted([*weights.glob("*.safetensors"), *weights.glob("*.bin")])
-    return "sha256:" + sha256_text("".join(map(sha256_file, files)))[:16]
+    """The commit of the hub that the weights are of; for a checkpoint of this repository or a local one, a hash of them."""
+    if spec.hub_id is None:
+        return weights_sha256(weights)
+    if weights.parent.name == "snapshots":  # named by its commit
+        return weights.name
+    commit = revision_of(spec)
+    return commit if is_commit(spec, weights, commit) else UNVERIFIED.format(commit)
+
+
+def same_weights(old: dict, now: dict) -> bool:
+    """Whether a run is of the checkpoint of now, as two run.json say. One that has no hash of the files is held to its
+    revision, where that stands for them."""
+    if old.get("revision") != now["revision"]:
+        return False
+    if old.get("checkpoint_sha256") is None:
+        return now["revision"] is not None and UNVERIFIED.format("") not in now["revision"]
+    return old["checkpoint_sha256"] == now["checkpoint_sha256"]
+
+
+def same_identity(old: dict, now: dict) -> bool:
+    """Whether predictions of one run may stand beside those of the other in one row."""
+    others = (name for name in IDENTITY if name not in ("revision", "checkpoint_sha256"))
+    return same_weights(old, now) and all(old.get(name) == now[name] for name in others)
 
 
 def plain_prompt_sha256(style: str) -> str:
@@ -138,7 +159,7 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     The chat prompt is rendered by the tokenizer, which lies beside the weights: it is compared when a run goes on.
     """
     path = folder / "run.json"
-    lacking = [name for name in IDENTITY if run.get(name) is None and name != "regex"]
+    lacking = [name for name in IDENTITY if run.get(name) is None and name not in MAY_LACK]
     if lacking:
         raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
     check_dataset(run, folder, data, checksum)
@@ -170,7 +191,8 @@ def check_free(free: dict, constrained: dict, folder: Path) -> None:
     if free.get("regex") is not None:
         raise UserError(f"{folder / 'run.json'}: decoded with a regular expression; decode again")
     for name in IDENTITY:
-        if name != "regex" and free.get(name) != constrained.get(name):
+        unknown = name in MAY_LACK and None in (free.get(name), constrained.get(name))
+        if not unknown and free.get(name) != constrained.get(name):
             raise UserError(
                 f"{folder / 'run.json'}: {name} is {shown(free.get(name))}, with the expression {shown(constrained.get(name))}; "
                 "decode again"

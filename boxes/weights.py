@@ -14,12 +14,18 @@ from boxes.checkpoint import (
     read_tokenizer,
     weight_files,
 )
-from boxes.hub import cache_folder, check_sums, fetch_repository, is_recorded, record, recorded
+from boxes.hub import cache_folder, check_sums, fetch_repository, file_sums, is_recorded, record, recorded
 from boxes.models import MODELS, ModelSpec, spec_of
-from boxes.records import UserError, sha256_file
+from boxes.records import UserError, sha256_text
 
 if TYPE_CHECKING:
     import torch
+
+# What a tokenizer is read from, but for the chat template, which is in the prompt's own hash.
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def is_settled(spec: ModelSpec, folder: Path) -> bool:
 def settle(spec: ModelSpec, folder: Path) -> None:
     """Record the commit and the files of a snapshot that is in the hub's cache but was not fetched by us."""
     files = [path for path in folder.iterdir() if path.is_file()]
-    record(spec.hub_id, folder.name, {path.name: sha256_file(path) for path in files})
+    record(spec.hub_id, folder.name, {path.name: sum for path, sum in file_sums(files).items()})
 
 
 def _places(hub_id: str, revision: str | None) -> list[Path]:
@@ -157,6 +163,42 @@ def check_recorded(spec: ModelSpec, folder: Path) -> None:
     known = recorded(spec.hub_id) if spec.hub_id else {}
     if known and known["commit"] == (folder.name if folder.parent.name == "snapshots" else revision_of(spec)):
         check_sums(folder, known["files"])
+
+
+def checkpoint_sha256(spec: ModelSpec, folder: Path) -> str:
+    """A hash of all that decides what a checkpoint says, whatever folder it lies in: weights, configuration and tokenizer."""
+    tokenizer = _tokenizer_folder(spec, folder)
+    small = [folder / "config.json", *(tokenizer / name for name in TOKENIZER_FILES)]
+    files = [*weight_files(folder), *(path for path in small if path.is_file())]
+    return sha256_text("".join(f"{sha256}  {path.name}\n" for path, sha256 in _sums(spec, files).items()))
+
+
+def weights_sha256(folder: Path) -> str:
+    """A hash of the weights in a folder, for people: "sha256:" and its first 16 digits."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    return "sha256:" + sha256_text("".join(file_sums(files).values()))[:16]
+
+
+def is_commit(spec: ModelSpec, folder: Path, commit: str | None) -> bool:
+    """Whether the weights in a folder are those that were recorded when a commit of the hub was fetched."""
+    known = recorded(spec.hub_id)
+    files = weight_files(folder)
+    if not files or known.get("commit") != commit or any(path.name not in known["files"] for path in files):
+        return False
+    return all(known["files"][path.name] == sha256 for path, sha256 in file_sums(files).items())
+
+
+def _sums(spec: ModelSpec, files: list[Path]) -> dict[Path, str]:
+    """The SHA-256 of files; of a snapshot of the hub as they were recorded when it was fetched, without reading them."""
+    known = recorded(spec.hub_id) if spec.hub_id else {}
+    sums = {
+        path: known["files"][path.name]
+        for path in files
+        if known and path.parent.parent.name == "snapshots" and path.parent.name == known["commit"]
+        and path.name in known["files"]
+    }  # fmt: skip
+    sums |= file_sums([path for path in files if path not in sums])
+    return {path: sums[path] for path in files}
 
 
 def _device(device: "str | torch.device") -> "torch.device":

@@ -83,6 +83,18 @@ def pickled(content: object):
     return spoil
 
 
+def more(*names: str):
+    """Tensors more in the file, all of them vectors."""
+    return tensors(**{name.replace(".", "__"): torch.zeros(128) for name in names})
+
+
+def unused(name: str) -> str:
+    return (
+        f"{{}}: {name} is in the weights, but the model of config.json does not use it: it would not answer as this checkpoint "
+        f"does; mend config.json, merge the adapter where it is of one, or {AGAIN}"
+    )
+
+
 def index(text: str):
     def spoil(folder: Path) -> None:
         shutil.copy(TINY / "model.safetensors", folder.parent / "other.safetensors")
@@ -100,6 +112,7 @@ SHORT_VOCABULARY = {
     "model__embed_tokens__weight": TENSORS["model.embed_tokens.weight"][:100].clone(),
     "lm_head__weight": TENSORS["lm_head.weight"][:100].clone(),
 }
+LORA = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"
 NO_WEIGHTS = f"{{}}: no model.safetensors or pytorch_model.bin, in one file or all shards; {AGAIN}"
 CONFIG = f"{{}}/config.json: not of a model that can be loaded (.*); {AGAIN}"
 TOKENIZER = f"{{}}: cannot load the tokenizer (.*); {AGAIN}"
@@ -160,6 +173,18 @@ SPOILT = {
         f"{{}}: values that are not finite as float32 in 1 of 39 weights, {UP} the first; {AGAIN}"),
     "infinite": (tensors(**{UP.replace(".", "__"): with_value(float("-inf"))}),
         f"{{}}: values that are not finite as float32 in 1 of 39 weights, {UP} the first; {AGAIN}"),
+    "a-bias": (more("model.layers.0.self_attn.q_proj.bias"), unused("model.layers.0.self_attn.q_proj.bias")),
+    "a-bias-named-as-a-mask": (more("model.layers.0.self_attn.bias"), unused("model.layers.0.self_attn.bias")),
+    "a-bias-of-the-head": (more("lm_head.bias"), unused("lm_head.bias")),
+    "a-norm": (more("model.layers.0.self_attn.q_norm.weight"), unused("model.layers.0.self_attn.q_norm.weight")),
+    "an-adapter-in-the-weights": (more(LORA), unused(LORA)),
+    "a-head-of-another-kind": (more("model.rotary_emb.inv_freq", "score.weight"), unused("score.weight")),
+    "an-adapter-beside-the-weights": (write("adapter_config.json", "{}"),
+        "{}/adapter_config.json: an adapter, which is not applied; merge it into the model first (merge_and_unload of peft), or "
+        "delete it to run the model without it"),
+    "tied-to-another": (config(tie_word_embeddings=True),
+        "{}: config.json ties the output to the embedding (tie_word_embeddings), but the weights have two that differ; set it to "
+        "false where the output is one of its own"),
     "too-few-rows": (both(tensors(**SHORT_VOCABULARY), config(vocab_size=100)),
         "{}: the tokenizer has ids up to 822, the embedding 100 rows; they are of different models, fetch both again"),
 }  # fmt: skip
