@@ -38,6 +38,7 @@ PROMPT_FORMATS = ("plain", "chat")
 # What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow, or repeated by others next
 # year, has the same prompts. Llama 3's templates say this day where there is no clock.
 PROMPT_DATE = datetime(2024, 7, 26)
+_DATE_PARTS = (*(f"%{letter}" for letter in "aAbBcdDeFGHIjmMpSTuUVwWxXyYzZ"), *(f"%-{letter}" for letter in "dmjHIMS"))
 
 
 class TemplateRefuses(UserError):
@@ -70,6 +71,12 @@ def has_system_role(tokenizer) -> bool:
         return False
 
 
+def _stopped_clock(today: datetime) -> str:
+    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed over cannot take."""
+    said = "".join(f" | replace('{part}', '{today.strftime(part)}')" for part in _DATE_PARTS)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{said} }}}}{{% endmacro %}}\n"
+
+
 def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_DATE) -> str:
     from jinja2 import TemplateError  # what a template raises, also by its raise_exception
 
@@ -77,9 +84,12 @@ def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_
     if not tokenizer.chat_template:
         wrong = "the tokenizer has no chat template; use the plain prompt format (--prompt-format plain)"
         raise UserError(f"{name}: {wrong}")
-    try:  # `strftime_now` is a template's only clock
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:  # a template's only clock
+        template = _stopped_clock(today) + template
+    try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, strftime_now=today.strftime
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
     except TemplateError as error:
         mend = "use the plain prompt format (--prompt-format plain)"
@@ -124,7 +134,7 @@ def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
     if settings.format != "chat":
         return None
     messages = chat_messages("Box 0 contains nothing.", _system_role(settings, tokenizer))
-    other = PROMPT_DATE + timedelta(days=400)  # another day, month and year
+    other = PROMPT_DATE + timedelta(days=400, hours=13, minutes=14, seconds=15)  # nothing in common
     says_so = _render(tokenizer, messages) != _render(tokenizer, messages, other)
     return f"{PROMPT_DATE:%Y-%m-%d}" if says_so else None
 
