@@ -14,6 +14,7 @@ from boxes.leftovers import AGAIN as _AGAIN
 from boxes.leftovers import check_leftovers, check_tied
 from boxes.prompting import encode_prompts
 from boxes.records import UserError, read_json
+from boxes.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -196,14 +197,14 @@ def check_finite(model, folder: Path) -> None:
 
 
 def read_tokenizer(folder: Path):
-    """The tokenizer of a folder."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer of a folder, as its files are written (tokenizer.py)."""
     if not any((folder / name).exists() for name in _TOKENIZER_FILES):
         raise UserError(f"{folder}: no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); {_AGAIN}")
     try:
         with _quiet():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return open_tokenizer(folder)
+    except UserError:
+        raise
     except Exception as error:  # see check_files
         raise UserError(f"{folder}: cannot load the tokenizer ({_reason(error)}); {_AGAIN}") from None
 

@@ -90,7 +90,7 @@ _ROWS = (
     _hub("DeepSeek 7B", "DeepSeek", "7B", None, None, "deepseek-ai/deepseek-llm-7b-base", "7683fea62db869066ddaff6a41d032262c490d4f", "deepseek", weights="bin"),
     _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat", system_role=False),
     _hub("DeepSeek 7B Coder Base", "DeepSeek-Coder", "7B", "deepseek-llm-7b-base", "code", "deepseek-ai/deepseek-coder-7b-base-v1.5", "e4f7de1cf2fd3ab9519f79d750eac4393282e844", "deepseek"),
-    _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek"),
+    _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek", system_role=False),
     _hub("DeepSeek 7B Math Base", "DeepSeek-Math", "7B", "deepseek-coder-7b-base-v1.5", "math", "deepseek-ai/deepseek-math-7b-base", "036a8c6189aac6e2fc4e07b46e1e57c6b647bca5", "deepseek", weights="bin"),
     _hub("Gemma-7B", "Gemma", "8B", None, None, "google/gemma-7b", "ff6768d9368919a1f025a54f9f5aa0ee591730bb", "gemma", gated=True),
     _hub("Gemma-7B Instruct", "Gemma", "8B", "gemma-7b", "alignment", "google/gemma-7b-it", "9c5798d27f588501ce1e108079d2a19e4c3a2353", "gemma", gated=True),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from boxes.records import UserError
 
@@ -34,6 +35,14 @@ _SHOTS = "\n\n".join(["\n".join(example) for example in EXAMPLES])
 # Where each style stops: Table 2 gives the statement's head, the authors' released script leaves it to the expression.
 PROMPT_STYLES = {"table2": STATEMENT_HEAD, "released": ""}
 PROMPT_FORMATS = ("plain", "chat")
+# What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow, or repeated by others next
+# year, has the same prompts. Llama 3's templates say this day where there is no clock.
+PROMPT_DATE = datetime(2024, 7, 26)
+_DATE_PARTS = (*(f"%{letter}" for letter in "aAbBcdDeFGHIjmMpSTuUVwWxXyYzZ"), *(f"%-{letter}" for letter in "dmjHIMS"))
+
+
+class TemplateRefuses(UserError):
+    """A chat template raised an error on the messages it was given."""
 
 
 def statement_prompt(description: str, style: str = "table2") -> str:
@@ -56,23 +65,42 @@ def chat_messages(description: str, system_role: bool = True) -> list[dict[str, 
 
 def has_system_role(tokenizer) -> bool:
     """Whether the tokenizer's chat template takes a system message and keeps its text."""
-    from jinja2 import TemplateError  # what a template raises, also by its raise_exception
-
     try:
         return INSTRUCTION in _render(tokenizer, chat_messages("Box 0 contains nothing."))
-    except TemplateError:
+    except TemplateRefuses:
         return False
 
 
-def _render(tokenizer, messages: list[dict[str, str]]) -> str:
+def _stopped_clock(today: datetime) -> str:
+    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed over cannot take."""
+    said = "".join(f" | replace('{part}', '{today.strftime(part)}')" for part in _DATE_PARTS)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{said} }}}}{{% endmacro %}}\n"
+
+
+def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_DATE) -> str:
+    from jinja2 import TemplateError  # what a template raises, also by its raise_exception
+
+    name = tokenizer.name_or_path
     if not tokenizer.chat_template:
         wrong = "the tokenizer has no chat template; use the plain prompt format (--prompt-format plain)"
-        raise UserError(f"{tokenizer.name_or_path}: {wrong}")
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        raise UserError(f"{name}: {wrong}")
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:  # a template's only clock
+        template = _stopped_clock(today) + template
+    try:
+        return tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:
+        mend = "use the plain prompt format (--prompt-format plain)"
+        raise TemplateRefuses(f"{name}: its chat template refuses the messages of Table 5 ({error}); {mend}") from None
 
 
 def chat_prompt(description: str, tokenizer, system_role: bool | None = None) -> str:
-    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about the system role."""
+    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about the system role.
+
+    A template that writes today's date writes PROMPT_DATE.
+    """
     if system_role is None:
         system_role = has_system_role(tokenizer)
     return _render(tokenizer, chat_messages(description, system_role))
@@ -93,18 +121,46 @@ def prompt_maker(settings: PromptSettings, tokenizer) -> Callable[[str], str]:
         return lambda description: statement_prompt(description, settings.style)
     if settings.format != "chat":
         raise UserError(f"unknown prompt format {settings.format!r}; choose one of {', '.join(PROMPT_FORMATS)}")
-    system_role = has_system_role(tokenizer) if settings.system_role is None else settings.system_role
+    system_role = _system_role(settings, tokenizer)
     return lambda description: chat_prompt(description, tokenizer, system_role)
 
 
+def _system_role(settings: PromptSettings, tokenizer) -> bool:
+    return has_system_role(tokenizer) if settings.system_role is None else settings.system_role
+
+
+def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
+    """PROMPT_DATE as year-month-day where prompts say what day it is; None where they do not."""
+    if settings.format != "chat":
+        return None
+    messages = chat_messages("Box 0 contains nothing.", _system_role(settings, tokenizer))
+    other = PROMPT_DATE + timedelta(days=400, hours=13, minutes=14, seconds=15)  # nothing in common
+    says_so = _render(tokenizer, messages) != _render(tokenizer, messages, other)
+    return f"{PROMPT_DATE:%Y-%m-%d}" if says_so else None
+
+
+def special_prefix(tokenizer) -> list[int]:
+    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or nothing."""
+    whole, text = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
+    places = range(len(whole) - len(text) + 1)
+    before = next((place for place in places if whole[place : place + len(text)] == text), 0)
+    return whole[:before]
+
+
 def encode_prompts(tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids with exactly one BOS where the tokenizer's models have one: a chat template may have written it already."""
+    """Token ids behind the tokenizer's special prefix. What of it a chat template has written already is not written again:
+    exactly one BOS where the model has one."""
     if not prompts:
         return []
-    bos = tokenizer.bos_token_id
-    starts_with_bos = bos is not None and tokenizer("a").input_ids[0] == bos
+    prefix = special_prefix(tokenizer)
     encoded = tokenizer(list(prompts), add_special_tokens=False).input_ids
-    return [[bos, *ids] if starts_with_bos and ids[:1] != [bos] else ids for ids in encoded]
+    return [[*prefix[: len(prefix) - _begun(prefix, ids)], *ids] for ids in encoded]
+
+
+def _begun(prefix: list[int], ids: list[int]) -> int:
+    """How many of the prefix's last ids are the first of `ids`."""
+    counts = range(len(prefix), 0, -1)
+    return next((count for count in counts if prefix[-count:] == ids[:count]), 0)
 
 
 def encode_prompt(tokenizer, prompt: str) -> list[int]:

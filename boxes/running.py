@@ -1,6 +1,7 @@
 """Decode a dataset with one model into a run's folder: resumable, with its provenance, never mixed with another run."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ from boxes.generation import stratified_states
 from boxes.lock import held
 from boxes.models import ModelSpec
 from boxes.progress import Progress
-from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
+from boxes.prompting import STATEMENT_REGEX, PromptSettings, encode_prompt, prompt_date, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, sha256_file, sha256_text, write_json
 from boxes.runs import (
     FORMAT,
@@ -32,6 +33,7 @@ from boxes.runs import (
     OtherFormat,
     Run,
     complete_predictions,
+    lacking_identity,
     plain_prompt_sha256,
     read_predictions,
     same_identity,
@@ -203,6 +205,8 @@ def _decode(
 
 def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
     """Whether a complete run is what is asked for, as far as can be told without loading the model."""
+    if lacking_identity(old):
+        return False
     asked = {
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
@@ -297,6 +301,8 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,
         "prompt_sha256": sha256_text(prompt),
+        "prompt_ids_sha256": sha256_text(json.dumps(encode_prompt(decoder.tokenizer, prompt))),
+        "prompt_date": prompt_date(chosen, decoder.tokenizer),
         "constrained": decoder.regex is not None,
         "regex": decoder.regex,
         "max_new_tokens": decoder.max_new_tokens,

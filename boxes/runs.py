@@ -24,8 +24,8 @@ COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "inval
 FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
 # What two runs must agree in for their predictions to belong to one table row.
 IDENTITY = (
-    "model", "revision", "checkpoint_sha256", "prompt_format", "prompt_sha256", "regex", "max_new_tokens", "dataset_sha256",
-    "selection", "dtype",
+    "model", "revision", "checkpoint_sha256", "prompt_format", "prompt_sha256", "prompt_ids_sha256", "regex",
+    "max_new_tokens", "dataset_sha256", "selection", "dtype",
 )  # fmt: skip
 MAY_LACK = ("regex", "checkpoint_sha256")  # of IDENTITY: none in free decoding; older runs do not say
 # What a user may choose, and then for all rows of a table: prompt_style holds for the plain format alone.
@@ -159,7 +159,7 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     The chat prompt is rendered by the tokenizer, which lies beside the weights: it is compared when a run goes on.
     """
     path = folder / "run.json"
-    lacking = [name for name in IDENTITY if run.get(name) is None and name not in MAY_LACK]
+    lacking = lacking_identity(run)
     if lacking:
         raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
     check_dataset(run, folder, data, checksum)
@@ -175,6 +175,11 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
         raise UserError(
             f"{path}: results of revision {shown(run['revision'])}, {spec.name} is now {pinned}; decode again"
         )
+
+
+def lacking_identity(run: dict) -> list[str]:
+    """What a run.json does not say of IDENTITY: earlier versions knew less. Without an expression there is none to name."""
+    return [name for name in IDENTITY if run.get(name) is None and name not in MAY_LACK]
 
 
 def check_dataset(run: dict, folder: Path, data: Path, checksum: str, selection: str = WHOLE) -> None:

@@ -17,6 +17,7 @@ from boxes.checkpoint import (
 from boxes.hub import cache_folder, check_sums, fetch_repository, file_sums, is_recorded, record, recorded
 from boxes.models import MODELS, ModelSpec, spec_of
 from boxes.records import UserError, sha256_text
+from boxes.tokenizer import check_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -211,8 +212,12 @@ def _device(device: "str | torch.device") -> "torch.device":
 
 
 def load_tokenizer(spec: ModelSpec, folder: Path):
-    """The tokenizer of a folder, or the one that the row names instead (float-7b carries none)."""
-    return read_tokenizer(_tokenizer_folder(spec, folder))
+    """The tokenizer of a folder, or the one that the row names instead (float-7b carries none). UserError where it would
+    not send what its files say."""
+    place = _tokenizer_folder(spec, folder)
+    tokenizer = read_tokenizer(place)
+    check_tokens(tokenizer, place, spec.system_role)
+    return tokenizer
 
 
 def _first_line(error: BaseException) -> str:

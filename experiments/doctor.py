@@ -28,8 +28,7 @@ from boxes.shapes import GB, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.weights import WeightsMissing, check_recorded, find, load_tokenizer
 from experiments.on_gpu import USABLE, gpus, needed
 
-# A statement as the models are to write it, and a description that it answers.
-DESCRIPTION = "Box 0 contains the car and the book, Box 1 contains nothing. Move the car from Box 0 to Box 1."
+# A statement as the models are to write it.
 STATEMENT = (
     "Statement: Box 0 contains the book, Box 1 contains the car and the map, Box 2 contains nothing, Box 3 contains nothing, "
     "Box 4 contains the guitar, Box 5 contains nothing, Box 6 contains the chemical and the fish and the television."
@@ -112,22 +111,19 @@ def accepts(automaton, spelled: dict[int, bytes], ids: list[int], head: str) -> 
 
 
 def check_tokenizer(spec: ModelSpec, folder: Path, row: Row) -> None:
-    """The expression of Figure 4 can be spelled, the canonical tokens of a statement are accepted, the prompt has one BOS."""
+    """The tokens sent are those of the tokenizer's files (loading checks that), the expression of Figure 4 can be spelled,
+    and the canonical tokens of a statement are accepted."""
     from boxes.constraint import compile_regex, token_bytes
-    from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, encode_prompt, prompt_maker
+    from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 
+    row.tokenizer = "fails"
     tokenizer = load_tokenizer(spec, folder)
-    before, spelled = len(row.faults), token_bytes(tokenizer)
+    spelled = token_bytes(tokenizer)
     automaton = compile_regex(STATEMENT_REGEX, tokenizer, max(len(tokenizer), max(spelled) + 1))
-    if not accepts(automaton, spelled, tokenizer(STATEMENT, add_special_tokens=False).input_ids, STATEMENT_HEAD):
+    if accepts(automaton, spelled, tokenizer(STATEMENT, add_special_tokens=False).input_ids, STATEMENT_HEAD):
+        row.tokenizer = "ok"
+    else:
         row.faults.append("the expression of Figure 4 refuses the tokenizer's own spelling of a statement")
-    prompt = prompt_maker(PromptSettings(spec.prompt_format, "table2", spec.system_role), tokenizer)(DESCRIPTION)
-    encoded, bos = encode_prompt(tokenizer, prompt), tokenizer.bos_token_id
-    begins = bos is not None and tokenizer("a").input_ids[:1] == [bos]
-    found = next((place for place, token in enumerate(encoded) if token != bos), len(encoded))
-    if found != int(begins):
-        row.faults.append(f"the prompt begins with {found} BOS tokens, not {int(begins)}")
-    row.tokenizer = "ok" if len(row.faults) == before else "fails"
 
 
 def config_url(hub_id: str) -> str:

@@ -56,6 +56,7 @@ def provenance(name: str, checksum: str) -> dict:
     return {
         "status": "complete", "model": name, "revision": weights_revision(spec, spec.folder), "truncated": 0, "invalid": 0,
         "prompt_format": "plain", "prompt_style": "table2", "prompt_sha256": plain_prompt_sha256("table2"),
+        "prompt_ids_sha256": "a" * 64,
         "regex": STATEMENT_REGEX, "max_new_tokens": 256, "dataset_sha256": checksum, "selection": "all",
         "dtype": "float32",
     }  # fmt: skip

@@ -10,11 +10,13 @@ import pytest
 from hub_fixture import Hub, Repository
 from huggingface_hub import constants
 from miniatures import TOKENIZERS
+from tokenizer_fixture import KINDS, write_tokenizer
 
+from boxes import weights
 from boxes.constraint import compile_regex, token_bytes
-from boxes.models import MODELS, TINY_FOLDER, models_of
+from boxes.models import MODELS, TINY_FOLDER, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
-from boxes.records import write_text
+from boxes.records import UserError, read_json, write_json, write_text
 from experiments import doctor
 from experiments.doctor import Row, accepts, check_access, check_memory, examine, seconds_of
 
@@ -90,13 +92,43 @@ def test_a_tokenizers_own_spelling_is_accepted_and_another_is_not(kind):
         assert accepts(automaton, spelled, ids, STATEMENT_HEAD) is expected
 
 
-def test_two_bos_in_the_prompt_are_a_fault(monkeypatch):
-    tokenizer = TOKENIZERS["sentencepiece"]()
-    monkeypatch.setattr(doctor, "load_tokenizer", lambda *_: tokenizer)
-    monkeypatch.setattr("boxes.prompting.encode_prompt", lambda *_: [1, 1, 5])
-    row = Row()
-    doctor.check_tokenizer(MODELS["tiny-base"], TINY_FOLDER / "tiny-base", row)
-    assert (row.tokenizer, row.faults) == ("fails", ["the prompt begins with 2 BOS tokens, not 1"])
+def repository(folder: Path, kind: str) -> ModelSpec:
+    """A model of the paper whose weights are here, with the tokenizer of a kind of tokenizer_fixture.py."""
+    name = "deepseek-llm-7b-chat" if kind == "deepseek-chat" else "CodeLlama-7b-hf"
+    shutil.copytree(TINY_FOLDER / "tiny-base", folder / name)
+    (folder / name / "chat_template.jinja").unlink()
+    config = read_json(folder / name / "config.json")
+    write_tokenizer(KINDS[kind], folder / name)
+    write_json(folder / name / "config.json", config)
+    return MODELS[name]
+
+
+@pytest.mark.parametrize("kind", ["llama", "llama-chat", "deepseek", "deepseek-chat", "glm-chat", "smollm2"])
+def test_a_tokenizer_whose_files_are_right_passes(kind, tmp_path, monkeypatch):
+    """DeepSeek-Chat's BOS is written by the template, GLM's prefix is no BOS: neither is a fault."""
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    row = examine(repository(tmp_path, kind), {"0": 80 * GB}, None, NOWHERE, None)
+    assert (row.tokenizer, row.faults) == ("ok", [])
+
+
+def test_doctor_judges_by_the_files_as_the_engine_does(tmp_path, monkeypatch):
+    """Both faults of which nothing was said: no BOS, and another token behind a BOS."""
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    spec = repository(tmp_path, "deepseek")
+    read = weights.read_tokenizer
+    monkeypatch.setattr(weights, "read_tokenizer", lambda folder: without_bos(read(folder)))
+    row = examine(spec, {"0": 80 * GB}, None, NOWHERE, None)
+    assert row.tokenizer == "fails"
+    [fault] = row.faults
+    assert "token 0 of a plain prompt would be" in fault
+    with pytest.raises(UserError) as refused:
+        weights.load_tokenizer(spec, tmp_path / spec.name)
+    assert str(refused.value) == fault
+
+
+def without_bos(tokenizer):
+    tokenizer.add_bos_token = False
+    return tokenizer
 
 
 def test_a_damaged_checkpoint_is_a_fault(tmp_path, monkeypatch):

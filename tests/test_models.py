@@ -109,7 +109,8 @@ def test_formats_of_prompts_and_of_weights():
     pickled = [spec.name for spec in paper if spec.weights == "bin"]
     assert pickled == ["llemma_7b", "llemma_34b", "deepseek-llm-7b-base", "deepseek-llm-7b-chat",
                        "deepseek-math-7b-base", "float-7b"]  # fmt: skip
-    assert [spec.name for spec in paper if spec.system_role is False] == ["deepseek-llm-7b-chat"]
+    without = [spec.name for spec in paper if spec.system_role is False]
+    assert without == ["deepseek-llm-7b-chat", "deepseek-coder-7b-instruct-v1.5"]
     assert [spec.name for spec in paper if spec.instruct_data] == ["OpenMath-Mistral-7B-v0.1-hf", "float-7b"]
     assert {spec.name: spec.tokenizer for spec in paper if spec.tokenizer} == {
         "float-7b": ("huggyllama/llama-7b", MODELS["llama-7b"].revision)

@@ -19,6 +19,7 @@ from boxes.prompting import (
     encode_prompt,
     encode_prompts,
     has_system_role,
+    prompt_date,
     prompt_maker,
     statement_prompt,
 )
@@ -232,3 +233,30 @@ def test_the_tiny_chat_model_takes_a_system_message():
     assert has_system_role(tokenizer)
     ids = encode_prompt(tokenizer, chat_prompt(DESCRIPTION, tokenizer))
     assert (ids[0], ids.count(ids[0])) == (tokenizer.bos_token_id, 1)
+
+
+# --- a template that asks what day it is ---
+
+GIVEN = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+DATED = {
+    "llama-3.2": (GIVEN + "Today Date: {{ date_string }}\n\n", "Today Date: 26 Jul 2024\n\n"),
+    "gpt-oss": ("{{ 'Current date: ' + strftime_now('%Y-%m-%d') }}|", "Current date: 2024-07-26|"),
+    "in-a-macro": ("{% macro day() %}{{ strftime_now(format='%A, %B %-d, %Y') }}{% endmacro %}{{ day() }}|",
+                   "Friday, July 26, 2024|"),
+    "the-time": ("{{ strftime_now('%H:%M:%S %p') }}|", "00:00:00 AM|"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATED)
+def test_a_template_that_asks_what_day_it_is_hears_one_day(name):
+    asks, hears = DATED[name]
+    tokenizer = tokenizer_with("sentencepiece", "\n" + asks + TURN)
+    said = chat_prompt(DESCRIPTION, tokenizer)
+    assert said == "\n" + hears + chat_prompt(DESCRIPTION, tokenizer_with("sentencepiece", TURN))
+    assert prompt_date(PromptSettings("chat"), tokenizer) == "2024-07-26"
+    assert prompt_date(PromptSettings(), tokenizer) is None
+
+
+@pytest.mark.parametrize("template", [TURN, "{% if false %}{{ strftime_now('%Y') }}{% endif %}" + TURN])
+def test_no_date_where_no_prompt_has_one(template):
+    assert prompt_date(PromptSettings("chat"), tokenizer_with("sentencepiece", template)) is None
