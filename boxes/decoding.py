@@ -425,14 +425,15 @@ def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
 # ------------------------------------------------------------------------------------------------ the engine on trial
 def engine_logits(model, trial: Trial) -> torch.Tensor:
     """The engine's logits (2, P, V) of two rows: behind what they share, side by side, the last tokens in cached steps."""
+    device = model.get_output_embeddings().weight.device
     skip, shared = share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
     whole = [row[skip : -trial.tail] for row in trial.rows]
-    lengths = torch.tensor([len(own) for own in whole], device=model.device)
+    lengths = torch.tensor([len(own) for own in whole], device=device)
     width = max(map(len, whole))
     store = KVStore(len(whole), width + trial.tail, shared)
-    steps = torch.tensor([row[-trial.tail :] for row in trial.rows], device=model.device)
+    steps = torch.tensor([row[-trial.tail :] for row in trial.rows], device=device)
     with own_attention(model):
-        hidden = forward(model, store, 0, padded(whole, width, 0, model.device))
+        hidden = forward(model, store, 0, padded(whole, width, 0, device))
         ends = [slice(len(own) - BEFORE, len(own)) for own in whole]
         found = [torch.stack([row[end] for row, end in zip(hidden, ends, strict=True)])]
         for tokens in steps.split(TRIED, dim=1):

@@ -52,10 +52,14 @@ def decode_uncached(decoder, waiting: list) -> Iterator[list[tuple[int, list[int
 
 def _loop(decoder, batch: Batch, step) -> tuple[list[list[int]], list[bool]]:
     """The token of each row and step, -1 behind a row's end, and which rows ended."""
+    batch.states = batch.states.to(decoder.device)
     columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
     for _ in range(decoder.max_new_tokens):
         chosen, ends, after, broken = (
-            found[:, 0] for found in choose(decoder.automaton, _as_it_is, batch.logits[:, -1:], batch.states[:, None])
+            found[:, 0]
+            for found in choose(
+                decoder.automaton, _as_it_is, batch.logits[:, -1:].to(decoder.device), batch.states[:, None]
+            )
         )
         columns.append(chosen.masked_fill(finished, -1))
         batch.states = torch.where(finished, batch.states, after)
@@ -104,7 +108,7 @@ def step(model, batch: Batch, chosen: torch.Tensor) -> None:
     name = cache_name(model)
     output = _run(
         model,
-        input_ids=chosen[:, None],
+        input_ids=chosen[:, None].to(model.device),
         # A state that stands for all that came before has no columns that could be masked.
         attention_mask=batch.attention_mask if name == CACHES[0] else None,
         position_ids=batch.positions[:, None],

@@ -17,8 +17,6 @@ from boxes.records import UserError
 SHORTEST = 24  # tokens of a row in a trial
 TAIL = 4  # of its tokens are run in cached steps
 BEFORE = 4  # and so many before them are looked at, too
-# RoPE whose angles depend on how long a row is, or the longest beside it.
-BY_LENGTH = ("dynamic", "longrope")
 # How much farther a way's logits may be from the model's own than these move when each number of the embedding is changed by
 # one rounding (`noise`), which tells a dtype and a model's own chaos alike. That change enters once; a way rounds otherwise
 # than the model does about ten times a layer, each time by a third of it, and such errors add up in quadrature: 9 in 80 layers.
@@ -61,7 +59,7 @@ def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Tr
     """The longest and the shortest of the prompts `encoded`; one of them alone is its own neighbour, without a piece."""
     first, last = max(encoded, key=len), min(encoded, key=len)
     long, tail = _lengthened(first, SHORTEST), TAIL
-    if depends_on_length(model):  # a row can pass the length at which its angles change while it is being written
+    if len(long) + max_new_tokens > rope_limit(model)[1]:  # a row can pass it while it is being written
         tail = max(TAIL, max_new_tokens)
         long = _lengthened(long, len(long) + tail)
     short = _lengthened(last, SHORTEST - 3)
@@ -76,17 +74,17 @@ def _lengthened(ids: Sequence[int], length: int) -> list[int]:
     return (list(ids) * -(-length // len(ids)))[: max(length, len(ids))]
 
 
-def depends_on_length(model) -> bool:
-    """Whether the configuration names a RoPE of BY_LENGTH."""
-    return rope_kind(model) in BY_LENGTH
-
-
-def rope_kind(model) -> str | None:
-    """The kind of RoPE that a configuration names, one of BY_LENGTH before others."""
-    found = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    each = [found, *(part for part in found.values() if isinstance(part, dict))]
-    kinds = [part.get("rope_type") for part in each if part.get("rope_type")]
-    return next((kind for kind in kinds if kind in BY_LENGTH), kinds[0] if kinds else None)
+def rope_limit(model) -> tuple[str, float]:
+    """The kind of a RoPE whose angles depend on how long a row is, or the longest beside it or before it ("dynamic",
+    "longrope"), and the tokens beyond which they do; "" and infinity of others."""
+    config = model.config.get_text_config()
+    found = getattr(config, "rope_parameters", None) or {}
+    for part in (found, *found.values()):
+        kind = part.get("rope_type") or "" if isinstance(part, dict) else ""
+        if "dynamic" in kind or kind == "longrope":
+            length = part.get("original_max_position_embeddings") or config.max_position_embeddings
+            return kind, length
+    return "", float("inf")
 
 
 # ------------------------------------------------------------------------------------------------ ways that need no engine
@@ -154,10 +152,10 @@ def _own(model, trial: Trial) -> torch.Tensor:
 def check_length(model, longest: int) -> None:
     """UserError where a RoPE keeps the length of the longest row so far, and rows are long enough for it to matter: what such
     a model says depends on what it was asked before, with a cache or without."""
-    known = [module.original_max_seq_len for module in model.modules() if hasattr(module, "original_max_seq_len")]
-    if rope_kind(model) == "dynamic" and known and longest > min(known):
+    kind, limit = rope_limit(model)
+    if "dynamic" in kind and longest > limit:
         raise UserError(
-            f"{_name(model)}: its RoPE (dynamic) depends on the longest row so far beyond {min(known)} tokens, and prompts with "
+            f"{_name(model)}: its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens, and prompts with "
             f"their answers have {longest}; leave this model out, or give it another rope_type in config.json"
         )
 
@@ -170,7 +168,7 @@ def difference(own: torch.Tensor, found: torch.Tensor) -> float:
     """
     if own.shape != found.shape:
         raise ValueError(f"logits of the shape {tuple(found.shape)} in place of {tuple(own.shape)}")
-    apart = (_standard(own) - _standard(found)).pow(2).mean(dim=-1).sqrt()  # (2, P)
+    apart = (_standard(own) - _standard(found.to(own.device))).pow(2).mean(dim=-1).sqrt()  # (2, P)
     apart = apart.masked_fill(apart.isnan(), torch.inf)
     whole = own.isfinite().all(dim=-1)
     medians = [0.0]
@@ -212,8 +210,9 @@ def other_cache(model) -> str | None:
 
 def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
     """What is said of a model whose logits the engine does not give."""
-    if depends_on_length(model):
-        return f"its RoPE ({rope_kind(model)}) depends on how long a row is"
+    kind, limit = rope_limit(model)
+    if len(trial.rows[0]) > limit:
+        return f"its RoPE ({kind}) depends on how long a row is"
     far = f"the engine's logits differ from the model's own by {found:.2g} standard deviations"
     try:
         row = torch.tensor([trial.rows[1]], device=model.device)

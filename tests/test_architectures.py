@@ -101,6 +101,16 @@ def test_a_rope_by_the_longest_row_is_named(asked):
         decoder_of(build("llama-dynamic")).decode(asked)
 
 
+def test_rows_are_as_long_as_needed_where_a_rope_changes_with_length(asked):
+    """The length at which it does must be passed in the steps behind a cache, not only in prefilling."""
+    encoded = [encode_prompt(byte_level_tokenizer(), prompt) for prompt in asked]
+    longest = max(lengths(asked))
+    for name, between, tail in (("phi3-longrope-within", 0, trial.TAIL), ("phi3-longrope-between", longest + 3, 50)):
+        rows = trial.trial_of(build(name, between), encoded, 50)
+        assert rows.tail == tail
+        assert len(rows.rows[0]) == longest + (tail if between else 0)
+
+
 # --- faults put into a sound model, as an architecture that nobody thought of would have them ---
 
 

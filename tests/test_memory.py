@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PreTrainedConfig
 
 from boxes import attention, decoding, memory, plain
 from boxes.decoding import Decoder
@@ -105,7 +105,10 @@ def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
 
 
 def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
-    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {2}, RuntimeError("device-side assert")))
+    last = forwards_of(
+        monkeypatch, tiny, prompts, batch_size=4
+    )  # the first ones are a trial, which another way would follow
+    monkeypatch.setattr(decoding, "forward", failing(decoding.forward, {last}, RuntimeError("device-side assert")))
     with pytest.raises(RuntimeError, match="device-side assert"):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
@@ -129,6 +132,20 @@ def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
         monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free / memory.SHARE)
         assert memory.rows_that_fit(tiny.model, 500, 300, 1000) == expected
     assert memory.rows_that_fit(tiny.model, 500, 300, 3) == 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},  # of a model without attention: no heads, no inner width
+        {"num_attention_heads": 4, "intermediate_size": None},
+        {"num_attention_heads": [4, 2], "num_key_value_heads": [2, 1], "intermediate_size": [96, 128]},
+    ],
+)
+def test_a_configuration_that_lacks_numbers_or_has_one_a_layer(fields):
+    config = PreTrainedConfig(hidden_size=64, num_hidden_layers=2, **fields)
+    assert memory.stored_bytes(config, 4) >= 2 * 2 * 32 * 4
+    assert memory.passing_bytes(config, 4) > 4 * 64 * 4
 
 
 def test_this_machine_says_what_it_has():
