@@ -3,8 +3,10 @@
 # generate -> decode -> score -> summarise -> render; every arrow is a file (data/..., paper/out).
 
 SHELL := bash
-.SHELLFLAGS := -p -eu -o pipefail -c# -p: nothing that the user's shell starts with (BASH_ENV, CDPATH, SHELLOPTS, functions)
-$(if $(findstring e,$(firstword -$(MAKEFLAGS))),$(error make -e puts variables of the environment over the Makefile's own; leave it out))
+# -p: without what the user's shell starts with (BASH_ENV, CDPATH, SHELLOPTS, functions)
+.SHELLFLAGS := -p -eu -o pipefail -c
+$(if $(findstring e,$(firstword -$(MAKEFLAGS))),\
+    $(error make -e puts variables of the environment over the Makefile's own; leave it out))
 MAKEFLAGS += --no-builtin-rules
 ifeq ($(MAKELEVEL)$(words $(MAKECMDGOALS)),01) # several targets (make clean all) may be meant one after the other
 MAKEFLAGS += -j$(shell env -u OMP_NUM_THREADS nproc)# a -j of the command line goes before
@@ -59,6 +61,8 @@ override DATA_DIR := $(strip $(DATA_DIR))
 override VENV := $(strip $(VENV))
 override SEED := $(strip $(SEED))
 
+$(foreach name,VENV DATA_DIR MODELS_DIR RELEASE_ZIP FROM,$(if $(or $(word 2,$($(name))),$(findstring %,$($(name)))),\
+    $(error $(name)=$(strip $($(name))): make cannot follow a path with a space or %; name a link to it)))
 # What stands on the command line is read by somebody, or it is a slip (profile for PROFILE, MODEL for MODELS) and named.
 # Variables of the environment are not judged. PROGRAMS: what make hands on to the programs below it.
 PROGRAMS := PIP_% UV_% HF_% CUDA_% OMP_% TORCH% MKL_% NVIDIA_% PYTHON% PYTEST_% BUILDAH_% GIT_COMMIT MODELS_RECORDS \
@@ -328,7 +332,8 @@ check: $(SCORES) $(SUMMARIES) ## checksums of the data, results against the refe
 	$(CHECK)
 endif
 
-SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) && echo "$(DATA_DIR): as in $(CHECKED)"
+SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) \
+    && echo "$(DATA_DIR): as in $(CHECKED)"
 CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
 

@@ -4,6 +4,7 @@ import codecs
 import errno
 import functools
 import hashlib
+import io
 import json
 import os
 import signal
@@ -43,6 +44,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def wrapped() -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
         try:
             with _handlers(_end):
                 status = main()

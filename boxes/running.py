@@ -335,8 +335,8 @@ def _git_commit() -> str | None:
     ours = {key: value for key, value in os.environ.items() if not re.match(r"GIT_(?!CONFIG)", key)}
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=root, env=ours, capture_output=True, text=True, check=True)
-        return done.stdout.rstrip("\n")
+        said = subprocess.run(["git", *words], cwd=root, env=ours, capture_output=True, text=True, check=True)
+        return said.stdout.rstrip("\n")
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() == root:

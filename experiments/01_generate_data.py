@@ -8,7 +8,7 @@ With --release-zip the release's own files are unpacked instead. Takes seconds; 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, natural, out_file, out_folder
 from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, natural, out_file, positive
 from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import add_hardware, argument_parser, hardware_of, out_folder, positive
 from boxes.beside import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside

@@ -6,7 +6,7 @@ python experiments/08_alignment.py --profile tiny --results data/results/tiny --
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.comparison import experiment
 from boxes.records import command

@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 import zstandard
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, in_folder
 from boxes.comparison import QUERY_COLUMNS

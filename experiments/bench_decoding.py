@@ -19,7 +19,7 @@ from llguidance import LLExecutor, LLMatcher
 from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, out_file, positive
 from boxes.attention import KVStore

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes import plain
 from boxes.arguments import argument_parser, out_file, positive

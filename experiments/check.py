@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser
 from boxes.claims import NOT_RUN, counted

@@ -131,7 +131,8 @@ look_inside() { # fail where anything wanted is not so
 compare_files() { # with those that git tracks
     local folder options_of_find=(-type f -not -path './.make/*' -not -name '*.pyc')
     for folder in "${outputs[@]}"; do options_of_find+=(-not -path "./$folder/*"); done
-    is_git_checkout && git ls-files | sort > "$work/tracked" || { say "no git checkout to compare the files with"; return; }
+    is_git_checkout || { say "no git checkout to compare the files with"; return; }
+    git ls-files | sort > "$work/tracked"
     in_container find . "${options_of_find[@]}" | sed 's|^\./||' | sort > "$work/files"
     diff "$work/tracked" "$work/files" > "$work/diff" \
         || fail "its files are not those that git tracks (> is only in the image):" \

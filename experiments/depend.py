@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import MagicMock
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("boxes", "paper", "experiments")

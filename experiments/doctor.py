@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, positive
 from boxes.checkpoint import check_files

@@ -10,7 +10,7 @@ second run resumes.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser
 from boxes.models import ALL, PROFILES, ModelSpec, choose

@@ -25,7 +25,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, out_folder
 from boxes.memory import free_bytes

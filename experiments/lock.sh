@@ -35,8 +35,9 @@ keep_hashes() { # NAME FILE: those that the lock here has of the same version, b
     found=$(entry "$1" "$2") before=$(entry "$1" "$(basename "$2")")
     version=$(head -n 1 <<< "$found")
     [[ $(head -n 1 <<< "$before") == "$version" ]] || return 0
-    { echo "$version"; grep -ho -e '--hash=[a-z0-9:]*' <<< "$found"$'\n'"$before" | sort -u | sed 's/.*/    & \\/; $s/ \\$//'; } \
-        > "$scratch/entry"
+    echo "$version" > "$scratch/entry"
+    printf '%s\n' "$found" "$before" | grep -o -e '--hash=[a-z0-9:]*' | sort -u \
+        | sed 's/.*/    & \\/; $s/ \\$//' >> "$scratch/entry"
     sed -i -e "/^$1==/r $scratch/entry" -e "/^$1==/,/[^\\\\]\$/d" "$2"
 }
 keep_hashes torch "$scratch/requirements-cpu.lock"

@@ -20,7 +20,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, positive
 from boxes.models import spec_of

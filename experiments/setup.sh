@@ -55,7 +55,7 @@ pip_setting() { # NAME: its values; the environment's come before the files', as
 # Of pip's settings those count that say where packages are and how to reach them, for uv, too, which does not read them.
 # All others (user, target, prefix, constraint, ...) are for other installations.
 translate_pip_settings() {
-    local value name
+    local value name yes='^(1|y|yes|t|true|on)$'
     for name in ${!PIP_*}; do
         [[ $name =~ CONFIG_FILE|INDEX|FIND_LINKS|HOST|CERT|PROXY|TIMEOUT|RETRIES|NO_CACHE ]] || unset "$name"
     done
@@ -80,8 +80,10 @@ translate_pip_settings() {
     for value in $(pip_setting trusted-host); do
         uv_options+=(--allow-insecure-host "$value") pip_options+=(--trusted-host "$value")
     done
-    [[ ! $(pip_setting no-index) =~ ^(1|y|yes|t|true|on)$ ]] || { uv_options+=(--no-index); pip_options+=(--no-index); }
-    [[ ! $(pip_setting no-cache-dir) =~ ^(1|y|yes|t|true|on)$ ]] || pip_options+=(--no-cache-dir)
+    if [[ $(pip_setting no-index) =~ $yes ]]; then
+        uv_options+=(--no-index) pip_options+=(--no-index)
+    fi
+    [[ ! $(pip_setting no-cache-dir) =~ $yes ]] || pip_options+=(--no-cache-dir)
     network_setting cert SSL_CERT_FILE
     network_setting client-cert SSL_CLIENT_CERT
     network_setting proxy HTTPS_PROXY
@@ -126,7 +128,8 @@ choose_lock() { # sets lock and why
         lock=$LOCK why="LOCK names it"
         [[ $lock != requirements-cpu.lock ]] || ! find_cpu_build || why+="; the CPU build of torch is $origin"
     elif [[ $(nvidia-smi -L 2> /dev/null) == GPU* ]]; then
-        lock=requirements.lock why="$(nvidia-smi -L | grep -c '^GPU') NVIDIA GPU(s) here; torch with CUDA, about 3 GB to download"
+        lock=requirements.lock
+        why="$(nvidia-smi -L | grep -c '^GPU') NVIDIA GPU(s) here; torch with CUDA, about 3 GB to download"
     elif find_cpu_build; then
         lock=requirements-cpu.lock why="no NVIDIA GPU here; the CPU build of torch is $origin"
     else

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever other is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.records import command, write_text
 from boxes.scoring import RANDOM

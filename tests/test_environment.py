@@ -180,6 +180,15 @@ def test_make_e_is_refused(place):
     assert re.fullmatch(r"Makefile:\d+: \*\*\* make -e .*; leave it out\.  Stop\.\n", made.stderr)
 
 
+@pytest.mark.parametrize("name", ["VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM"])
+@pytest.mark.parametrize("value", ["/tmp/a b", "/tmp/a%b"])
+def test_a_path_that_make_cannot_follow_is_refused_in_one_line(place, name, value):
+    made = make(place / "checkout", "table6", f"{name}={value}")
+    assert made.returncode == 2
+    [line] = made.stderr.splitlines()
+    assert f"*** {name}={value}: make cannot follow a path with a space or %" in line
+
+
 def test_a_path_that_no_environment_can_have_is_refused_in_one_line(tmp_path):
     folder = copy_checkout(tmp_path / "a:b")
     (folder / ".venv").unlink()
