@@ -34,8 +34,9 @@ REFERENCE = REPORTED.parent / "reference"
 class Verdict:
     """Results beside what is expected of them.
 
-    cells: the lines of `read_cells`. claims: those of `read_claims`. tables: what stands behind the scores (not in
-    paper). run, not_run: the models that were asked for; reasons: why one was not run; left_out: those that were not.
+    cells: the lines of `read_cells`. claims: those of `read_claims`. tables: what stands behind the
+    scores (not in paper). run, not_run: the models that were asked for; reasons: why one was not run;
+    left_out: those that were not asked for.
     """
 
     profile: str
@@ -95,13 +96,12 @@ class Verdict:
     def summary(self) -> str:
         """How much does not agree."""
         tables = sum(bool(table.different and table.judged) for table in self.tables)
-        counts = {"row": len(self.wrong_cells), "table": tables, "claim": len(self.flipped)}
-        what = {"row": "differ", "table": "behind the rows differ", "claim": "flipped"}
-        named = [
-            f"{n} {name}{'s' if n > 1 else ''} {what[name] if n > 1 else what[name].replace('differ', 'differs')}"
-            for name, n in counts.items() if n
-        ]  # fmt: skip
-        return ", ".join(named)
+        counts = {
+            ("1 row differs", "rows differ"): len(self.wrong_cells),
+            ("1 table behind the rows differs", "tables behind the rows differ"): tables,
+            ("1 claim flipped", "claims flipped"): len(self.flipped),
+        }
+        return ", ".join(one if n == 1 else f"{n} {many}" for (one, many), n in counts.items() if n)
 
 
 def default_reference(profile: str) -> Path:

@@ -1,4 +1,4 @@
-"""The first lines of a report: does it agree with what is expected, what was run, and what of the paper's claims."""
+"""The first lines of a report: does it agree with what is expected, what was run, what of the claims."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A question, its answer in a word or two, a remark, and where the answer is no, what is not so. kind: yes, no or ""."""
+    """A question, its answer in a word or two, and a remark.
+
+    kind: yes, no or "". faults: where the answer is no, what is not so.
+    """
 
     question: str
     answer: str
@@ -37,7 +40,11 @@ class Line:
 
 def opening(results: Results, folder: Path, reference: Path, claims: list[dict], runs: list) -> list[Line]:
     """The lines of a profile's report. claims: of the paper; runs: those of sections.provenance."""
-    return [agreement(results, folder, reference), models_run(results, runs), claims_held(results, claims)]
+    return [
+        agreement(results, folder, reference),
+        models_run(results, runs),
+        claims_held(results, claims),
+    ]
 
 
 def agreement(results: Results, folder: Path, reference: Path) -> Line:
@@ -52,8 +59,9 @@ def agreement(results: Results, folder: Path, reference: Path) -> Line:
     if not found.run:
         return Line(question, "nothing was run", f"None of {found.chosen} models has results.")
     if found.faults:
-        more = len(found.faults) - LISTED
-        faults = found.faults[:LISTED] + ([f"and {more} more (make check names them)"] if more > 0 else [])
+        faults, more = found.faults[:LISTED], len(found.faults) - LISTED
+        if more > 0:
+            faults.append(f"and {more} more (make check names them)")
         return Line(question, "no", f"{found.summary}.", "no", tuple(faults))
     return Line(question, "yes", _agreed(results, found), "yes")
 
@@ -61,7 +69,8 @@ def agreement(results: Results, folder: Path, reference: Path) -> Line:
 def _agreed(results: Results, found: Verdict) -> str:
     """What agrees, and how closely."""
     of = len(found.run) + len(found.not_run) + len(found.left_out)
-    same = bool((found.cells[found.cells.judged].difference.abs().dropna() <= ROUNDING).all())
+    gaps = found.cells[found.cells.judged].difference.abs().dropna()
+    same = bool((gaps <= ROUNDING).all())
     closely = TOLERANCES["reported" if same else results.profile]
     text = f"{len(found.run)} of {of} models: every accuracy {closely}"
     largest = _largest_difference(results)
@@ -72,16 +81,20 @@ def _agreed(results: Results, found: Verdict) -> str:
 
 
 def _largest_difference(results: Results) -> float | None:
-    """Of overall accuracy, ours minus theirs, in points; None where there are no two to subtract."""
-    pairs = [(results.score(name, "all"), results.expected_score(name, "all")) for name in sorted(results.names)]
-    gaps = [difference(ours.accuracy, theirs.accuracy) for ours, theirs in pairs if ours and theirs]
+    """Of overall accuracy, ours minus theirs, in points; None where there are no two numbers."""
+    gaps = []
+    for name in sorted(results.names):
+        ours, theirs = results.score(name, "all"), results.expected_score(name, "all")
+        if ours and theirs:
+            gaps.append(difference(ours.accuracy, theirs.accuracy))
     return max((gap for gap in gaps if gap is not None), key=abs, default=None)
 
 
 def models_run(results: Results, runs: list) -> Line:
     """How many of the models that were asked for, when, on what, by which commit."""
     if results.profile == "reported":
-        text = f"The {len(results.specs)} rows are recomputed from the counts behind the printed percentages."
+        rows = len(results.specs)
+        text = f"The {rows} rows are recomputed from the counts behind the printed percentages."
         return Line("Models run", "none", text)
     run = len(results.specs) - len(results.missing())
     text = recorded(runs) if run else "The commands that run them stand beneath Table 6."
@@ -108,11 +121,13 @@ def _short(commit: str | None) -> str:
 
 def _few(texts: set[str], kind: str) -> str:
     """The texts, or how many there are of their kind."""
-    return " and ".join(sorted(texts)) if len(texts) <= 2 else f"{len(texts)} {kind} (named with the runs)"
+    if len(texts) > 2:
+        return f"{len(texts)} {kind} (named with the runs)"
+    return " and ".join(sorted(texts))
 
 
 def claims_held(results: Results, claims: list[dict]) -> Line:
-    """How many of the paper's claims hold, on our numbers where they can be judged, and on the printed ones."""
+    """How many of the paper's claims hold: on our numbers where they can be judged, on the printed."""
     ours, printed = verdicts(claims, "verdict"), verdicts(claims, "verdict_reported")
     on_printed = f"On the paper's printed numbers {printed[0]} hold and {printed[1]} do not"
     on_printed += f"; {printed[2]} cannot be judged." if printed[2] else "."
@@ -129,10 +144,12 @@ def _need(results: Results, claims: int) -> str:
     """What it takes to judge the paper's claims."""
     if results.profile == "paper":
         return "None of the models that they are about was run."
-    return f"All {claims} are about the 29 checkpoints of Table 6, which need GPUs and their weights: PROFILE=paper."
+    needed = "which need GPUs and their weights: PROFILE=paper."
+    return f"All {claims} are about the 29 checkpoints of Table 6, {needed}"
 
 
 def verdicts(claims: list[dict], name: str) -> tuple[int, int, int]:
     """How many hold, do not hold, and cannot be judged."""
     found = [line[name] for line in claims]
-    return found.count(HOLDS), found.count(FAILS), sum(verdict in (NOT_RUN, "") for verdict in found)
+    unjudged = sum(verdict in (NOT_RUN, "") for verdict in found)
+    return found.count(HOLDS), found.count(FAILS), unjudged

@@ -53,6 +53,8 @@ def pretend_data(folder: Path) -> None:
 
 def test_reported_needs_no_data_and_no_model(checkout):
     assert names(make(checkout, "-n", "table6", "PROFILE=reported")) == ["05_score", "paper.tables", "paper.tables"]
+    narrowed = make(checkout, "-n", "table6", "PROFILE=reported", "MODELS=llama-7b").stdout
+    assert re.search(r"05_score\.py --profile reported --out \S+ --models llama-7b$", narrowed, re.MULTILINE)
     everything = names(make(checkout, "-n", "all", "PROFILE=reported"))
     assert not {"01_generate_data", "03_select_prompt_format", "04_decode", "09_constrained_decoding"} & set(everything)
     assert {"02_random_baseline", "06_code", "07_math", "08_alignment", "10_claims", "paper.report"} < set(everything)
