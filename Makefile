@@ -2,6 +2,7 @@
 #
 # generate -> decode -> score -> summarise -> render; every arrow is a file (data/..., paper/out).
 
+THIS := $(lastword $(MAKEFILE_LIST))
 SHELL := bash
 # -p: without what the user's shell starts with (BASH_ENV, CDPATH, SHELLOPTS, functions)
 .SHELLFLAGS := -p -eu -o pipefail -c
@@ -70,7 +71,7 @@ PROGRAMS := PIP_% UV_% HF_% CUDA_% OMP_% TORCH% MKL_% NVIDIA_% PYTHON% PYTEST_% 
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 GOALS := $(or $(MAKECMDGOALS),help)
 ifneq ($(GIVEN),)
-KNOWN := $(shell sed -nE 's/^([A-Z_]+) \?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+KNOWN := $(shell sed -nE 's/^([A-Z_]+) \?=.*/\1/p' $(THIS))
 STRANGE := $(filter-out $(KNOWN) $(PROGRAMS),$(GIVEN))
 $(if $(STRANGE),$(error $(or $(shell $$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || experiments/setup.sh) \
     experiments/nearest.py $(firstword $(STRANGE)) $(KNOWN)),unknown variable $(firstword $(STRANGE)); make help lists them)))
@@ -144,7 +145,7 @@ say = @echo "$1: $(or $2,$@)"
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)
 
 $(READY): requirements.lock requirements-cpu.lock
-	@experiments/setup.sh $(VENV)
+	experiments/setup.sh $(VENV)
 
 lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
 	@test -x $(VENV)/bin/uv || experiments/setup.sh $(VENV)
@@ -287,12 +288,12 @@ $(OTHER_REPORT): $(REPORT) ;
 ifeq ($(FROM),)
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
-	@$(NAME_NOT_RUN)
+	$(NAME_NOT_RUN)
 
 NAME_NOT_RUN = $(PY) experiments/not_run.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 
 table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
-	@$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
+	$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
 tables: $(LAST_TABLE) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV
 
 figures: $(LAST_FIGURE) ## Figures 1-3 as PDF and PNG
@@ -368,13 +369,13 @@ lint: $(READY) ## style of the code and of the Containerfile, known vulnerabilit
 # ---------------------------------------------------------------------------------------------------- container
 .PHONY: $(CONTAINER_TARGETS)
 container: ## the image, from the Containerfile, with podman, docker or buildah (CUDA and torch: gigabytes)
-	@experiments/container.sh build
+	experiments/container.sh build
 
 container-run: ## make TARGET in the container, results land here; PROFILE is paper on a GPU, else tiny
-	@experiments/container.sh run make $(TARGET) $(foreach name,$(NAMED),'$(name)=$($(name))')
+	experiments/container.sh run make $(TARGET) $(foreach name,$(NAMED),'$(name)=$($(name))')
 
 container-check: ## build the image; make all PROFILE=tiny, table6 and test in it without network, root or capabilities
-	@experiments/container.sh check
+	experiments/container.sh check
 
 # ---------------------------------------------------------------------------------------------------- bench
 # With SHAPES only these are measured (inflated models), the rest stays.
@@ -419,7 +420,7 @@ weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper 
 	$(PY) experiments/fetch_weights.py --profile $(PROFILE) $(if $(strip $(MODELS)),--models $(MODELS))
 
 doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, disk, weights, access, tokenizers, time
-	@$(PY) experiments/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
+	$(PY) experiments/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
 
 train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
 	$(PY) experiments/train_tiny.py --out data/models
@@ -444,7 +445,7 @@ ROOMS := /^\# -+ / { room = $$3; for (i = 4; i <= NF; i++) room = room " " $$i }
 help: ## this text
 	echo 'Usage: make TARGET [VARIABLE=value ...]     (V=1 shows the commands, make -n TARGET what would run)'
 	echo; echo 'to begin with'
-	$(foreach name,$(FIRST),sed -nE 's/^($(name)):.* ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19;)
-	awk '$(ROOMS)' $(firstword $(MAKEFILE_LIST))
+	$(foreach name,$(FIRST),sed -nE 's/^($(name)):.* ## (.*)/  \1\t\2/p' $(THIS) | expand -t 19;)
+	awk '$(ROOMS)' $(THIS)
 	echo; echo 'variables'
-	sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
+	sed -nE 's/^([A-Z_]+) \?= ?([^#]*)# +(.*)/  \1=\2\t\3/p' $(THIS) | expand -t 26

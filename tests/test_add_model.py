@@ -72,14 +72,14 @@ TINY = ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
 
 
 def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
-    assert machine.add("--model", checkpoint, "--base", "tiny-base") == "tiny mine"
+    assert machine.add("--model", checkpoint, "--base", "tiny-base") == "tiny mine tiny-base"
     seen = machine.look("tiny")
     assert (seen["rows"], seen["own"]) == ([*TINY, "mine"], TINY)
     assert seen["pairs"] == [[["tiny-base", "tiny-code"], ["tiny-base", "mine"]], [["tiny-base", "tiny-math"]],
                              [["tiny-base", "tiny-chat"]]]  # fmt: skip
     assert seen["panels"][0] == [[0, "tiny-base", "tiny-code"], [0, "tiny-base", "mine"]]
     assert machine.look("paper")["rows"] == machine.look("paper")["own"]
-    assert machine.add("--remove", "mine") == "tiny mine"
+    assert machine.add("--remove", "mine") == "tiny mine tiny-base"
     assert machine.look("tiny")["rows"] == TINY
 
 
@@ -94,7 +94,7 @@ def test_an_aligned_model_has_a_panel_in_figure_3(machine, checkpoint):
 def test_repositories_of_the_hub(machine):
     assert machine.add(
         "--model", "org/new-math", "--revision", COMMIT, "--base", "Llama-2-7b-hf", "--added", "math"
-    ) == ("paper new-math")
+    ) == ("paper new-math Llama-2-7b-hf")
     [row] = machine.rows()
     assert (row["hub_id"], row["revision"], row["size"], row["base"]) == ("org/new-math", COMMIT, "7B", "Llama-2-7b-hf")
     seen = machine.look("paper")
@@ -105,8 +105,8 @@ def test_repositories_of_the_hub(machine):
 
 def test_a_base_that_is_new_is_added_too(machine):
     line = ("--model", "org/b-code", "--base", "org/a", "--size", "3B", "--profile", "modern")
-    assert machine.add(*line) == "modern b-code"
-    assert machine.add(*line) == "modern b-code"  # again: the same rows
+    assert machine.add(*line) == "modern b-code a"
+    assert machine.add(*line) == "modern b-code a"  # again: the same rows
     assert [(row["name"], row["base"]) for row in machine.rows()] == [("a", None), ("b-code", "a")]
     assert machine.look("modern")["pairs"][0][-1] == ["a", "b-code"]
     assert machine.refused("--remove", "a") == "a is the base of b-code; remove that first"
@@ -129,7 +129,7 @@ def test_the_weights_of_a_folder_are_counted(machine, checkpoint):
         ("--model org/x --base tiny-base --added vision", r"argument --added: invalid choice"),
         (
             "--model org/tiny-code --base tiny-base",
-            r"tiny-code: the table has a row of this name; give another with --name",
+            r"tiny-code: the table has a row of this name; give another with ARGS",
         ),
         ("--model org/TINY-Code --base tiny-base", r"TINY-Code: the table has a row"),
         ("--model org/x --base tiny-base --name a/b", r"a/b: a name has letters, digits"),
@@ -150,6 +150,79 @@ def test_no_row_is_trained_from_itself(machine):
     machine.add("--model", "org/a", "--size", "1B")
     machine.add("--model", "org/b", "--base", "a")
     assert machine.refused("--model", "org/a", "--base", "b").startswith("a would be trained from itself")
+
+
+def test_a_name_stays_one_model_with_one_base_until_it_is_removed(machine, checkpoint, tmp_path):
+    machine.add("--model", checkpoint, "--base", "tiny-base")
+    before = machine.rows()
+    remove = 'take it out first with make model REMOVE=mine, or give another with ARGS="--name NAME"'
+    other = Path(shutil.copytree(checkpoint, tmp_path / "elsewhere" / "mine"))
+    for line, said in (
+        (("--model", checkpoint, "--base", "tiny-math"), "mine was added with base tiny-base, not tiny-math"),
+        (("--model", checkpoint), "mine was added with base tiny-base, not none"),
+        (("--model", checkpoint, "--base", "tiny-base", "--added", "math"), "mine was added with added code, not math"),
+        (("--model", other, "--base", "tiny-base"), f"mine was added with path {checkpoint}, not {other}"),
+        (("--model", "org/x", "--base", other), "mine was added with base tiny-base, not none"),
+    ):
+        assert machine.refused(*line) == f"{said}; {remove}"
+        assert machine.rows() == before
+    assert machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "Mine") == "tiny mine tiny-base"
+    machine.add("--remove", "mine")
+    assert machine.add("--model", checkpoint, "--base", "tiny-math") == "tiny mine tiny-math"
+
+
+def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
+    base = Path(shutil.copytree(TINY_FOLDER / "tiny-base", tmp_path / "my-base"))
+    for _ in range(2):  # the second time it is a row already
+        line = ("--model", checkpoint, "--base", base, "--profile", "paper")
+        assert machine.add(*line) == "paper mine my-base"
+    assert [(row["name"], row["profile"]) for row in machine.rows()] == [("my-base", "paper"), ("mine", "paper")]
+    machine.add("--remove", "mine")
+    assert machine.add("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math") == "tiny mine tiny-math"
+
+
+def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(machine, checkpoint):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    for line in (("--model", checkpoint, "--base", "tiny-base"), ("--model", "org/x", "--base", checkpoint)):
+        assert machine.refused(*line).startswith(f"{checkpoint}: no tokenizer (none of tokenizer.json, ")
+    assert not machine.records.exists()
+
+
+def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machine, checkpoint, tmp_path):
+    blobs = tmp_path / "hub" / "models--some-org--new--model" / "blobs"
+    snapshot = blobs.parent / "snapshots" / COMMIT
+    shutil.copytree(checkpoint, blobs)
+    snapshot.mkdir(parents=True)
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    assert machine.add("--model", snapshot, "--base", "tiny-base") == "tiny new--model tiny-base"
+    [row] = machine.rows()
+    assert (row["path"], "hub_id" in row and row["hub_id"]) == (str(snapshot), None)
+    fetched = machine.run("experiments/fetch_weights.py", "--profile", "tiny", "--models", "new--model")
+    assert (fetched.returncode, fetched.stdout.splitlines()[0]) == (0, f"new--model: in {snapshot}"), fetched.stderr
+    assert not (machine.records / "revisions.json").exists()
+
+
+@pytest.mark.parametrize("parent", ["100 % sure", "a#b", "my$HOME", "it's", "größer"])
+def test_a_folder_lies_where_it_may(machine, checkpoint, tmp_path, parent):
+    """What Make cannot name is looked into every time."""
+    moved = tmp_path / parent / "mine"
+    moved.parent.mkdir()
+    checkpoint.rename(moved)
+    assert machine.add("--model", moved, "--base", "tiny-base") == "tiny mine tiny-base"
+    assert machine.run("experiments/depend.py", tmp_path / "depend.mk").returncode == 0
+    written = (tmp_path / "depend.mk").read_text()
+    assert "\nLOOK_INTO := mine\n" in written
+    assert parent not in written
+
+
+@pytest.mark.parametrize("name", ["50%", "two words", "a#b", "a$b", "größer"])
+def test_a_row_needs_a_plain_name(machine, checkpoint, tmp_path, name):
+    moved = checkpoint.rename(tmp_path / name)
+    said = f'{name}: a name has letters, digits and . _ - alone; give another with ARGS="--name NAME"'
+    assert machine.refused("--model", moved, "--base", "tiny-base") == said
+    assert machine.add("--model", moved, "--base", "tiny-base", "--name", "plain") == "tiny plain tiny-base"
 
 
 @pytest.mark.parametrize("content", ["{", '{"models": [{"name": "x"}]}', '{"models": 3}', "{}"])

@@ -46,6 +46,21 @@ def test_table6_is_that_of_the_machine_that_ran_the_models(machine, checkout):
     assert ran.stdout.strip().endswith(tables.for_terminal(read_results("tiny", machine / "out"), 6).strip())
 
 
+@pytest.mark.parametrize("target", ["tables", "figures"])
+def test_one_kind_alone_is_rendered_too(checkout, target):
+    ran = make(checkout, target, "FROM=deposit.tar.zst")
+    assert ran.returncode == 0, ran.stderr
+    assert f"{target} are in {OUT}" in ran.stdout
+    assert not (checkout / "data/runs").exists()
+
+
+def test_what_is_checked_is_the_archive(checkout):
+    ran = make(checkout, "check", "FROM=deposit.tar.zst")
+    assert ran.returncode == 2  # a made-up test set, which is not the reference's
+    assert f"{UNPACKED}/results/scores.csv: another test set than the reference's" in ran.stderr
+    assert not (checkout / "data/runs").exists()
+
+
 def test_all_renders_everything_and_runs_nothing(checkout):
     expected = {f"table{number}.{kind}" for number in (1, 3, 4, 6) for kind in ("md", "tex", "csv")}
     expected |= {f"figure{number}.{kind}" for number in (1, 2, 3) for kind in ("pdf", "png")}

@@ -12,6 +12,7 @@ import pytest
 from checkout_fixture import LOCKS, ROOT, link_checkout, make, run
 
 from boxes.beside import all_folders_beside
+from experiments.nearest import nearest
 
 TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
 
@@ -108,6 +109,10 @@ def test_models_narrows(checkout):
     assert names(result).count("04_decode") == 1
     assert "--model tiny-chat " in result.stdout
     assert result.stdout.count("--models tiny-chat") == 5  # experiments 03, 05, 09 and 11, and not_run
+    everything = make(checkout, "-n", "all", "MODELS=all")
+    assert names(everything).count("04_decode") == 4
+    assert "--models" not in everything.stdout
+    assert "--models all" in make(checkout, "-n", "weights", "MODELS=all").stdout
 
 
 def test_what_is_decoded_is_not_decoded_again(checkout):
@@ -186,12 +191,63 @@ def test_a_lacking_file_is_made_again(checkout):
         (["data", "DATA=release", "RELEASE_ZIP=/nope"], "RELEASE_ZIP=/nope: no such file; name the authors'"),
         (["all", "MODELS_DIR=/nope"], "MODELS_DIR=/nope: no such folder; name the one that has a folder a model"),
         (["data", "DATA=realease"], 'unknown DATA "realease"; choose generated or release'),
+        (["table6", "profile=reported"], "unknown variable profile; did you mean PROFILE?"),
+        (["all", "MODLES=tiny-base"], "unknown variable MODLES; did you mean MODELS?"),
+        (["all", "GPUS=2"], "unknown variable GPUS; make help lists those there are"),
+        (["weights", "PROFILE=paper", "MODEL=CodeLlama-7b-hf"],
+         'MODEL= is for make model, not for weights; models of the table are chosen with MODELS="..."'),
+        (["all", "BASE=tiny-base"], "BASE= is for make model, not for all"),
+        (["all", "REMOVE=mine"], "REMOVE= is for make model, not for all"),
+        (["all", "SHAPES=7b"], "SHAPES= is for make bench, not for all"),
+        (["model", "MODELS=tiny-base"], "make model takes one with MODEL=, and its base with BASE="),
+        (["model", "BASE=tiny-base"], "make model needs MODEL=folder or MODEL=org/name, or REMOVE=name"),
+        (["bench", "FROM=x.tar.zst"], "FROM= is for all table6 tables figures check, which need nothing but the archive; not"),
+        (["check", "archive", "FROM=x.tar.zst"], "; not for archive"),
+        (["table6", "FROM=x.tar.zst", "MODELS=tiny-base"], "FROM= shows what is in the archive; leave out MODELS"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_name_is_named(checkout, arguments, message):
     result = make(checkout, *arguments)
     assert result.returncode == 2
     assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (checkout / "data/runs").exists()
+
+
+def test_the_environment_and_what_programs_read_are_not_judged(checkout):
+    strange = {"profile": "paper", "MODEL": "gpt-2", "BASE": "x", "SHAPES": "7b", "XYZZY": "1"}
+    assert names(make(checkout, "-n", "table6", "PROFILE=reported", **strange))[0] == "05_score"
+    handed_on = ("HF_HOME=/nowhere", "OMP_NUM_THREADS=1", "CUDA_VISIBLE_DEVICES=0", "V=1", "MODEL=")
+    assert names(make(checkout, "-n", "table6", "PROFILE=reported", *handed_on))[0] == "05_score"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("profile", "PROFILE"), ("MODLES", "MODELS"), ("Data", "DATA"), ("GPU_PER_MODEL", "GPUS_PER_MODEL"),
+                         ("xyzzy", None)]
+)  # fmt: skip
+def test_the_nearest_variable_is_named(given, meant):
+    known = re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert nearest(given, known) == meant
+
+
+def test_commands_are_shown_when_asked_for(checkout):
+    quiet, shown = (make(checkout, "tables", "PROFILE=reported", f"V={v}", "-B") for v in ("", "1"))
+    assert (quiet.returncode, shown.returncode) == (0, 0), quiet.stderr + shown.stderr
+    assert "experiments/" not in quiet.stdout
+    assert "tables: paper/out/reported\n" in quiet.stdout
+    assert len(quiet.stdout.splitlines()) < 8
+    assert {"05_score", "paper.tables"} <= set(names(shown))
+
+
+def test_make_model_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path):
+    records = {"MODELS_RECORDS": str(tmp_path / "records")}
+    shown = make(checkout, "-n", "model", "MODEL=it's $mine", "BASE=tiny-base", "PROFILE=paper", **records)
+    assert shown.returncode == 0, shown.stderr
+    assert r"--model 'it'\''s $mine' --profile paper" in shown.stdout
+    assert "--base 'tiny-base'" in shown.stdout
+    assert "05_score" not in shown.stdout
+    assert not (tmp_path / "records").exists()
+    assert "add_model.py --remove 'mine'" in make(checkout, "-n", "model", "REMOVE=mine", **records).stdout
 
 
 def test_clean_leaves_predictions_and_data(checkout):
@@ -199,8 +255,28 @@ def test_clean_leaves_predictions_and_data(checkout):
         removed = make(checkout, "-n", target).stdout
         assert ("data/runs" in removed) is expected
         assert (".jsonl" in removed) is expected
-        assert "data/models" not in removed
+        assert "data/models/tiny" not in removed
         assert "data/reported" not in removed
+
+
+def test_distclean_takes_what_was_recorded_and_the_environment_whatever_its_name(checkout, tmp_path):
+    records = tmp_path / "records"
+    for name in (
+        "records/added.json",
+        "records/revisions.json",
+        "records/other.json",
+        "my-env/pyvenv.cfg",
+        "thesis/all.tex",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for venv, stays in (("my-env/", False), ("thesis", True), ("nowhere", False)):
+        ran = run(checkout, "make", "distclean", f"VENV={tmp_path}/{venv}", MODELS_RECORDS=str(records))
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / venv).exists() is stays
+        assert ("no virtual environment, it stays" in ran.stdout) is stays
+    assert [path.name for path in records.iterdir()] == ["other.json"]
+    assert (tmp_path / "thesis/all.tex").exists()
 
 
 def test_predictions_are_no_target():
@@ -213,7 +289,13 @@ def test_help_has_every_target_and_variable(checkout):
     shown = make(checkout, "help").stdout
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     for name in [*phony[:-1], *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:
-        assert re.search(rf"^  {name}[ =]", shown, re.MULTILINE), name
+        assert len(re.findall(rf"^  {name}[ =]", shown, re.MULTILINE)) == 1, name
+    first = shown.partition("to begin with\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in first] == ["all", "table6", "test", "model"]
+    rooms = re.findall(r"^\n?([a-z][a-z ,-]*)$", shown, re.MULTILINE)
+    assert rooms[0] == "to begin with"
+    assert rooms[-1] == "variables"
+    assert set(rooms[1:-1]) < set(re.findall(r"^# -+ (.*)$", makefile, re.MULTILINE))
     assert not (checkout / ".make").exists()
 
 
@@ -221,11 +303,13 @@ def test_help_has_every_target_and_variable(checkout):
 
 
 def test_a_second_time_nothing_runs_but_the_printing(checkout):
-    first = make(checkout, "table6", "PROFILE=reported")
+    first = make(checkout, "table6", "PROFILE=reported", "V=1")
     assert first.returncode == 0, first.stderr
+    assert "05_score" in names(first)
     assert "06_code" not in first.stdout
     second = make(checkout, "table6", "PROFILE=reported")
-    assert names(second) == []
+    shown = make(checkout, "table6", "PROFILE=reported", "V=1")
+    assert names(shown) == ["paper.tables"]
     assert second.stdout.count("Code Llama 70B Instruct") == 1
     assert second.stdout in first.stdout
 
