@@ -27,6 +27,7 @@ REVISION ?=#              for make model: the commit on the hub (default: the ne
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
 FROM ?=#                  an archive of results that table6 and all render from, e.g. make table6 FROM=tiny.tar.zst
+FORMAT ?=#                chosen: aligned models in the prompt format that does best on the development set (default: Table 6's)
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
@@ -40,7 +41,7 @@ RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIO
 TARGET ?= all#            what container-run makes in the container
 
 # what the user has named of the variables that hold in the container, too
-NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
+NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL FORMAT DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
 override PROFILE := $(strip $(PROFILE))
 override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
@@ -134,8 +135,9 @@ BEGUN := $(wildcard $(EVERY_RUN))
 emptied = $(foreach run,$(BEGUN),$(if $(wildcard $(dir $(run))predictions.jsonl),,$(run)))
 AGAIN := $(filter-out $(BEGUN),$(EVERY_RUN)) $(if $(BEGUN),$(shell grep -L '"status": "complete"' $(BEGUN))) $(emptied)
 
-$(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
-	$(call remember,DECODE=$(DECODE))
+RUN_SETTINGS := DECODE=$(DECODE)$(FORMAT:%= FORMAT=%)
+$(RUNS)/.settings: $(call changed,$(RUNS)/.settings,$(RUN_SETTINGS))
+	$(call remember,$(RUN_SETTINGS))
 
 # predictions.jsonl is older than its run.json, unless somebody mended it: then what lacks is decoded.
 .PRECIOUS: $(RUN_FILES)
@@ -143,7 +145,7 @@ $(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
 $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode) $$(wildcard $$(or $$(FOLDER_OF_$$*),data/models/$$*)/*) \
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
 	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) \
-	    --beside $(DEV_DATASET) $(HARDWARE) $(DECODE)
+	    --beside $(DEV_DATASET) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
 $(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS)/$(name)/run.json)): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise

@@ -7,7 +7,7 @@ import pandas as pd
 
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.records import UserError, read_csv
-from boxes.scoring import RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
+from boxes.scoring import AUTHORS, RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
 from boxes.statistics import Difference, unpaired_difference
 
 PAIR_TABLES = ("code.csv", "math.csv", "alignment.csv")
@@ -94,8 +94,10 @@ def _decoding(results: Path) -> tuple[dict[tuple[str, str], Score], dict[str, Di
     path = results / "constrained.csv"
     if not path.exists():
         return {}, {}
-    table = read_csv(path, ("model", "decoding", *SCORE_COLUMNS[1:], "gain", "gain_low", "gain_high", "interval"))
-    table = table[(table.num_ops == "all") & (table.n > 0)]
+    gain = ("gain", "gain_low", "gain_high", "interval")
+    table = read_csv(path, ("model", "decoding", "scorer", *SCORE_COLUMNS[1:], *gain))
+    # The paper measured free decoding with the authors' scorer.
+    table = table[(table.num_ops == "all") & (table.n > 0) & (table.scorer == AUTHORS)]
     gains = {
         row.model: Difference(row.gain, row.gain_low, row.gain_high, row.interval)
         for row in table[table.decoding == "constrained"].itertuples()

@@ -16,6 +16,7 @@ STATUSES = tuple(status.value for status in Status)
 BUCKETS = tuple("01234567")  # Table 6; a box that changed 8 times or more counts in "all" and "1+" only
 NUM_OPS = (*BUCKETS, "all", "1+")
 RANDOM = "Random"
+AUTHORS, OURS = "authors", "ours"  # the scorers of constrained.csv: release_scoring.py and this file
 SCORE_COLUMNS = ("model", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high")
 RESTORE = "restore the file from the repository"
 REPORTED = Path(__file__).resolve().parent.parent / "data" / "reported"

@@ -18,8 +18,8 @@ RESAMPLES = 10_000
 _CHUNK = 1_000  # resamples at a time: 1,000 x 493 weights are 4 MB
 # Said wherever McNemar's p is shown.
 MCNEMAR_CAVEAT = (
-    "McNemar's test takes answers as independent, which those of one scenario are not, so that its p is too small by "
-    "something; the interval is not: where the two disagree, go by the interval"
+    "McNemar's test takes answers as independent, which those of one scenario are not: its p is somewhat too small, while the "
+    "interval draws whole scenarios; where the two disagree, go by the interval"
 )
 
 
