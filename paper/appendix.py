@@ -84,6 +84,9 @@ DEVIATIONS = (
     ("scorer", "Table 6: `boxes/scoring.py`, by number of the box, which under the expression agrees with the release's; free "
      "decoding (A.2): the release's, written anew in `boxes/release_scoring.py`, ours beside it", "not stated",
      "by position; it reads other joints, comma lists, “is empty”, a cut last clause", "none: `constrained.csv` has both"),
+    ("end of free decoding", "the first period; what a scorer reads of a statement ends there", "not stated",
+     "100 tokens, so that a sentence before “Statement:”, which a prompt that ends at the description allows, is passed over",
+     "none"),
     ("error bars", "Wilson, with the design effect of scenarios; for printed counts, whose answers are not published, binomial",
      "not stated", "Wald, answers taken as independent", "none"),
     ("random baseline", f"its expectation in closed form, mentions drawn with replacement. {KNOWN}",
