@@ -55,8 +55,8 @@ NON_INSTRUCT_MATH = [
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of the paper, in its own words where they stand in quotation marks, and what of it is judged; the buckets
-    that decide it, and its test."""
+    """One sentence of the paper, in its own words where they stand in quotation marks, and what of
+    it is judged; the buckets that decide it, and its test."""
 
     id: str
     section: str
@@ -66,8 +66,8 @@ class Claim:
 
 
 class Judgement(NamedTuple):
-    """The verdict (holds | does not hold | not run), the numbers behind it in words, and the one that decides it; whether that
-    lies so near its threshold that it might as well lie beyond."""
+    """The verdict (holds | does not hold | not run), the numbers behind it in words, and the one
+    that decides it; whether that lies so near its threshold that it might as well lie beyond."""
 
     verdict: str
     detail: str

@@ -40,11 +40,12 @@ def experiment(number: int, description: str) -> None:
 
 
 def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
-    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a model not run.
+    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
+    model not run.
 
-    With queries: paired bootstrap over scenarios and McNemar's exact test (MCNEMAR_CAVEAT), corrected by Holm over all rows of
-    the experiment. Without: Newcombe's interval from the counts (binomial) and no test. b: only base right; c: only treated
-    right.
+    With queries: paired bootstrap over scenarios and McNemar's exact test (MCNEMAR_CAVEAT),
+    corrected by Holm over all rows of the experiment. Without: Newcombe's interval from the counts
+    (binomial) and no test. b: only base right; c: only treated right.
     """
     rows: list[dict] = []
     run = set(scores.model)

@@ -19,7 +19,8 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in per cent with its 95 % interval: Wilson's, binomial for printed counts, with the design effect for our own."""
+    """Accuracy in per cent with its 95 % interval: Wilson's, binomial for printed counts, with the
+    design effect for our own."""
 
     n: int
     correct: float
@@ -52,7 +53,8 @@ class Evidence:
         return self.score(RANDOM, num_ops).accuracy
 
     def gain(self, base: str, treated: str, num_ops: str) -> Difference:
-        """Treated minus base: paired where single answers are known, Newcombe's from both intervals where not."""
+        """Treated minus base: paired where single answers are known, Newcombe's from both intervals
+        where not."""
         first, second = self.score(base, num_ops), self.score(treated, num_ops)
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 

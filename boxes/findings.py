@@ -22,31 +22,34 @@ MOST = 0.5  # a share
 AHEAD = "the sentence says who is ahead, so point estimates decide"
 CLEAR = "the sentence claims an effect, so the 95 % interval must leave out zero"
 CONSISTENT = (
-    "consistently, in either direction and in every sentence that has the word: at 1+ the 95 % interval of each pair leaves out "
-    "zero, and in no single bucket does it lie on the other side; one answer of the 29 with 7 operations decides nothing"
+    "consistently, in either direction and in every sentence that has the word: at 1+ the 95 % "
+    "interval of each pair leaves out zero, and in no single bucket does it lie on the other "
+    "side; one answer of the 29 with 7 operations decides nothing"
 )
 CHANCE = (
     "better than random: the lower end of a model's 95 % interval lies above the expectation of the random baseline"
 )
 SMALL = (
-    f"marginal, narrow: {MARGINAL:g} points at 1+, where the paper calls 1.51 (FLoat) and 2.40 (Llemma 34B) so, and 5.47 (Code "
-    "Llama 7B) minor; an interval there spans some 2 points to either side"
+    f"marginal, narrow: {MARGINAL:g} points at 1+, where the paper calls 1.51 (FLoat) and 2.40 "
+    "(Llemma 34B) so, and 5.47 (Code Llama 7B) minor; an interval there spans some 2 points to "
+    "either side"
 )
 LITTLE = (
-    f"minor: {MINOR:g} points at 1+, where the paper calls 5.47 (Code Llama 7B) and 6.20 (CodeGemma) so, and 10.19 (Code Llama "
-    "70B) clear evidence"
+    f"minor: {MINOR:g} points at 1+, where the paper calls 5.47 (Code Llama 7B) and 6.20 "
+    "(CodeGemma) so, and 10.19 (Code Llama 70B) clear evidence"
 )
 UNTOLD = (
-    "marginal in a single bucket: the 95 % interval includes zero, for a number of points is one thing in a bucket of 1410 "
-    "queries and another in that of 29, where an answer is 3.45 points"
+    "marginal in a single bucket: the 95 % interval includes zero, for a number of points is one "
+    "thing in a bucket of 1410 queries and another in that of 29, where an answer is 3.45 points"
 )
 NEAR = (
-    f"close: {CLOSE:g} points in a bucket, what the 95 % interval of a difference spans to either side where 3 operations change "
-    "the box (651 queries); in the smaller buckets, where it spans more, point estimates alone decide"
+    f"close: {CLOSE:g} points in a bucket, what the 95 % interval of a difference spans to either "
+    "side where 3 operations change the box (651 queries); in the smaller buckets, where it spans"
+    " more, point estimates alone decide"
 )
 FULL = (
-    f"saturated: from {SATURATED:g} % on at 0 operations, where the paper calls 99.00 (Llama 2 70B) so, and what Llama 2 13B "
-    "gains on 77.05 a boost; less is left than a marginal gain"
+    f"saturated: from {SATURATED:g} % on at 0 operations, where the paper calls 99.00 (Llama 2 "
+    "70B) so, and what Llama 2 13B gains on 77.05 a boost; less is left than a marginal gain"
 )
 PRINTED = (
     "the sentence gives a number: the 95 % interval of the distance from it, both taken as measured, must include zero"
@@ -78,8 +81,9 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Predicate:
-    """`measure`: what the deciding number is and its unit; `holds_if`: what is asked of it; `why`: the reason for that.
-    `turns`: where the number, or with `by_low` the lower end of its interval, turns the verdict."""
+    """`measure`: what the deciding number is and its unit; `holds_if`: what is asked of it; `why`:
+    the reason for that. `turns`: where the number, or with `by_low` the lower end of its interval,
+    turns the verdict."""
 
     models: tuple[str, ...]
     measure: str
@@ -94,9 +98,11 @@ class Predicate:
         return self.decide(evidence)
 
     def is_close_call(self, number: Number) -> bool:
-        """Whether what decides lies within one interval of a threshold: moved by half its width, it would lie beyond."""
+        """Whether what decides lies within one interval of a threshold: moved by half its width, it
+        would lie beyond."""
         decides = number.low if self.by_low else number.point
-        down, up = number.point - number.low, number.high - number.point  # NaN, and never near, without an interval
+        # Without an interval these are NaN, and nothing is near.
+        down, up = number.point - number.low, number.high - number.point
         return any(decides - down <= turn <= decides + up for turn in self.turns)
 
 

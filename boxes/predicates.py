@@ -1,7 +1,9 @@
-"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in boxes/claims.py.
+"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in
+boxes/claims.py.
 
-Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals where it asks for a
-distinction (better than random, a boost, an improvement) or says "consistently", which has one meaning throughout.
+Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals
+where it asks for a distinction (better than random, a boost, an improvement) or says
+"consistently", which has one meaning throughout.
 """
 
 import math
@@ -48,34 +50,35 @@ from boxes.statistics import Difference, unpaired_difference, wilson
 
 
 def consistently(wanted: Sequence[Pair], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
-    """The one meaning of "consistently": each treated model (with `reverse`, each base model) is clearly ahead on non-trivial
-    queries, and clearly behind in none of the buckets."""
+    """The one meaning of "consistently": each treated model (with `reverse`, each base model) is
+    clearly ahead on non-trivial queries, and clearly behind in none of the buckets."""
 
-    def seen(evidence: Evidence, pair: Pair, bucket: str) -> Difference:
+    def lead(evidence: Evidence, pair: Pair, bucket: str) -> Difference:
         gain = evidence.gain(*pair, bucket)
         return turned(gain) if reverse else gain
 
     def decide(evidence: Evidence) -> Finding:
-        overall = {pair: seen(evidence, pair, "1+") for pair in wanted}
-        details, contrary = [], False
-        for pair, gain in overall.items():
-            lost = [bucket for bucket in buckets if seen(evidence, pair, bucket).high < 0]
-            behind = [bucket for bucket in buckets if seen(evidence, pair, bucket).points <= 0 and bucket not in lost]
-            contrary |= bool(lost)
-            noted = (f", clearly behind at {', '.join(lost)}" if lost else "") + (
-                f", not ahead, but not told apart, at {', '.join(behind)}" if behind else ""
-            )
+        overall = {pair: lead(evidence, pair, "1+") for pair in wanted}
+        contrary, details = False, []
+        for pair, first in overall.items():
+            leads = {bucket: lead(evidence, pair, bucket) for bucket in buckets}
+            lost = [bucket for bucket in buckets if leads[bucket].high < 0]
+            behind = [b for b in buckets if leads[b].points <= 0 and b not in lost]
             ahead = len(buckets) - len(lost) - len(behind)
-            details.append(
-                f"{pair[not reverse]} {in_points(gain)}{'' if gain.low > 0 else ' (no)'}, ahead in {ahead} of "
-                f"{len(buckets)} buckets{noted}"
-            )
+            words = [f"{pair[not reverse]} {in_points(first)}{'' if first.low > 0 else ' (no)'}"]
+            words += [f"ahead in {ahead} of {len(buckets)} buckets"]
+            words += [f"clearly behind at {', '.join(lost)}"] if lost else []
+            words += [f"not ahead, but not told apart, at {', '.join(behind)}"] if behind else []
+            details.append(", ".join(words))
+            contrary |= bool(lost)
         worst = min(overall.values(), key=lambda gain: gain.low)
         return Finding(worst.low > 0 and not contrary, listed(details), number_of(worst))
 
-    measure = f"smallest {'lead of the base model' if reverse else 'gain'} at 1+, by its lower end (points)"
+    what = "lead of the base model" if reverse else "gain"
+    measure = f"smallest {what} at 1+, by its lower end (points)"
     asked = f"interval above 0, and none {at(buckets)} below"
-    return Predicate(models_in(wanted), measure, asked, CONSISTENT, decide, turns=(0.0,), by_low=True)
+    models = models_in(wanted)
+    return Predicate(models, measure, asked, CONSISTENT, decide, turns=(0.0,), by_low=True)
 
 
 def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
@@ -177,7 +180,8 @@ def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
 
 
 def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
-    """The treated model is ahead in this bucket and in no other, and there by what one bucket cannot tell from nothing."""
+    """The treated model is ahead in this bucket and in no other, and there by what one bucket
+    cannot tell from nothing."""
 
     def decide(evidence: Evidence) -> Finding:
         ahead = [other for other in ALL_BUCKETS if evidence.gain(base, treated, other).points > 0]
@@ -190,7 +194,8 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
 
 
 def as_printed(model: str, bucket: str, printed: float) -> Predicate:
-    """The accuracy is the one that the paper prints, as far as two samples of so many queries can be told apart."""
+    """The accuracy is the one that the paper prints, as far as two samples of so many queries can
+    be told apart."""
 
     def decide(evidence: Evidence) -> Finding:
         score = evidence.score(model, bucket)

@@ -12,8 +12,8 @@ CHOSEN = "chosen"  # what is asked for in the place of a format
 
 
 def dev_answers(spec: ModelSpec, folder: Path, dev: Task) -> dict[str, list[int]]:
-    """Prompt format -> every answer on the development set, right (1) or wrong (0), of the formats that were decoded into
-    folders of `folder`. UserError for runs of another dataset."""
+    """Prompt format -> every answer on the development set, right (1) or wrong (0), of the formats
+    that were decoded into folders of `folder`. UserError for runs of another dataset."""
     found = {}
     for name in PROMPT_FORMATS:
         run = folder / dev_folder(name)
@@ -29,5 +29,7 @@ def accuracies_of(answers: dict[str, list[int]]) -> dict[str, float]:
 
 
 def best_format(accuracies: dict[str, float]) -> str:
-    """The format with the highest accuracy; on a tie, and where there is none, the plain one of Table 2."""
-    return max((name for name in PROMPT_FORMATS if name in accuracies), key=accuracies.get, default=PROMPT_FORMATS[0])
+    """The format with the highest accuracy; on a tie, and where there is none, the plain one of
+    Table 2."""
+    decoded = [name for name in PROMPT_FORMATS if name in accuracies]
+    return max(decoded, key=accuracies.get, default=PROMPT_FORMATS[0])

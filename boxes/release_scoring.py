@@ -1,10 +1,13 @@
-"""Correctness of a statement as the scorer of the authors' release has it, written anew from how that behaves.
+"""Correctness of a statement as the scorer of the authors' release has it, written anew from how
+that behaves.
 
-Table 6 does not depend on it: under the regular expression it and boxes/scoring.py agree. Free decoding does (Appendix A.2),
-for it reads many a text that is no statement: other joints between the boxes ("; Box 1", " and Box 1"), "is empty", lists with
-commas, "thecar", text before "Statement:", line breaks, a last clause that was cut. Clauses are sorted and counted, not looked
-up: where seven are there, the k-th is box k, whatever number it names. Wording of other variants of the task ("Container A") is
-not read. Checked against the release itself, outside this repository, on 3570 statements changed at random in some 30 ways.
+Table 6 does not depend on it: under the regular expression it and boxes/scoring.py agree. Free
+decoding does (Appendix A.2), for it reads many a text that is no statement: other joints between
+the boxes ("; Box 1", " and Box 1"), "is empty", lists with commas, "thecar", text before
+"Statement:", line breaks, a last clause that was cut. Clauses are sorted and counted, not looked
+up: where seven are there, the k-th is box k, whatever number it names. Wording of other variants of
+the task ("Container A") is not read. Checked against the release itself, outside this repository,
+on 3570 statements changed at random in some 30 ways.
 """
 
 import re
@@ -19,15 +22,17 @@ _INVALID = "invalid"
 
 
 def score_as_released(prediction: str, gold: Sequence[str], status: str = "ok") -> tuple[bool, ...]:
-    """Which of the seven boxes a statement gets right; arguments as for scoring.score_statement. The release knows no status: a
-    truncated text is read as it stands. ValueError for a gold that is not seven texts."""
+    """Which of the seven boxes a statement gets right; arguments as for scoring.score_statement.
+    The release knows no status: a truncated text is read as it stands. ValueError for a gold that
+    is not seven texts."""
     if len(gold) != NUM_BOXES:
         raise ValueError(f"expected the contents of {NUM_BOXES} boxes, found {len(gold)}")
     return tuple(map(_same_contents, _contents(_clauses(prediction)), gold))
 
 
 def _clauses(prediction: str) -> list[str]:
-    """Seven clauses, sorted as texts behind the first; what of "Box 1" is left of each is " 1 contains ..."."""
+    """Seven clauses, sorted as texts behind the first; what of "Box 1" is left of each is " 1
+    contains ..."."""
     text = " ".join(prediction.split())
     if "Statement:" in text:
         text = text.split("Statement:")[1]
@@ -54,8 +59,8 @@ def _filled(clauses: list[str]) -> list[str]:
 
 
 def _contents(clauses: list[str]) -> list[str]:
-    """What each clause says is in its box. Where the first brings a verb of its own ("contains the car"), the others keep
-    theirs, too, and none of them says "nothing" any more."""
+    """What each clause says is in its box. Where the first brings a verb of its own ("contains the
+    car"), the others keep theirs, too, and none of them says "nothing" any more."""
     first, *rest = clauses
     with_verb = first.strip().startswith(("contains", "is"))
     return [first, *(_content(clause, with_verb) for clause in rest)]

@@ -240,8 +240,8 @@ def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, 
 def score_run(
     spec: ModelSpec, path: Path, examples: dict[Key, Example], scorer: Scorer = score_statement
 ) -> list[tuple]:
-    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box. `scorer`: score_statement, or
-    release_scoring.score_as_released."""
+    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box.
+    `scorer`: score_statement, or release_scoring.score_as_released."""
     found = complete_predictions(path, examples)
     rows = []
     for key, line in found.items():

@@ -77,9 +77,10 @@ def _objects(contents: str) -> set[str]:
 
 
 def bucket_scores(queries: pd.DataFrame) -> pd.DataFrame:
-    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent), from rows of sample_id, num_ops and
-    correct (0/1), one a query. The intervals are Wilson's at 95 % with the design effect of scenarios
-    (statistics.clustered_wilson). A bucket without queries has n 0 and no accuracy."""
+    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent), from rows
+    of sample_id, num_ops and correct (0/1), one a query. The intervals are Wilson's at 95 % with
+    the design effect of scenarios (statistics.clustered_wilson). A bucket without queries has n 0
+    and no accuracy."""
     rows = []
     for name in NUM_OPS:
         inside = queries[in_bucket(queries.num_ops, name)]
@@ -97,8 +98,8 @@ def in_bucket(num_ops, name: str):
 
 
 def with_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct: of printed counts, whose answers are not
-    known, so that the intervals are binomial."""
+    """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct: of printed
+    counts, whose answers are not known, so that the intervals are binomial."""
     low, high = wilson(counts.correct, counts.n)
     return counts.assign(accuracy=100 * counts.correct / counts.n.where(counts.n > 0), ci_low=low, ci_high=high)
 

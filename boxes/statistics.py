@@ -1,11 +1,13 @@
-"""Intervals and tests: Wilson, Newcombe, the bootstrap over scenarios, exact McNemar, Holm. In per cent.
+"""Intervals and tests: Wilson, Newcombe, the bootstrap over scenarios, exact McNemar, Holm. In per
+cent.
 
-The states of a scenario share its beginning and its operations, and the seven boxes of a statement come from one generation:
-where single answers are known, scenarios (`sample_id`) are what is taken as independent, and never answers. Of printed counts
-nothing but the count is known; their intervals are binomial, and too narrow by as much.
+The states of a scenario share its beginning and its operations, and the seven boxes of a statement
+come from one generation: where single answers are known, scenarios (`sample_id`) are what is taken
+as independent, and never answers. Of printed counts nothing but the count is known; their intervals
+are binomial, and too narrow by as much.
 
-scipy and statsmodels are imported by the functions that use them: they take a second, which every script that reads a score
-would wait for.
+scipy and statsmodels are imported by the functions that use them: they take a second, which every
+script that reads a score would wait for.
 """
 
 import warnings
@@ -18,8 +20,9 @@ RESAMPLES = 10_000
 _CHUNK = 1_000  # resamples at a time: 1,000 x 493 weights are 4 MB
 # Said wherever McNemar's p is shown.
 MCNEMAR_CAVEAT = (
-    "McNemar's test takes answers as independent, which those of one scenario are not: its p is somewhat too small, while the "
-    "interval draws whole scenarios; where the two disagree, go by the interval"
+    "McNemar's test takes answers as independent, which those of one scenario are not: its p is "
+    "somewhat too small, while the interval draws whole scenarios; where the two disagree, go by "
+    "the interval"
 )
 
 
@@ -48,12 +51,15 @@ def wilson(correct, n) -> tuple[np.ndarray, np.ndarray]:
 
 
 def design_effect(correct: np.ndarray, scenarios: np.ndarray) -> float:
-    """By how much the variance of an accuracy exceeds the binomial one, for answers in one scenario hang together.
+    """By how much the variance of an accuracy exceeds the binomial one, for answers in one scenario
+    hang together.
 
-    correct: (queries,) of 0/1; scenarios: (queries,), the sample_id of each. With n_i queries and y_i right answers in each
-    of m scenarios, n and p over all: (m / (m - 1) sum_i (y_i - p n_i)^2 / n^2) / (p (1 - p) / n), the linearised variance
-    of a ratio over the binomial one (Rao and Scott 1992, "A simple method for the analysis of clustered binary data"). An
-    estimate below 1 is taken for noise; 1, too, where there is nothing to estimate it from: all answers alike, or one scenario.
+    correct: (queries,) of 0/1; scenarios: (queries,), the sample_id of each. With n_i queries and
+    y_i right answers in each of m scenarios, n and p over all: (m / (m - 1) sum_i (y_i - p n_i)^2 /
+    n^2) / (p (1 - p) / n), the linearised variance of a ratio over the binomial one (Rao and Scott
+    1992, "A simple method for the analysis of clustered binary data"). An estimate below 1 is taken
+    for noise; 1, too, where there is nothing to estimate it from: all answers alike, or one
+    scenario.
     """
     _, where = np.unique(scenarios, return_inverse=True)
     sizes = np.bincount(where)
@@ -67,9 +73,10 @@ def design_effect(correct: np.ndarray, scenarios: np.ndarray) -> float:
 
 
 def clustered_wilson(correct: np.ndarray, scenarios: np.ndarray) -> tuple[float, float]:
-    """Wilson 95 % interval of an accuracy, in per cent, with the effective sample size n / design_effect in the place of n
-    (Rao and Scott 1992; Dean and Pagano 2015, "Evaluating confidence interval methods for binomial proportions in clustered
-    surveys"). Arguments as for design_effect; NaN where there is no query."""
+    """Wilson 95 % interval of an accuracy, in per cent, with the effective sample size n /
+    design_effect in the place of n (Rao and Scott 1992; Dean and Pagano 2015, "Evaluating
+    confidence interval methods for binomial proportions in clustered surveys"). Arguments as for
+    design_effect; NaN where there is no query."""
     n = len(correct)
     effective = n / design_effect(correct, scenarios)
     low, high = wilson(np.mean(correct) * effective if n else 0, effective)
@@ -79,8 +86,8 @@ def clustered_wilson(correct: np.ndarray, scenarios: np.ndarray) -> tuple[float,
 def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: int) -> Difference:
     """Difference of two unpaired shares with Newcombe's hybrid score interval, from counts (binomial).
 
-    The two models answered the same queries, but from counts alone their pairing is unknown; where their answers agree
-    more often than chance the interval is wider than a paired one.
+    The two models answered the same queries, but from counts alone their pairing is unknown; where
+    their answers agree more often than chance the interval is wider than a paired one.
     """
     shares = []
     for correct, n in ((base_correct, base_n), (treated_correct, treated_n)):
@@ -90,8 +97,9 @@ def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: in
 
 
 def unpaired_difference(base: tuple[float, float, float], treated: tuple[float, float, float]) -> Difference:
-    """Treated minus base of two accuracies, each with the ends of its interval: Newcombe (1998), method 10, for Wilson
-    intervals; with those of clustered answers the interval of the difference accounts for scenarios, too."""
+    """Treated minus base of two accuracies, each with the ends of its interval: Newcombe (1998),
+    method 10, for Wilson intervals; with those of clustered answers the interval of the difference
+    accounts for scenarios, too."""
     points = treated[0] - base[0]
     low = points - np.hypot(treated[0] - treated[1], base[2] - base[0])
     high = points + np.hypot(treated[2] - treated[0], base[0] - base[1])
@@ -106,12 +114,13 @@ def paired_difference(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> list[Difference]:
-    """Paired differences with a percentile bootstrap over scenarios, one for each group of queries (bucket).
+    """Paired differences with a percentile bootstrap over scenarios, one for each group of queries
+    (bucket).
 
-    base, treated: (descriptions, 7) of 0/1; members: (groups, descriptions, 7) of bool, the queries of each group;
-    scenarios: (descriptions,), the sample_id of each. All answers in a scenario are drawn together.
-    NaN for a group without queries, and for the interval of one whose queries lie in a single scenario; resamples that miss a
-    group altogether are left out of its interval.
+    base, treated: (descriptions, 7) of 0/1; members: (groups, descriptions, 7) of bool, the queries
+    of each group; scenarios: (descriptions,), the sample_id of each. All answers in a scenario are
+    drawn together. NaN for a group without queries, and for the interval of one whose queries lie
+    in a single scenario; resamples that miss a group altogether are left out of its interval.
     """
     _, where = np.unique(scenarios, return_inverse=True)
     gain = _sums(np.where(members, treated.astype(float) - base, 0.0), where)

@@ -30,10 +30,11 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
     best = best_format(accuracies)
     # No format was reported for the tiny models.
     reported = spec.prompt_format if spec.profile == "paper" and not spec.extra else None
-    return [
-        dict(zip(COLUMNS, (spec.name, name, len(correct), accuracies[name], int(name == best), reported), strict=True))
-        for name, correct in answers.items()
-    ]
+    rows = []
+    for name, correct in answers.items():
+        row = (spec.name, name, len(correct), accuracies[name], int(name == best), reported)
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return rows
 
 
 @command

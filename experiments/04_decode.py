@@ -1,13 +1,15 @@
-"""Decode a dataset with one model: predictions.jsonl grows batch by batch, run.json says how they were made.
+"""Decode a dataset with one model: predictions.jsonl grows batch by batch, run.json says how they
+were made.
 
     python experiments/04_decode.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
         --out data/runs/tiny/tiny-base --beside data/boxes/dev-t5.jsonl
 
-Run again, it goes on where it stopped. Where the weights are not on this machine, or the model fails, run.json says so and
-the exit status is 0: one model does not stop the others. With --beside the runs that Appendix A compares this one with
-(boxes/beside.py) are made in folders of --out, too, while the model is loaded, and under the same options. --prompt-format
-chosen decodes an alignment-tuned model in the format that does best on the development set, which --beside names; it is the
-default for a model that was added without a format.
+Run again, it goes on where it stopped. Where the weights are not on this machine, or the model
+fails, run.json says so and the exit status is 0: one model does not stop the others. With --beside
+the runs that Appendix A compares this one with (boxes/beside.py) are made in folders of --out, too,
+while the model is loaded, and under the same options. --prompt-format chosen decodes an
+alignment-tuned model in the format that does best on the development set, which --beside names; it
+is the default for a model that was added without a format.
 """
 
 import argparse
@@ -64,8 +66,8 @@ def runs_beside(
 
 
 def chosen_format(arguments: argparse.Namespace, dev: Task | None, own: Settings, load_once: Callable) -> str | None:
-    """The prompt format that does best on the development set, decoded here, where that is asked for; None for the row's
-    own. UserError where there is no development set to choose on."""
+    """The prompt format that does best on the development set, decoded here, where that is asked
+    for; None for the row's own. UserError where there is no development set to choose on."""
     try:
         spec, _ = resolve(arguments.model)
     except WeightsMissing:
@@ -73,7 +75,8 @@ def chosen_format(arguments: argparse.Namespace, dev: Task | None, own: Settings
     if not compares_formats(spec):
         return None
     if dev is None:
-        raise UserError(f"{spec.name}: its prompt format is chosen on the development set; name that with --beside")
+        wrong = "its prompt format is chosen on the development set; name that with --beside"
+        raise UserError(f"{spec.name}: {wrong}")
     for task, folder, settings in dev_runs(arguments.out, dev, own):
         decode_run(arguments.model, task, folder, settings, load_once)
     accuracies = accuracies_of(dev_answers(spec, arguments.out, dev))
@@ -85,9 +88,12 @@ def chosen_format(arguments: argparse.Namespace, dev: Task | None, own: Settings
 
 
 def asks_to_choose(arguments: argparse.Namespace) -> bool:
-    """Whether the format is to be chosen: so the option says, or the row of an added model where there is no option."""
+    """Whether the format is to be chosen: so the option says, or the row of an added model where
+    there is no option."""
+    if arguments.prompt_format:
+        return arguments.prompt_format == CHOSEN
     row = MODELS.get(arguments.model)
-    return arguments.prompt_format == CHOSEN or (arguments.prompt_format is None and bool(row and row.choose_format))
+    return row is not None and row.choose_format
 
 
 @command

@@ -1,12 +1,14 @@
-"""Free against constrained decoding (Appendix A.2): what the regular expression of Figure 4 is worth.
+"""Free against constrained decoding (Appendix A.2): what the regular expression of Figure 4 is
+worth.
 
     python experiments/09_constrained_decoding.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/constrained.csv
 
-04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny` profile and for Llama 2
-70B, the one the paper reports. gain: constrained minus free in points, with the interval and test of answers to the same
-queries (boxes/comparison.py). scorer: authors | ours, the one of the release (boxes/release_scoring.py), by which the paper's
-54.95 was measured, and the one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone: statements
+04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny`
+profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points, with
+the interval and test of answers to the same queries (boxes/comparison.py). scorer: authors | ours,
+the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured, and the
+one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone: statements
 of which a scorer accepts a box that the other does not.
 """
 
@@ -54,8 +56,8 @@ def accepted_alone(mine: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
 
 
 def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict[str, dict]) -> pd.DataFrame:
-    """COLUMNS of a model decoded both ways and scored by both scorers; what the expression gains stands beside
-    "constrained"."""
+    """COLUMNS of a model decoded both ways and scored by both scorers; what the expression gains
+    stands beside "constrained"."""
     queries = {scorer: answers(spec, task, folders, scorer) for scorer in SCORERS}
     tables = []
     for scorer, other in ((AUTHORS, OURS), (OURS, AUTHORS)):

@@ -1,10 +1,12 @@
-"""Judge every claim of the paper on the results of a profile, and beside it on the paper's own printed numbers.
+"""Judge every claim of the paper on the results of a profile, and beside it on the paper's own
+printed numbers.
 
 python experiments/10_claims.py --profile tiny --results data/results/tiny --out data/results/tiny/claims.csv
 
-verdict and detail go by the profile's results; verdict_reported and detail_reported by data/reported. number is what
-decides (measure says what it is) with its 95 % interval; close_call is 1 where the threshold lies within one interval of it. A
-claim about models that were not run is "not run". The claims tiny-* ask the same questions of the tiny models.
+verdict and detail go by the profile's results; verdict_reported and detail_reported by
+data/reported. number is what decides (measure says what it is) with its 95 % interval; close_call
+is 1 where the threshold lies within one interval of it. A claim about models that were not run is
+"not run". The claims tiny-* ask the same questions of the tiny models.
 """
 
 from pathlib import Path

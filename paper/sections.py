@@ -169,8 +169,9 @@ def effects_table(lines: list[dict], labels: dict[str, str], buckets: tuple[str,
 
 
 def constrained_table(folder: Path, reported: Path, labels: dict[str, str], expected: bool) -> Table:
-    """Appendix A.2: accuracy with and without the regular expression, by the authors' scorer and by ours, beside the paper's
-    example. Alone: free statements of which this scorer accepts a box that the other does not."""
+    """Appendix A.2: accuracy with and without the regular expression, by the authors' scorer and by
+    ours, beside the paper's example. Alone: free statements of which this scorer accepts a box that
+    the other does not."""
     texts, numbers = (
         ("model", "decoding", "scorer", "num_ops"),
         ("n", "accuracy", "truncated", "invalid", "accepted_alone"),

@@ -159,7 +159,8 @@ def test_our_row_is_the_papers_as_far_as_two_datasets_are_alike(rows):
 
 
 def test_what_is_known_of_the_row_on_the_authors_own_scenarios():
-    """As KNOWN says. The s.d. of the draw is 0 at 7 operations: what is left there is that the printed row was sampled."""
+    """As KNOWN says. The s.d. of the draw is 0 at 7 operations: what is left there is that the
+    printed row was sampled."""
     gaps = np.array(AUTHORS_EXPECTED) - printed_row()
     draw = np.array(SUBSAMPLE_SD)
     assert draw[7] == 0

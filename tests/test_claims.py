@@ -316,7 +316,8 @@ def test_edges_of_saturated_close_and_marginal():
 
 
 def test_consistently_has_one_meaning_in_both_directions():
-    """Clearly ahead at 1+, nowhere clearly behind: 20 against what is given, intervals of 2 points to either side."""
+    """Clearly ahead at 1+, nowhere clearly behind: 20 against what is given, intervals of 2 points
+    to either side."""
     buckets, flat = ["1", "2"], {"k1": 20.0, "k2": 20.0}
 
     def scores(overall: float, first: float, second: float) -> dict:

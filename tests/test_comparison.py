@@ -19,7 +19,8 @@ SHARES = {"tiny-base": 0.3, "tiny-code": 0.5, "tiny-math": 0.3, "tiny-chat": 0.4
 
 
 def answers(model: str, share: float, seed: int) -> pd.DataFrame:
-    """Queries of 40 descriptions in 20 scenarios, right with a given probability; num_ops are the same for every model."""
+    """Queries of 40 descriptions in 20 scenarios, right with a given probability; num_ops are the
+    same for every model."""
     num_ops = np.random.default_rng(0).integers(0, 9, (40, 7))
     correct = np.random.default_rng(seed).random((40, 7)) < share
     rows = [
@@ -74,7 +75,8 @@ def test_answers_that_mostly_agree_are_told_apart_by_their_pairing():
 
 
 def test_scenarios_are_drawn_and_not_descriptions(queries):
-    """The second state of each scenario answered as the first: twice the answers, and no narrower an interval."""
+    """The second state of each scenario answered as the first: twice the answers, and no narrower
+    an interval."""
     first = queries[queries.num_operations % 2 == 0]
     copied = pd.concat([first, first.assign(num_operations=first.num_operations + 1)])
     once, twice = (paired_rows("tiny-base", "tiny-code", rows) for rows in (first, copied))

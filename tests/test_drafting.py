@@ -86,11 +86,11 @@ def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind, 
 
 
 def test_a_statement_that_is_not_begun_is_drafted_whatever_the_prompt_ends_in():
-    """Also where the vocabulary has ".Statement" in one piece: the prompt's period stays a token of its own."""
-    vocabulary = dict(zip(["<unk>", "\n", ".", "Statement", ".Statement", " "], range(6), strict=True))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordPiece(vocabulary, "<unk>", 99, "")), unk_token="<unk>"
-    )
+    """Also where the vocabulary has ".Statement" in one piece: the prompt's period stays a token of
+    its own."""
+    vocabulary = dict(zip(["<unk>", "\n", ".", "Statement", ".Statement"], range(5), strict=True))
+    model = WordPiece(vocab=vocabulary, unk_token="<unk>", continuing_subword_prefix="")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="<unk>")
     assert tokenizer(".Statement").input_ids == [4]
     spelled = [piece.encode() for piece in vocabulary]
     (draft,) = drafts(tokenizer, spelled, ["Description: Box 0 contains nothing."], [""], ["Statement."])

@@ -1,4 +1,5 @@
-"""The format chosen on the development set: decoded first, used for the row, under the options of the row."""
+"""The format chosen on the development set: decoded first, used for the row, under the options of
+the row."""
 
 import json
 import shutil

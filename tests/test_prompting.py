@@ -65,7 +65,8 @@ def test_the_released_style_stops_at_the_descriptions_period():
     ],
 )
 def test_the_prompts_are_held_by_their_checksums(style, checksum):
-    """The prompt itself, byte for byte, with "{description}" in place of one: also what run.json records."""
+    """The prompt itself, byte for byte, with "{description}" in place of one: also what run.json
+    records."""
     assert plain_prompt_sha256(style) == checksum
 
 

@@ -1,4 +1,5 @@
-"""The authors' scorer against ours: facts about how theirs behaves, each as a statement and the verdict of both."""
+"""The authors' scorer against ours: facts about how theirs behaves, each as a statement and the
+verdict of both."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ def shifted(*right: int) -> tuple[bool, ...]:
     return tuple(box in right for box in range(7))
 
 
-# GOLD: the car | nothing | the bag and the machine | nothing | the bill | the apple and the cash | the map
+# GOLD: the car | nothing | the bag and the machine | nothing | the bill | the apple and the cash |
+# the map
 BOTH = [  # (old, new, what both say)
     ("", "", ALL),
     ("the bag and the machine", "the machine and the bag and the bag", ALL),  # order and repetition

@@ -231,7 +231,8 @@ def test_svg_titles_are_escaped(tmp_path):
 
 
 def test_what_is_said_beside_the_numbers(tmp_path):
-    """McNemar's caveat where its p stands, whose scorer, how far the random row is known, which intervals are binomial."""
+    """McNemar's caveat where its p stands, whose scorer, how far the random row is known, which
+    intervals are binomial."""
     texts = rendered(write_results(tmp_path, "tiny"), "tiny")
     for part, words in (("effects", "McNemar's test takes answers as independent"), ("effects", "printed counts are binomial"),
                         ("constrained", "scorer of the authors' release"), ("random", "nearest of six readings")):  # fmt: skip

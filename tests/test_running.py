@@ -539,7 +539,8 @@ def test_09_compares_free_with_constrained_decoding(data, tmp_path, decoded, tas
 
 
 def test_09_counts_statements_that_one_scorer_alone_accepts(data, tmp_path, decoded, task):
-    """Free text that only the authors' scorer reads ("; Box 1 contains"), and that only ours reads (Box 1 named twice)."""
+    """Free text that only the authors' scorer reads ("; Box 1 contains"), and that only ours reads
+    (Box 1 named twice)."""
     runs, out = shutil.copytree(decoded, tmp_path / "runs"), tmp_path / "constrained.csv"
     path = runs / MODEL / "free/predictions.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]

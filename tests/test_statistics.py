@@ -72,8 +72,8 @@ def test_newcombe_of_an_empty_bucket():
 
 
 def scenario_answers(rng, count: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and scenarios of `count` scenarios with 1 to 20 queries, right with a probability of their own (mean 0.3);
-    `spread` 0: one and the same for all."""
+    """Answers and scenarios of `count` scenarios with 1 to 20 queries, right with a probability of
+    their own (mean 0.3); `spread` 0: one and the same for all."""
     scenarios = np.repeat(np.arange(count), rng.integers(1, 21, count))
     share = rng.beta(0.3 / spread, 0.7 / spread, count) if spread else np.full(count, 0.3)
     return (rng.random(len(scenarios)) < share[scenarios]).astype(int), scenarios
@@ -123,7 +123,8 @@ def difference(base, treated, members, rng, resamples=10_000, scenarios=None):
 
 
 def test_bootstrap_of_independent_queries_is_the_normal_interval():
-    """Each scenario has the same number of queries in the group: the bootstrap s.e. is that of a mean of means."""
+    """Each scenario has the same number of queries in the group: the bootstrap s.e. is that of a
+    mean of means."""
     rng = np.random.default_rng(7)
     base, treated = rng.random((400, 7)) < 0.4, rng.random((400, 7)) < 0.5
     found = difference(base, treated, everything(base.shape), np.random.default_rng(0))[0]
@@ -147,7 +148,8 @@ def test_bootstrap_of_whole_statements_is_wider_than_one_of_queries():
 
 
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
-    """Paired answers whose gain hangs together within a scenario of four descriptions: one that drew descriptions would not."""
+    """Paired answers whose gain hangs together within a scenario of four descriptions: one that
+    drew descriptions would not."""
     rng = np.random.default_rng(11)
     scenarios = np.repeat(np.arange(60), 4)
     hits = np.zeros(2)
