@@ -37,6 +37,7 @@ BASE ?=#                  for make model: what MODEL was trained from: a name of
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
 REMOVE ?=#                for make model: the name of an added model, to take it out again
 FROM ?=#                  an archive of results for all, table6, tables, figures and check, e.g. make table6 FROM=tiny.tar.zst
+FORMAT ?=#                chosen: aligned models in the prompt format that does best on the development set (default: Table 6's)
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
 REAL ?= data/real#        for make test-real: the folder with real tokenizers and models
@@ -55,7 +56,7 @@ UPGRADE ?=#               for make lock: UPGRADE=1 moves what requirements.in le
 V ?=#                     V=1 shows the commands that run
 
 # what the user has named of the variables that hold in the container, too
-NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
+NAMED := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL FORMAT DECODE MODEL REVISION BASE ADDED FROM ARGS,$(if $(filter-out file,$(origin $(name))),$(name)))
 override PROFILE := $(strip $(PROFILE))
 override DATA := $(strip $(DATA))
 override DATA_DIR := $(strip $(DATA_DIR))
@@ -193,8 +194,9 @@ files_of = $(wildcard $(wildcard $(addprefix $(or $(FOLDER_OF_$1),data/models/$1
     tokenizer_config.json chat_template.jinja model*.safetensors pytorch_model*.bin)))
 AGAIN := $(LOOK_INTO:%=$(RUNS)/%/run.json) $(filter-out $(BEGUN),$(EVERY_RUN)) $(if $(BEGUN),$(shell grep -L '"status": "complete"' $(BEGUN))) $(emptied)
 
-$(RUNS)/.settings: $(call changed,$(RUNS)/.settings,DECODE=$(DECODE))
-	$(call remember,DECODE=$(DECODE))
+RUN_SETTINGS := DECODE=$(DECODE)$(FORMAT:%= FORMAT=%)
+$(RUNS)/.settings: $(call changed,$(RUNS)/.settings,$(RUN_SETTINGS))
+	$(call remember,$(RUN_SETTINGS))
 
 # predictions.jsonl is older than its run.json, unless somebody mended it: then what lacks is decoded.
 .PRECIOUS: $(RUN_FILES)
@@ -203,7 +205,7 @@ $(RUN_FILES): $(RUNS)/%/run.json: $(DATASET) $(RUNS)/.settings $(NEEDS_04_decode
     $$(wildcard $(RUNS)/$$*/predictions.jsonl) | $(READY)
 	$(call say,decode,$(@D))
 	$(call on_gpu,$*) --model $* -- $(PY) experiments/04_decode.py --model $* --data $(DATASET) --out $(@D) \
-	    --beside $(DEV_DATASET) $(HARDWARE) $(DECODE)
+	    --beside $(DEV_DATASET) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
 $(foreach name,$(CHOSEN),$(if $(filter $(AGAIN),$(call all_runs,$(name))),$(RUNS)/$(name)/run.json)): FORCE
 
 # ---------------------------------------------------------------------------------------------------- score, summarise

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from boxes.evidence import Evidence, NotRun
-from boxes.findings import ALL_BUCKETS, MARGINAL, MINOR, NONTRIVIAL, Number, Predicate
+from boxes.findings import ALL_BUCKETS, CLOSE_CALL, MARGINAL, MINOR, NONTRIVIAL, Number, Predicate
 from boxes.models import models_of, pairs
 from boxes.predicates import (
-    ahead_in,
+    as_printed,
     base_gains_tend_greater,
     best,
     better_than_random,
     both_signs,
     close,
+    consistently,
     constraint_helps,
     every_gain,
     formats_as_used,
     gain_within,
     gains_mostly_at,
-    gains_only_at,
-    mostly_behind,
+    marginal_gain_only_at,
     negated,
     not_better_than_random,
     saturated,
@@ -47,11 +47,16 @@ ALIGNED_CODE = [ALIGNED[pair.base.name] for pair in pairs(3, "paper", extra=Fals
 ALIGNED_BASE = [pair for pair in ALIGNED.values() if pair not in ALIGNED_CODE]
 ALIGNED_LLAMA = [ALIGNED[name] for name in (LLAMA_7B, LLAMA_13B, LLAMA_70B)]
 ALIGNED_CODE_LLAMA = [ALIGNED[name] for name in (CODE_7B, CODE_13B, CODE_34B, CODE_70B)]
+CLEAR_CODE_PAIRS = [(LLAMA_13B, CODE_13B), (LLAMA_70B, CODE_70B), (DEEPSEEK, CODER)]
+NON_INSTRUCT_MATH = [
+    (pair.base.name, pair.treated.name) for pair in pairs(2, "paper", extra=False) if not pair.treated.instruct_data
+]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of the paper, the buckets that decide it, and its test."""
+    """One sentence of the paper, in its own words where they stand in quotation marks, and what of
+    it is judged; the buckets that decide it, and its test."""
 
     id: str
     section: str
@@ -61,11 +66,13 @@ class Claim:
 
 
 class Judgement(NamedTuple):
-    """The verdict (holds | does not hold | not run), the numbers behind it in words, and the one that decides it."""
+    """The verdict (holds | does not hold | not run), the numbers behind it in words, and the one
+    that decides it; whether that lies so near its threshold that it might as well lie beyond."""
 
     verdict: str
     detail: str
     number: Number
+    close_call: bool = False
 
 
 def judge(claim: Claim, evidence: Evidence) -> Judgement:
@@ -74,7 +81,9 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
         holds, detail, number = claim.test(evidence)
     except NotRun as missing:
         return Judgement(NOT_RUN, f"not run: {missing}", Number(math.nan))
-    return Judgement(HOLDS if holds else FAILS, detail, number)
+    near = claim.test.is_close_call(number)
+    said = f"{detail}; {CLOSE_CALL}" if near else detail
+    return Judgement(HOLDS if holds else FAILS, said, number, near)
 
 
 _COUNTED = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), NOT_RUN: ("not judged", "not judged")}
@@ -87,88 +96,102 @@ def counted(verdicts: Iterable[str]) -> str:
 
 
 # fmt: off
+ABSTRACT_CLAIMS = (
+    Claim("alignment-not-consistent", "abstract", '"we find no consistent benefit of additional math training or alignment tuning across various model families": of alignment tuning.',
+          "1+, 1-7", negated(consistently(list(ALIGNED.values())))),
+)
 CODE_CLAIMS = (
-    Claim("code-nontrivial-13b", "3.3", "Code Llama 13B consistently outperforms Llama 2 13B where at least one operation affects the box.",
-          "1-7", ahead_in(LLAMA_13B, CODE_13B, NONTRIVIAL)),
-    Claim("code-nontrivial-70b", "3.3", "Code Llama 70B consistently outperforms Llama 2 70B where at least one operation affects the box.",
-          "1-7", ahead_in(LLAMA_70B, CODE_70B, NONTRIVIAL)),
-    Claim("code-nontrivial-deepseek", "3.3", "DeepSeek-Coder consistently outperforms DeepSeek where at least one operation affects the box.",
-          "1-7", ahead_in(DEEPSEEK, CODER, NONTRIVIAL)),
-    Claim("code-trivial-13b", "3.3", "In the case of 13B models, a boost in trivial cases is also observed (no operations).",
+    Claim("code-clear-evidence", "3.3", '"In general, we find clear evidence that continued training on large amounts of code improves entity tracking abilities, as can be seen for the Llama 2 13B and 70B models as well as for the DeepSeek models."',
+          "1+", every_gain(CLEAR_CODE_PAIRS, clear=True)),
+    Claim("code-nontrivial-13b", "3.3", '"the models trained on code consistently outperformed the base models on the nontrivial cases of entity tracking": Code Llama 13B.',
+          "1+, 1-7", consistently([(LLAMA_13B, CODE_13B)])),
+    Claim("code-nontrivial-70b", "3.3", '"the models trained on code consistently outperformed the base models on the nontrivial cases of entity tracking": Code Llama 70B.',
+          "1+, 1-7", consistently([(LLAMA_70B, CODE_70B)])),
+    Claim("code-nontrivial-deepseek", "3.3", '"the models trained on code consistently outperformed the base models on the nontrivial cases of entity tracking": DeepSeek-Coder.',
+          "1+, 1-7", consistently([(DEEPSEEK, CODER)])),
+    Claim("code-trivial-13b", "3.3", '"In the case of 13B models, a boost in trivial cases is also observed (number of operations = 0)"',
           "0", gain_within(LLAMA_13B, CODE_13B, "0", clear=True)),
-    Claim("code-trivial-70b", "3.3", "In 70B models, performance on the trivial cases is already saturated in the base model.",
+    Claim("code-trivial-70b", "3.3", '"in 70B models, performance on the trivial cases is already saturated in the base model."',
           "0", saturated(LLAMA_70B, "0")),
-    Claim("code-7b-minor", "3.3", "In Llama 2 7B models, the gains through additional code training are relatively minor.",
+    Claim("code-7b-minor", "3.3", '"In Llama 2 7B models, the gains through additional code training are relatively minor"',
           "1+", gain_within(LLAMA_7B, CODE_7B, "1+", MINOR)),
-    Claim("code-7b-where", "3.3", "In Llama 2 7B models, most of the gains derive from examples with 0 or 1 operations.",
+    Claim("code-7b-where", "3.3", '"with most of the gains deriving from boosts in examples where the number of operations is either 0 or 1": Llama 2 7B.',
           "0-7", gains_mostly_at(LLAMA_7B, CODE_7B, ("0", "1"))),
-    Claim("codegemma-minor", "3.3", "Similarly minor gains are observed in CodeGemma 8B.",
+    Claim("codegemma-minor", "3.3", '"Similarly minor gains were observed in CodeGemma 8B"',
           "1+", gain_within("gemma-7b", "codegemma-7b", "1+", MINOR)),
-    Claim("codegemma-where", "3.3", "In CodeGemma 8B, the gains are observed in examples with 1 and 2 operations.",
+    Claim("codegemma-where", "3.3", '"the gains were observed in examples with 1 and 2 operations": CodeGemma 8B.',
           "0-7", gains_mostly_at("gemma-7b", "codegemma-7b", ("1", "2"))),
-    Claim("random-llama2-7b", "3.3", "For more than 0 operations, neither Llama 2 7B nor Code Llama 7B performs better than the random baseline.",
+    Claim("random-llama2-7b", "3.3", '"for number of operations greater than 0 (Llama 2 7B) and 2 (Gemma 8B), neither the base nor the code variants perform better than our random baseline": Llama 2 7B.',
           "1-7", not_better_than_random((LLAMA_7B, CODE_7B), NONTRIVIAL)),
-    Claim("random-gemma", "3.3", "For more than 2 operations, neither Gemma 8B nor CodeGemma 8B performs better than the random baseline.",
+    Claim("random-gemma", "3.3", '"for number of operations greater than 0 (Llama 2 7B) and 2 (Gemma 8B), neither the base nor the code variants perform better than our random baseline": Gemma 8B.',
           "3-7", not_better_than_random(("gemma-7b", "codegemma-7b"), ALL_BUCKETS[3:])),
-    Claim("code-scale", "3.3", "There is a possible effect of scale in the effectiveness of code training in the Llama 2 series: 7B gains less than 13B and 70B.",
+    Claim("code-scale", "3.3", '"a possible effect of scale in the effectiveness of code training as observed in the Llama 2 series": 7B gains less than 13B and 70B.',
           "1+", smaller_gains([(LLAMA_7B, CODE_7B)] * 2, [(LLAMA_13B, CODE_13B), (LLAMA_70B, CODE_70B)])),
-    Claim("code-amount", "3.3", "There is an effect of the amount of additional code training: Code Llama 7B (500B tokens) gains less than DeepSeek-Coder 7B (2T).",
+    Claim("code-scale-13b-70b", "3.3", '"a possible effect of scale in the effectiveness of code training as observed in the Llama 2 series": yet 13B gains more than 70B, which the numbers say and the text does not.',
+          "1+", smaller_gains([(LLAMA_70B, CODE_70B)], [(LLAMA_13B, CODE_13B)])),
+    Claim("code-amount", "3.3", '"an effect of the amount of additional code training (DeepSeek-Coder: 2T tokens, Code Llama: 500B tokens)": Code Llama 7B gains less than DeepSeek-Coder 7B.',
           "1+", smaller_gains([(LLAMA_7B, CODE_7B)], [(DEEPSEEK, CODER)])),
-    Claim("code-consistent", "4", "Additional code training leads to consistent improvements across model families and sizes.",
-          "1+", every_gain(CODE_PAIRS, clear=True)),
+    Claim("code-consistent", "4", '"Additional code training leads to consistent improvements across model families and sizes."',
+          "1+, 1-7", consistently(CODE_PAIRS)),
 )
 MATH_CLAIMS = (
-    Claim("float-marginal", "3.4", "FLoat shows slightly higher accuracy on non-trivial cases than Llama (5.85 against 4.34), but the gain is marginal.",
+    Claim("float-marginal", "3.4", '"FLoat did show slightly higher accuracy on the non-trivial tracking cases" than Llama 7B (5.85, 4.34), "but the gain was marginal".',
           "1+", gain_within("llama-7b", "float-7b", "1+", MARGINAL)),
-    Claim("random-float", "3.4", "Neither Llama nor FLoat performs better than the random baseline on non-trivial examples.",
+    Claim("random-float", "3.4", '"neither the base Llama model nor the FLoat model performed better than our random baseline on non-trivial entity tracking examples"',
           "1-7", not_better_than_random(("llama-7b", "float-7b"), NONTRIVIAL)),
-    Claim("openmath-only-7", "3.4", "OpenMathMistral only achieves gains over Mistral where 7 operations affect the box.",
-          "0-7", gains_only_at(MISTRAL, OPENMATH, "7")),
-    Claim("openmath-behind", "3.4", "In most other cases, Mistral consistently outperforms the math-finetuned model.",
-          "0-6", mostly_behind(MISTRAL, OPENMATH, ALL_BUCKETS[:7])),
-    Claim("random-mistral", "3.4", "Neither Mistral nor OpenMathMistral outperforms the random baseline with more than 2 operations.",
+    Claim("openmath-only-7", "3.4", '"OpenMathMistral only achieved marginal gains over the base Mistral model when there are 7 operations affecting the target box"',
+          "0-7", marginal_gain_only_at(MISTRAL, OPENMATH, "7")),
+    Claim("openmath-behind", "3.4", '"in most other cases, the base model consistently outperforms the math-finetuned model": Mistral.',
+          "1+, 0-6", consistently([(MISTRAL, OPENMATH)], ALL_BUCKETS[:7], reverse=True)),
+    Claim("random-mistral", "3.4", '"neither model outperformed the random baseline for examples with more than 2 operations affecting the box of interest": Mistral and OpenMathMistral.',
           "3-7", not_better_than_random((MISTRAL, OPENMATH), ALL_BUCKETS[3:])),
-    Claim("deepseek-math-close", "3.4", "DeepSeek-Math performs close to DeepSeek-Coder in most cases.",
+    Claim("math-non-instruct-marginal", "3.4", '"marginal gains in models trained on math data that are not in “instruct” format": DeepSeek-Math and Llemma.',
+          "1+", every_gain(NON_INSTRUCT_MATH, most=MARGINAL, positive=True)),
+    Claim("deepseek-math-close", "3.4", '"DeepSeek-Math (Shao et al., 2024) performed close to the DeepSeek-Coder model for most cases."',
           "0-7", close(CODER, MATH, ALL_BUCKETS)),
-    Claim("llemma-more-limited", "3.4", "The gains of Llemma over Code Llama are even more limited than those of DeepSeek-Math over DeepSeek-Coder.",
+    Claim("llemma-more-limited", "3.4", '"The gains are even more limited in the comparison between Code Llama vs Llemma" than between DeepSeek-Coder and DeepSeek-Math.',
           "1+", smaller_gains([(CODE_7B, "llemma_7b"), (CODE_34B, "llemma_34b")], [(CODER, MATH)])),
-    Claim("llemma-34b-narrow", "3.4", "Llemma 34B outperforms Code Llama 34B by a narrow margin on non-trivial cases (47.86 against 45.46).",
+    Claim("llemma-34b-narrow", "3.4", '"Llemma 34B outperformed Code Llama 34B by a narrow margin for the non-trivial tracking cases (Llemma: 47.86, Code Llama: 45.46 for examples where the number of operations )"',
           "1+", gain_within(CODE_34B, "llemma_34b", "1+", MARGINAL)),
-    Claim("math-not-consistent", "4", "Additional math training does not yield consistent improvements.",
-          "1+", negated(every_gain(MATH_PAIRS, clear=True))),
-    Claim("math-marginal", "4", "The performance gains of additional math training are at best marginal.",
+    Claim("math-not-consistent", "4", '"Additional math training does not yield consistent improvements"',
+          "1+, 1-7", negated(consistently(MATH_PAIRS))),
+    Claim("math-marginal", "4", '"the performance gains are at best marginal": of additional math training.',
           "1+", every_gain(MATH_PAIRS, most=MARGINAL)),
 )
 ALIGNMENT_CLAIMS = (
-    Claim("alignment-llama2", "3.5", "In the Llama 2 family, alignment tuning the base models leads to gains.",
+    Claim("alignment-llama2", "3.5", '"For models in the Llama 2 family, alignment tuning the base models led to minor gains": gains.',
           "1+", every_gain(ALIGNED_LLAMA)),
-    Claim("alignment-llama2-minor", "3.5", "In the Llama 2 family, the gains from alignment tuning the base models are minor.",
+    Claim("alignment-llama2-minor", "3.5", '"For models in the Llama 2 family, alignment tuning the base models led to minor gains": minor ones.',
           "1+", every_gain(ALIGNED_LLAMA, most=MINOR)),
-    Claim("alignment-code-llama", "3.5", "Alignment-tuned Code Llama models do not consistently gain and sometimes perform worse than their counterparts.",
+    Claim("alignment-code-llama-not-consistent", "3.5", '"alignment-tuned code models did not consistently lead to gains": Code Llama.',
+          "1+, 1-7", negated(consistently(ALIGNED_CODE_LLAMA))),
+    Claim("alignment-code-llama-worse", "3.5", '"and sometimes performed worse than the non-alignment-tuned counterparts": Code Llama.',
           "0-7", some_loss(ALIGNED_CODE_LLAMA, ALL_BUCKETS)),
-    Claim("best-model", "3.5", "The best-performing model is CodeLlama 70B-instruct (64.9 accuracy on 1+ operations).",
+    Claim("best-model", "3.5", '"the best-performing model was CodeLlama 70B-instruct (64.9 accuracy on 1+ operations)": the best.',
           "1+", best("CodeLlama-70b-Instruct-hf", "1+")),
-    Claim("alignment-deepseek-base", "3.5", "Alignment tuning of the DeepSeek base model leads to gains.",
+    Claim("best-accuracy", "3.5", '"the best-performing model was CodeLlama 70B-instruct (64.9 accuracy on 1+ operations)": 64.9.',
+          "1+", as_printed("CodeLlama-70b-Instruct-hf", "1+", 64.9)),
+    Claim("alignment-deepseek-base", "3.5", '"alignment tuning of the base model led to gains": DeepSeek.',
           "1+", gain_within(*ALIGNED[DEEPSEEK], "1+")),
-    Claim("alignment-deepseek-coder", "3.5", "Alignment tuning of the DeepSeek code model does not lead to gains.",
+    Claim("alignment-deepseek-coder", "3.5", '"whereas alignment tuning of the code model did not": DeepSeek-Coder.',
           "1+", negated(gain_within(*ALIGNED[CODER], "1+"))),
-    Claim("alignment-gemma", "3.5", "Gemma 8B and CodeGemma 8B benefit from alignment tuning.",
+    Claim("alignment-gemma", "3.5", '"Gemma 8B and CodeGemma 8B models did benefit from alignment tuning"',
           "1+", every_gain([ALIGNED["gemma-7b"], ALIGNED["codegemma-7b"]])),
-    Claim("alignment-gemma-smaller", "3.5", "The gains of Gemma 8B and CodeGemma 8B are smaller than those of Llama 2 7B and Code Llama 7B.",
+    Claim("alignment-gemma-smaller", "3.5", '"similarly to Llama 2 7B and CodeLlama 7B models, although the gains were smaller": those of Gemma 8B and CodeGemma 8B.',
           "1+", smaller_gains([ALIGNED["gemma-7b"], ALIGNED["codegemma-7b"]], [ALIGNED[LLAMA_7B], ALIGNED[CODE_7B]])),
-    Claim("alignment-base-greater", "3.5", "The gains of alignment tuning tend to be greater for base models than for code models.",
+    Claim("alignment-base-greater", "3.5", '"alignment tuning affects base and code models differently, where the gains for base models tend to be greater"',
           "1+", base_gains_tend_greater([(ALIGNED[base], ALIGNED[code]) for base, code in CODE_PAIRS])),
-    Claim("alignment-scale", "3.5", "Smaller base models benefit more from alignment tuning.",
+    Claim("alignment-scale", "3.5", '"smaller base models benefit more from alignment tuning": Llama 2.',
           "1+", smaller_gains([ALIGNED[LLAMA_13B], ALIGNED[LLAMA_70B]], [ALIGNED[LLAMA_7B], ALIGNED[LLAMA_13B]])),
-    Claim("alignment-base-consistent", "4", "Base models consistently benefit from alignment tuning.",
-          "1+", every_gain(ALIGNED_BASE, clear=True)),
-    Claim("alignment-code-mixed", "4", "The benefit of alignment tuning for code models is more mixed.",
+    Claim("alignment-base-consistent", "4", '"Base models consistently benefit from alignment tuning"',
+          "1+, 1-7", consistently(ALIGNED_BASE)),
+    Claim("alignment-code-mixed", "4", '"The benefit for code models is more mixed"',
           "1+", both_signs(ALIGNED_CODE)),
 )
 APPENDIX_CLAIMS = (
-    Claim("prompt-format", "A.1", "Except for Llama 2-Chat and DeepSeek-Chat, all alignment-tuned models perform better with the non-chat format.",
+    Claim("prompt-format", "A.1", '"except for Llama 2-Chat models and DeepSeek-Chat, all other alignment-tuned models performed better with the non-chat format"',
           "development set", formats_as_used([treated for _, treated in ALIGNED.values()])),
-    Claim("constrained-decoding", "A.2", "Constrained decoding significantly improves Llama 2 70B (from 54.95 to 62.13).",
+    Claim("constrained-decoding", "A.2", '"the performance of the Llama 2 70B model went up from 54.95 to 62.13 with constrained decoding"',
           "all", constraint_helps([LLAMA_70B])),
 )
 # fmt: on
@@ -178,8 +201,8 @@ def _tiny_claims() -> list[Claim]:
     """The same questions asked of the tiny pairs."""
     claims = []
     for pair in pairs(1, "tiny", extra=False):
-        text = f"{pair.treated.name} outperforms {pair.base.name} where at least one operation affects the box."
-        claims.append(Claim("tiny-code", "3.3", text, "1-7", ahead_in(pair.base.name, pair.treated.name, NONTRIVIAL)))
+        text = f"{pair.treated.name} consistently outperforms {pair.base.name} where at least one operation affects the box."
+        claims.append(Claim("tiny-code", "3.3", text, "1+, 1-7", consistently([(pair.base.name, pair.treated.name)])))
     for pair in pairs(2, "tiny", extra=False):
         test = every_gain([(pair.base.name, pair.treated.name)], most=MARGINAL)
         text = f"The gain of {pair.treated.name} over {pair.base.name} is at best marginal."
@@ -201,5 +224,5 @@ def _tiny_claims() -> list[Claim]:
 
 def claims_of(profile: str) -> list[Claim]:
     """The claims of the paper, and for `tiny` those about the tiny models before them."""
-    paper = [*CODE_CLAIMS, *MATH_CLAIMS, *ALIGNMENT_CLAIMS, *APPENDIX_CLAIMS]
+    paper = [*ABSTRACT_CLAIMS, *CODE_CLAIMS, *MATH_CLAIMS, *ALIGNMENT_CLAIMS, *APPENDIX_CLAIMS]
     return [*_tiny_claims(), *paper] if profile == "tiny" else paper

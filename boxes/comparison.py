@@ -40,10 +40,12 @@ def experiment(number: int, description: str) -> None:
 
 
 def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
-    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a model not run.
+    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
+    model not run.
 
-    With queries: paired bootstrap over descriptions and McNemar's exact test, corrected by Holm over all rows of the
-    experiment. Without: Newcombe's interval from the counts and no test. b: only base right; c: only treated right.
+    With queries: paired bootstrap over scenarios and McNemar's exact test (MCNEMAR_CAVEAT),
+    corrected by Holm over all rows of the experiment. Without: Newcombe's interval from the counts
+    (binomial) and no test. b: only base right; c: only treated right.
     """
     rows: list[dict] = []
     run = set(scores.model)
@@ -83,12 +85,12 @@ def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> lis
         column.to_numpy().reshape(-1, NUM_BOXES) for column in (base.num_ops, base.correct, treated.correct)
     )
     members = np.stack([in_bucket(num_ops, name) for name in NUM_OPS])
+    scenarios = base.sample_id.to_numpy().reshape(-1, NUM_BOXES)[:, 0]
     # Seeded by the names, so that a pair's interval is the same whichever other pairs are run.
     rng = np.random.default_rng([_SEED, zlib.crc32(f"{base_name} {treated_name}".encode())])
     rows = []
-    for name, inside, difference in zip(
-        NUM_OPS, members, paired_difference(right, right_treated, members, rng), strict=True
-    ):
+    differences = paired_difference(right, right_treated, members, scenarios, rng)
+    for name, inside, difference in zip(NUM_OPS, members, differences, strict=True):
         n, accuracies = int(inside.sum()), (_percent(right[inside]), _percent(right_treated[inside]))
         b, c = discordant(right[inside], right_treated[inside])
         tested = {"b": b, "c": c, "p_mcnemar": mcnemar(b, c)} if n else {}

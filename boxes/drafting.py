@@ -51,9 +51,12 @@ def drafts(
     tails, rests = [], []
     for prompt, head, text in zip(prompts, heads, proposed, strict=True):
         rests.append(text[len(head) :] if text and text.startswith(head) else "")
-        # The last line says how the statement goes on; all of the prompt would say it too, in many times the time. The line
-        # feed before it stays: at the beginning of a text, SentencePiece would put a space before the statement.
-        tails.append(prompt[max(prompt.rfind("\n"), 0) :])
+        # The last line says how a begun statement goes on; all of the prompt would say it too, in
+        # many times the time. The line feed before it stays: at the beginning of a text,
+        # SentencePiece would put a space before the statement. One that is not begun stands behind
+        # a line feed whatever the prompt ends in: the model begins it with a token of its own, and
+        # ".Statement" of the released style may be merged across the seam.
+        tails.append(prompt[max(prompt.rfind("\n"), 0) :] if head else "\n")
     before = dict(zip(set(tails), encode_prompts(tokenizer, list(set(tails))), strict=True))
     whole = encode_prompts(tokenizer, [tail + rest for tail, rest in zip(tails, rests, strict=True)])
     return [

@@ -7,8 +7,8 @@ import pandas as pd
 
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.records import UserError, read_csv
-from boxes.scoring import RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
-from boxes.statistics import Difference, newcombe
+from boxes.scoring import AUTHORS, RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
+from boxes.statistics import Difference, unpaired_difference
 
 PAIR_TABLES = ("code.csv", "math.csv", "alignment.csv")
 
@@ -19,7 +19,8 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in per cent with its Wilson 95 % interval."""
+    """Accuracy in per cent with its 95 % interval: Wilson's, binomial for printed counts, with the
+    design effect for our own."""
 
     n: int
     correct: float
@@ -52,7 +53,8 @@ class Evidence:
         return self.score(RANDOM, num_ops).accuracy
 
     def gain(self, base: str, treated: str, num_ops: str) -> Difference:
-        """Treated minus base: paired where single answers are known, Newcombe's from the counts where not."""
+        """Treated minus base: paired where single answers are known, Newcombe's from both intervals
+        where not."""
         first, second = self.score(base, num_ops), self.score(treated, num_ops)
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 
@@ -65,7 +67,8 @@ class Evidence:
 
 
 def _unpaired(base: Score, treated: Score) -> Difference:
-    return newcombe(int(base.correct), base.n, int(treated.correct), treated.n)
+    sides = ((score.accuracy, score.low, score.high) for score in (base, treated))
+    return unpaired_difference(*sides)
 
 
 def read_evidence(results: Path) -> Evidence:
@@ -93,8 +96,10 @@ def _decoding(results: Path) -> tuple[dict[tuple[str, str], Score], dict[str, Di
     path = results / "constrained.csv"
     if not path.exists():
         return {}, {}
-    table = read_csv(path, ("model", "decoding", *SCORE_COLUMNS[1:], "gain", "gain_low", "gain_high", "interval"))
-    table = table[(table.num_ops == "all") & (table.n > 0)]
+    gain = ("gain", "gain_low", "gain_high", "interval")
+    table = read_csv(path, ("model", "decoding", "scorer", *SCORE_COLUMNS[1:], *gain))
+    # The paper measured free decoding with the authors' scorer.
+    table = table[(table.num_ops == "all") & (table.n > 0) & (table.scorer == AUTHORS)]
     gains = {
         row.model: Difference(row.gain, row.gain_low, row.gain_high, row.interval)
         for row in table[table.decoding == "constrained"].itertuples()

@@ -44,6 +44,7 @@ class ModelSpec:
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
     path: str | None = None  # of a local checkpoint that was added
+    choose_format: bool = False  # added without one: decoded in what does best on the development set
     extra: bool = False  # added on this machine: no claim of the paper and no reference result is about it
 
     @property

@@ -1,11 +1,14 @@
-"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in boxes/claims.py.
+"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in
+boxes/claims.py.
 
-Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals where it asks for a
-distinction (better than random, a boost, an improvement).
+Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals
+where it asks for a distinction (better than random, a boost, an improvement) or says
+"consistently", which has one meaning throughout.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from boxes.evidence import Evidence, NotRun
 from boxes.findings import (
@@ -14,14 +17,19 @@ from boxes.findings import (
     CHANCE,
     CLEAR,
     CLOSE,
+    CONSISTENT,
     FULL,
     LITTLE,
     MAJORITY,
     MARGINAL,
     MINOR,
     MOST,
+    NEAR,
+    NONTRIVIAL,
+    PRINTED,
     SATURATED,
     SMALL,
+    UNTOLD,
     Finding,
     Number,
     Pair,
@@ -35,29 +43,42 @@ from boxes.findings import (
     minus,
     models_in,
     number_of,
+    turned,
 )
 from boxes.models import MODELS, models_of
-from boxes.statistics import Difference
+from boxes.statistics import Difference, unpaired_difference, wilson
 
 
-def ahead_in(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """The treated model is ahead in every bucket (point estimates)."""
+def consistently(wanted: Sequence[Pair], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
+    """The one meaning of "consistently": each treated model (with `reverse`, each base model) is
+    clearly ahead on non-trivial queries, and clearly behind in none of the buckets."""
+
+    def lead(evidence: Evidence, pair: Pair, bucket: str) -> Difference:
+        gain = evidence.gain(*pair, bucket)
+        return turned(gain) if reverse else gain
 
     def decide(evidence: Evidence) -> Finding:
-        gains = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
-        behind = [bucket for bucket in buckets if gains[bucket].points <= 0]
-        unclear = [bucket for bucket in buckets if gains[bucket].points > 0 and not gains[bucket].clear]
-        exceptions = [
-            in_words(evidence, base, treated, bucket)
-            + (" (clearly behind)" if gains[bucket].clear else " (not told apart by the interval)")
-            for bucket in behind
-        ]
-        ahead = f"{treated} ahead in {len(buckets) - len(behind)} of {len(buckets)} buckets"
-        noted = f"; ahead, but the interval includes 0, at {', '.join(unclear)}" if unclear else ""
-        detail = f"{ahead}; exceptions: {listed(exceptions)}{noted}"
-        return Finding(not behind, detail, least(gains.values()))
+        overall = {pair: lead(evidence, pair, "1+") for pair in wanted}
+        contrary, details = False, []
+        for pair, first in overall.items():
+            leads = {bucket: lead(evidence, pair, bucket) for bucket in buckets}
+            lost = [bucket for bucket in buckets if leads[bucket].high < 0]
+            behind = [b for b in buckets if leads[b].points <= 0 and b not in lost]
+            ahead = len(buckets) - len(lost) - len(behind)
+            words = [f"{pair[not reverse]} {in_points(first)}{'' if first.low > 0 else ' (no)'}"]
+            words += [f"ahead in {ahead} of {len(buckets)} buckets"]
+            words += [f"clearly behind at {', '.join(lost)}"] if lost else []
+            words += [f"not ahead, but not told apart, at {', '.join(behind)}"] if behind else []
+            details.append(", ".join(words))
+            contrary |= bool(lost)
+        worst = min(overall.values(), key=lambda gain: gain.low)
+        return Finding(worst.low > 0 and not contrary, listed(details), number_of(worst))
 
-    return Predicate((base, treated), f"smallest gain {at(buckets)} (points)", "above 0", AHEAD, decide)
+    what = "lead of the base model" if reverse else "gain"
+    measure = f"smallest {what} at 1+, by its lower end (points)"
+    asked = f"interval above 0, and none {at(buckets)} below"
+    models = models_in(wanted)
+    return Predicate(models, measure, asked, CONSISTENT, decide, turns=(0.0,), by_low=True)
 
 
 def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
@@ -71,7 +92,8 @@ def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, cl
 
     asked = ("interval above 0" if clear else "above 0") + (f", at most {most:g}" if most < math.inf else "")
     why = {MARGINAL: SMALL, MINOR: LITTLE}.get(most, CLEAR if clear else AHEAD)
-    return Predicate((base, treated), f"gain at {bucket} (points)", asked, why, decide)
+    turns = (0.0, most) if most < math.inf else (0.0,)
+    return Predicate((base, treated), f"gain at {bucket} (points)", asked, why, decide, turns, by_low=clear)
 
 
 def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
@@ -100,7 +122,7 @@ def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Pre
         return Finding(not better, detail, max(leads, key=lambda lead: lead.low))
 
     measure = f"largest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide)
+    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide, turns=(0.0,), by_low=True)
 
 
 def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
@@ -111,7 +133,7 @@ def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
         return Finding(len(better) == len(buckets), detail, min(leads, key=lambda lead: lead.low))
 
     measure = f"smallest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate((model,), measure, "lower end above 0", CHANCE, decide)
+    return Predicate((model,), measure, "lower end above 0", CHANCE, decide, turns=(0.0,), by_low=True)
 
 
 def _against_random(
@@ -140,7 +162,8 @@ def saturated(model: str, bucket: str) -> Predicate:
         detail = f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
         return Finding(score.accuracy >= SATURATED, detail, Number(score.accuracy, score.low, score.high))
 
-    return Predicate((model,), f"accuracy at {bucket} (per cent)", f"at least {SATURATED:g}", FULL, decide)
+    asked = f"at least {SATURATED:g}"
+    return Predicate((model,), f"accuracy at {bucket} (per cent)", asked, FULL, decide, turns=(SATURATED,))
 
 
 def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
@@ -153,32 +176,37 @@ def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
         return Finding(len(near) > MOST * len(buckets), detail, Number(len(near)))
 
     measure = f"buckets within {CLOSE:g} points {at(buckets)} (of {len(buckets)})"
-    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", SMALL, decide)
+    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", NEAR, decide)
 
 
-def gains_only_at(base: str, treated: str, bucket: str) -> Predicate:
-    """The treated model is ahead in this bucket and in no other."""
+def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
+    """The treated model is ahead in this bucket and in no other, and there by what one bucket
+    cannot tell from nothing."""
 
     def decide(evidence: Evidence) -> Finding:
         ahead = [other for other in ALL_BUCKETS if evidence.gain(base, treated, other).points > 0]
+        gain = evidence.gain(base, treated, bucket)
         detail = f"{treated} ahead at {listed(ahead)}; {in_words(evidence, base, treated, bucket)}"
-        return Finding(ahead == [bucket], detail, number_of(evidence.gain(base, treated, bucket)))
+        return Finding(ahead == [bucket] and not gain.clear, detail, number_of(gain))
 
-    return Predicate((base, treated), f"gain at {bucket} (points)", "above 0, and no gain elsewhere", AHEAD, decide)
+    asked = "above 0, with an interval that includes 0, and no gain elsewhere"
+    return Predicate((base, treated), f"gain at {bucket} (points)", asked, UNTOLD, decide, turns=(0.0,))
 
 
-def mostly_behind(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """In most of these buckets the treated model is behind (point estimates)."""
+def as_printed(model: str, bucket: str, printed: float) -> Predicate:
+    """The accuracy is the one that the paper prints, as far as two samples of so many queries can
+    be told apart."""
 
     def decide(evidence: Evidence) -> Finding:
-        gains = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
-        behind = [bucket for bucket in buckets if gains[bucket].points < 0]
-        sure = [bucket for bucket in behind if gains[bucket].clear]
-        detail = f"{treated} behind at {', '.join(behind) or 'none'}, clearly at {', '.join(sure) or 'none'}"
-        return Finding(len(behind) > MOST * len(buckets), detail, Number(len(behind)))
+        score = evidence.score(model, bucket)
+        low, high = wilson(printed * score.n / 100, score.n)
+        ours = (score.accuracy, score.low, score.high)
+        gap = unpaired_difference((printed, float(low), float(high)), ours)
+        detail = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}], printed {printed:g}"
+        return Finding(not gap.clear, detail, number_of(gap))
 
-    measure = f"buckets with a loss {at(buckets)} (of {len(buckets)})"
-    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", MAJORITY, decide)
+    measure = f"accuracy at {bucket} less the printed {printed:g} (points)"
+    return Predicate((model,), measure, "interval includes 0", PRINTED, decide)
 
 
 def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
@@ -197,15 +225,19 @@ def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
         return Finding(all(found), listed(details), max(margins))
 
     measure = "difference of the two gains at 1+, largest (points)"
-    return Predicate(models_in([*smaller, *larger]), measure, "below 0", AHEAD, decide)
+    return Predicate(models_in([*smaller, *larger]), measure, "below 0", AHEAD, decide, turns=(0.0,))
 
 
-def every_gain(wanted: Sequence[Pair], most: float | None = None, clear: bool = False) -> Predicate:
+def every_gain(
+    wanted: Sequence[Pair], most: float | None = None, clear: bool = False, positive: bool = False
+) -> Predicate:
     """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval), or, where `most` is given,
-    at most that many points."""
+    at most that many points (with `positive`, above zero, too)."""
 
     def accept(gain: Difference) -> bool:
-        return gain.points <= most if most is not None else (gain.low if clear else gain.points) > 0
+        if most is not None:
+            return gain.points <= most and (gain.points > 0 or not positive)
+        return (gain.low if clear else gain.points) > 0
 
     def decide(evidence: Evidence) -> Finding:
         gains = {pair: evidence.gain(*pair, "1+") for pair in wanted}
@@ -216,12 +248,15 @@ def every_gain(wanted: Sequence[Pair], most: float | None = None, clear: bool = 
             worst = min(gains.values(), key=lambda gain: gain.low if clear else gain.points)
         return Finding(all(map(accept, gains.values())), f"{asked}: {listed(details)}", number_of(worst))
 
-    asked = f"at most {most:g} points" if most is not None else "interval above 0" if clear else "above 0"
-    why = {MARGINAL: SMALL, MINOR: LITTLE}[most] if most is not None else CLEAR if clear else AHEAD
-    measure = (
-        f"{'largest' if most is not None else 'smallest'} gain at 1+{', by its lower end' if clear else ''} (points)"
-    )
-    return Predicate(models_in(wanted), measure, asked, why, decide)
+    if most is not None:
+        asked = f"at most {most:g} points" + (", and every gain above 0" if positive else "")
+        measure, why, turn = "largest gain at 1+ (points)", {MARGINAL: SMALL, MINOR: LITTLE}[most], most
+    elif clear:
+        asked, measure, why, turn = "interval above 0", "smallest gain at 1+, by its lower end (points)", CLEAR, 0.0
+    else:
+        asked, measure, why, turn = "above 0", "smallest gain at 1+ (points)", AHEAD, 0.0
+    by_low = clear and most is None
+    return Predicate(models_in(wanted), measure, asked, why, decide, turns=(turn,), by_low=by_low)
 
 
 def negated(predicate: Predicate) -> Predicate:
@@ -231,7 +266,7 @@ def negated(predicate: Predicate) -> Predicate:
         finding = predicate(evidence)
         return finding._replace(holds=not finding.holds)
 
-    return Predicate(predicate.models, predicate.measure, f"not: {predicate.holds_if}", predicate.why, decide)
+    return replace(predicate, holds_if=f"not: {predicate.holds_if}", decide=decide)
 
 
 def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
@@ -248,7 +283,7 @@ def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
                 losses.append(f"{treated} at {', '.join(behind)} (clearly at {', '.join(sure) or 'none'})")
         return Finding(bool(losses), f"behind: {listed(losses)}", least(gains))
 
-    return Predicate(models_in(wanted), f"smallest gain {at(buckets)} (points)", "below 0", AHEAD, decide)
+    return Predicate(models_in(wanted), f"smallest gain {at(buckets)} (points)", "below 0", AHEAD, decide, turns=(0.0,))
 
 
 def both_signs(wanted: Sequence[Pair]) -> Predicate:
@@ -261,7 +296,7 @@ def both_signs(wanted: Sequence[Pair]) -> Predicate:
         return Finding(holds, listed(details), least(gains))
 
     asked = "at most 0, and the interval of another pair above 0"
-    return Predicate(models_in(wanted), "smallest gain at 1+ (points)", asked, CLEAR, decide)
+    return Predicate(models_in(wanted), "smallest gain at 1+ (points)", asked, CLEAR, decide, turns=(0.0,))
 
 
 def base_gains_tend_greater(wanted: Sequence[tuple[Pair, Pair]]) -> Predicate:
@@ -295,7 +330,8 @@ def best(model: str, bucket: str) -> Predicate:
         shown = [f"{name} {evidence.score(name, bucket).accuracy:.2f}" for name in ranking[:2]]
         return Finding(lead.points > 0, f"first two at {bucket}: {', '.join(shown)}", number_of(lead))
 
-    return Predicate(names, f"lead over the next best at {bucket} (points)", "above 0", AHEAD, decide)
+    measure = f"lead over the next best at {bucket} (points)"
+    return Predicate(names, measure, "above 0", AHEAD, decide, turns=(0.0,))
 
 
 def constraint_helps(models: Sequence[str]) -> Predicate:
@@ -311,7 +347,7 @@ def constraint_helps(models: Sequence[str]) -> Predicate:
         return Finding(worst.low > 0, listed(details), number_of(worst))
 
     measure = "smallest gain by the expression over all, by its lower end (points)"
-    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide)
+    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide, turns=(0.0,), by_low=True)
 
 
 def formats_as_used(models: Sequence[str]) -> Predicate:

@@ -32,8 +32,9 @@ STATEMENT_REGEX = (
     r"Box 3 contains( [a-zA-Z]+)*, Box 4 contains( [a-zA-Z]+)*, Box 5 contains( [a-zA-Z]+)*, Box 6 contains( [a-zA-Z]+)*\."
 )
 _SHOTS = "\n\n".join(["\n".join(example) for example in EXAMPLES])
-# Where each style stops: Table 2 gives the statement's head, the authors' released script leaves it to the expression.
-PROMPT_STYLES = {"table2": STATEMENT_HEAD, "released": ""}
+# What follows the last description's period: Table 2 begins the statement on a line of its own; the
+# authors' released script stops at the period and leaves all of the statement to the expression.
+PROMPT_STYLES = {"table2": f"\n{STATEMENT_HEAD}", "released": ""}
 PROMPT_FORMATS = ("plain", "chat")
 # What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow, or repeated by others next
 # year, has the same prompts. Llama 3's templates say this day where there is no clock.
@@ -46,10 +47,11 @@ class TemplateRefuses(UserError):
 
 
 def statement_prompt(description: str, style: str = "table2") -> str:
-    """The two-shot prompt of Table 2 for a description. `style`: "table2" ends in STATEMENT_HEAD, "released" before it."""
+    """The two-shot prompt of Table 2 for a description. `style`: "table2" ends in STATEMENT_HEAD,
+    "released" in the description's period."""
     if style not in PROMPT_STYLES:
         raise UserError(f"unknown prompt style {style!r}; choose one of {', '.join(PROMPT_STYLES)}")
-    return f"{INSTRUCTION}\n\n{_SHOTS}\n\nDescription: {description}\n{PROMPT_STYLES[style]}"
+    return f"{INSTRUCTION}\n\n{_SHOTS}\n\nDescription: {description}{PROMPT_STYLES[style]}"
 
 
 def chat_messages(description: str, system_role: bool = True) -> list[dict[str, str]]:

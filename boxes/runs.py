@@ -3,6 +3,7 @@
 Results of another dataset, prompt, expression or revision are never mixed with a run's own.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,9 @@ UNVERIFIED = (
     "{} (unverified, from MODELS_DIR)"  # the pinned commit, where nothing recorded says that the files are of it
 )
 Key = tuple[int, int]  # (sample_id, num_operations)
+Scorer = Callable[
+    [str, Sequence[str], str], tuple[bool, ...]
+]  # prediction, true contents, status -> right or wrong by box
 
 
 class OtherFormat(UserError):
@@ -260,12 +264,15 @@ def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, 
     return {key: found[key] for key in examples}
 
 
-def score_run(spec: ModelSpec, path: Path, examples: dict[Key, Example]) -> list[tuple]:
-    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box."""
+def score_run(
+    spec: ModelSpec, path: Path, examples: dict[Key, Example], scorer: Scorer = score_statement
+) -> list[tuple]:
+    """(model, sample_id, num_operations, box, num_ops, correct) of a complete run, one row a box.
+    `scorer`: score_statement, or release_scoring.score_as_released."""
     found = complete_predictions(path, examples)
     rows = []
     for key, line in found.items():
-        correct = score_statement(line["prediction"], examples[key].contents, line["status"])
+        correct = scorer(line["prediction"], examples[key].contents, line["status"])
         for box, (num_ops, right) in enumerate(zip(examples[key].num_ops, correct, strict=True)):
             rows.append((spec.name, *key, box, num_ops, int(right)))
     return rows

@@ -9,13 +9,14 @@ import pandas as pd
 
 from boxes.completion import Status
 from boxes.records import UserError, read_csv
-from boxes.statistics import wilson
+from boxes.statistics import clustered_wilson, wilson
 
 NUM_BOXES = 7
 STATUSES = tuple(status.value for status in Status)
 BUCKETS = tuple("01234567")  # Table 6; a box that changed 8 times or more counts in "all" and "1+" only
 NUM_OPS = (*BUCKETS, "all", "1+")
 RANDOM = "Random"
+AUTHORS, OURS = "authors", "ours"  # the scorers of constrained.csv: release_scoring.py and this file
 SCORE_COLUMNS = ("model", "num_ops", "n", "correct", "accuracy", "ci_low", "ci_high")
 RESTORE = "restore the file from the repository"
 REPORTED = Path(__file__).resolve().parent.parent / "data" / "reported"
@@ -76,11 +77,17 @@ def _objects(contents: str) -> set[str]:
 
 
 def bucket_scores(queries: pd.DataFrame) -> pd.DataFrame:
-    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent, Wilson 95 %), from rows of
-    num_ops and correct (0/1), one a query. A bucket without queries has n 0 and no accuracy."""
-    members = {name: queries.correct[in_bucket(queries.num_ops, name)] for name in NUM_OPS}
-    counts = [(name, len(correct), int(correct.sum())) for name, correct in members.items()]
-    return with_accuracy(pd.DataFrame(counts, columns=["num_ops", "n", "correct"]))
+    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent), from rows
+    of sample_id, num_ops and correct (0/1), one a query. The intervals are Wilson's at 95 % with
+    the design effect of scenarios (statistics.clustered_wilson). A bucket without queries has n 0
+    and no accuracy."""
+    rows = []
+    for name in NUM_OPS:
+        inside = queries[in_bucket(queries.num_ops, name)]
+        n, correct = len(inside), int(inside.correct.sum())
+        interval = clustered_wilson(inside.correct.to_numpy(), inside.sample_id.to_numpy())
+        rows.append((name, n, correct, 100 * correct / n if n else float("nan"), *interval))
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS[1:]))
 
 
 def in_bucket(num_ops, name: str):
@@ -91,7 +98,8 @@ def in_bucket(num_ops, name: str):
 
 
 def with_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct."""
+    """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct: of printed
+    counts, whose answers are not known, so that the intervals are binomial."""
     low, high = wilson(counts.correct, counts.n)
     return counts.assign(accuracy=100 * counts.correct / counts.n.where(counts.n > 0), ci_low=low, ci_high=high)
 

@@ -1,12 +1,15 @@
-"""The random row of Table 6: its expectation in closed form, a sampled version, and the paper's row beside them.
+"""The random row of Table 6: its expectation in closed form, a sampled version, and the paper's row
+beside them.
 
 python experiments/02_random_baseline.py --profile tiny \\
     --data data/boxes/test-subsample-states-t5.jsonl --out data/results/tiny/random.csv
 python experiments/02_random_baseline.py --profile reported --out data/results/reported/random.csv
 
-All in per cent. sd_sampled: the standard deviation of one sampled run of the baseline over the whole test set.
-subsample_sd, dataset_sd: how much the expectation varies between subsets of one dataset, and between datasets.
-z: distance of the expectation from the paper's row in standard deviations of a difference of two datasets.
+All in per cent. sd_sampled: the standard deviation of one sampled run of the baseline over the
+whole test set. subsample_sd, dataset_sd: how much the expectation varies between subsets of the
+authors' dataset (not at 7 operations, of which every subset keeps all queries), and between
+datasets. z: distance of the expectation from the paper's row in standard deviations of a difference
+of two datasets.
 """
 
 import sys

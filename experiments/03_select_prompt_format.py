@@ -14,34 +14,29 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.arguments import argument_parser, in_folder, out_file
-from boxes.beside import DEV_QUERIES_PER_BUCKET, compares_formats, dev_folder
+from boxes.beside import DEV_QUERIES_PER_BUCKET, compares_formats
 from boxes.models import PROFILES, ModelSpec, choose
+from boxes.prompt_choice import accuracies_of, best_format, dev_answers
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import command, write_csv
 from boxes.running import Task, read_task
-from boxes.runs import check_dataset, read_run, score_run
 
 COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 
 
 def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
     """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was not run."""
+    answers = dev_answers(spec, runs / spec.name, task)
+    if len(answers) < len(PROMPT_FORMATS):
+        return []
+    accuracies = accuracies_of(answers)
+    best = best_format(accuracies)
+    # No format was reported for the tiny models.
+    reported = spec.prompt_format if spec.profile == "paper" and not spec.extra else None
     rows = []
-    for name in PROMPT_FORMATS:
-        folder = runs / spec.name / dev_folder(name)
-        run = read_run(spec, folder)
-        if run["status"] != "complete":
-            return []
-        check_dataset(run, folder, task.data, task.checksum, task.selection)
-        correct = [row[-1] for row in score_run(spec, folder / "predictions.jsonl", task.by_key)]
-        rows.append(
-            {"model": spec.name, "format": name, "n": len(correct), "accuracy": 100 * sum(correct) / len(correct)}
-        )
-    best = max(row["accuracy"] for row in rows)
-    for row in rows:
-        # No format was reported for the tiny models; on a tie, the plain format of Table 2 is the choice.
-        row["chosen"] = int(row is next(other for other in rows if other["accuracy"] == best))
-        row["reported_format"] = spec.prompt_format if spec.profile == "paper" and not spec.extra else None
+    for name, correct in answers.items():
+        row = (spec.name, name, len(correct), accuracies[name], int(name == best), reported)
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows
 
 

@@ -1,10 +1,12 @@
-"""Judge every claim of the paper on the results of a profile, and beside it on the paper's own printed numbers.
+"""Judge every claim of the paper on the results of a profile, and beside it on the paper's own
+printed numbers.
 
 python experiments/10_claims.py --profile tiny --results data/results/tiny --out data/results/tiny/claims.csv
 
-verdict and detail go by the profile's results; verdict_reported and detail_reported by data/reported. number is what
-decides (measure says what it is) with its 95 % interval. A claim about models that were not run is "not run". The claims
-tiny-* ask the same questions of the tiny models.
+verdict and detail go by the profile's results; verdict_reported and detail_reported by
+data/reported. number is what decides (measure says what it is) with its 95 % interval; close_call
+is 1 where the threshold lies within one interval of it. A claim about models that were not run is
+"not run". The claims tiny-* ask the same questions of the tiny models.
 """
 
 import sys
@@ -22,7 +24,7 @@ from boxes.records import command, write_csv
 from boxes.scoring import REPORTED
 
 COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",
-           "measure", "number", "low", "high", "number_reported")  # fmt: skip
+           "measure", "number", "low", "high", "number_reported", "close_call")  # fmt: skip
 
 
 @command
@@ -40,7 +42,7 @@ def main() -> None:
         found, reported = judge(claim, ours), judge(claim, printed)
         rows.append(
             (claim.id, claim.section, claim.text, found.verdict, reported.verdict, claim.buckets, found.detail,
-             reported.detail, claim.test.measure, *found.number, reported.number.point)
+             reported.detail, claim.test.measure, *found.number, reported.number.point, int(found.close_call))
         )  # fmt: skip
     write_csv(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
     print(f"{arguments.out}: {counted(row[3] for row in rows)}")

@@ -47,7 +47,8 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--label", help="in Table 6 (default: the name)")
     parser.add_argument("--family", help="in panels and Table 1 (default: the name)")
     parser.add_argument("--size", help="7B, 350M, ... (default: that of the base, or counted in a folder)")
-    parser.add_argument("--prompt-format", choices=PROMPT_FORMATS, default="plain", help="default: %(default)s")
+    parser.add_argument("--prompt-format", choices=PROMPT_FORMATS,
+                        help="default: plain; for alignment, the one that does best on the development set")  # fmt: skip
     parser.add_argument("--licence", default="unknown", help="for Table 4 (default: %(default)s)")
     parser.add_argument("--gated", action="store_true", help="the repository asks for an account")
     return parser.parse_args()
@@ -142,6 +143,8 @@ def add(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec:
     base = base_of(arguments, rows)
     same = ("name", "label", "family", "revision", "prompt_format", "licence", "gated")
     given = {name: getattr(arguments, name) for name in same} | {"added": arguments.added if base else None}
+    if given["added"] == "alignment" and not arguments.prompt_format:
+        given["choose_format"] = True
     row = new_row(place, base, arguments.profile, arguments.size, **given)
     if row.profile == "reported":
         raise UserError("profile reported has the paper's printed numbers; add a model to tiny, paper or modern")

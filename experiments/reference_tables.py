@@ -16,7 +16,7 @@ SHOWN = {"all": "overall", "1+": "1+"}  # the buckets of every row; others where
 # What follows from no score, and the column in which it is held to the tolerance of a cell.
 DECODED = {"prompt_format": "accuracy", "constrained": "accuracy", "errors": "n"}
 FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
-KEYS = ("model", "base", "treated", "decoding", "format", "id", "num_ops", "kind")
+KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_ops", "kind")
 
 
 def read_own(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -117,6 +117,7 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
         "constrained": sections.constrained_table(folder, options.reported, labels, expected=decoded),
         "prompts": sections.prompt_table(folder, labels, expected=decoded),
         "random": sections.random_table(folder),
+        "notes": sections.NOTES,
         "precision": sections.precision_table(options.bench / "bfloat16.csv"),
         "claims": claims,
         "claims_table": sections.claims_table(claims, results.profile),

@@ -134,7 +134,7 @@ def table4(results: Results) -> Table:
             spec.revision or ("not pinned yet" if spec.hub_id else "-"),
             spec.licence,
             "yes" if spec.gated else "no",
-            spec.prompt_format,
+            "chosen" if spec.choose_format else spec.prompt_format,
         )
         for spec in results.specs
     )

@@ -110,13 +110,15 @@ def write_results(folder: Path, profile: str, models: list[str] | None = None) -
     columns = ["id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported"]
     write_csv(folder / "claims.csv", pd.DataFrame(claims, columns=columns))
     formats = pd.DataFrame(columns=["model", "format", "n", "accuracy", "chosen", "reported_format"])
-    free = pd.DataFrame(columns=["model", "decoding", "num_ops", "n", "accuracy", "truncated", "invalid"])
+    free = pd.DataFrame(columns=["model", "decoding", "scorer", "num_ops", "n", "accuracy", "truncated", "invalid",
+                                 "accepted_alone"])  # fmt: skip
     if run and profile != "reported":
         name = sorted(run)[0]
         formats.loc[0], formats.loc[1] = (name, "plain", 70, 41.5, 1, "plain"), (name, "chat", 70, 40.5, 0, "plain")
         for num_ops in NUM_OPS:
-            free.loc[len(free)] = (name, "free", num_ops, SIZES[num_ops], 20.25, 3, 2)
-            free.loc[len(free)] = (name, "constrained", num_ops, SIZES[num_ops], 30.5, 0, 0)
+            for scorer, share, alone in (("authors", 21.25, 9), ("ours", 20.25, 1)):
+                free.loc[len(free)] = (name, "free", scorer, num_ops, SIZES[num_ops], share, 3, 2, alone)
+                free.loc[len(free)] = (name, "constrained", scorer, num_ops, SIZES[num_ops], 30.5, 0, 0, 0)
         write_csv(folder / "errors.csv", error_counts(name))
     elif profile != "reported":
         write_csv(folder / "errors.csv", error_counts(None))

@@ -47,7 +47,8 @@ def test_every_claim_of_the_paper_has_what_a_reviewer_needs():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [  # of the paper's text and Table 6
-        ("code-nontrivial-13b", "-3.45 [-22.64, 15.89]; verdict: **does not hold**"),
+        ("code-nontrivial-13b", "22.51 [20.50, 24.50]; verdict: **holds**\n"),
+        ("alignment-code-llama-worse", "-7.04 [-15.99, 2.00]; verdict: **holds**, a close call"),
         ("constrained-decoding", "7.18 [5.26, 9.10]; verdict: **holds**"),
         ("alignment-base-greater", "(of 5): 3; verdict: **holds**"),
         ("prompt-format", "not printed; verdict: **not judged on the printed numbers**"),
@@ -124,4 +125,8 @@ def test_deviations_stand_in_one_place():
     readme = (ROOT / "README.md").read_text()
     assert "CLAIMS.md#deviations" in readme
     assert "--prompt-style" not in readme
-    assert TEXT.count("--prompt-style released") == 1
+    table = TEXT.partition("## Deviations")[2]
+    assert TEXT.count("--prompt-style released") == table.count("--prompt-style released") == 2
+    for word in ("2255", "two in the chat rows", "Wald", "`sample_id`", "0 to 12", "Code Llama 2", "outlines 0.1.13", "is part",
+                 "release_scoring", "Okay."):  # fmt: skip
+        assert word in table, word

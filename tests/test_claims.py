@@ -7,12 +7,43 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boxes.claims import CODE_CLAIMS, FAILS, HOLDS, LLAMA_70B, NOT_RUN, Claim, claims_of, judge
+from boxes.claims import (
+    CLEAR_CODE_PAIRS,
+    CODE_CLAIMS,
+    CODE_PAIRS,
+    FAILS,
+    HOLDS,
+    LLAMA_70B,
+    MATH_PAIRS,
+    NOT_RUN,
+    Claim,
+    claims_of,
+    judge,
+)
 from boxes.comparison import COLUMNS as PAIR_COLUMNS
 from boxes.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
-from boxes.findings import CLOSE, MARGINAL, NONTRIVIAL, SATURATED, Number, minus
+from boxes.findings import (
+    CLOSE,
+    CLOSE_CALL,
+    CONSISTENT,
+    MARGINAL,
+    MINOR,
+    NONTRIVIAL,
+    SATURATED,
+    Number,
+    minus,
+)
 from boxes.models import MODELS, models_of
-from boxes.predicates import ahead_in, close, gain_within, gains_mostly_at, not_better_than_random, saturated
+from boxes.predicates import (
+    close,
+    consistently,
+    gain_within,
+    gains_mostly_at,
+    marginal_gain_only_at,
+    negated,
+    not_better_than_random,
+    saturated,
+)
 from boxes.records import read_csv, write_csv
 from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
 from boxes.statistics import Difference, newcombe
@@ -56,12 +87,18 @@ def one(model: str, **accuracies: float) -> dict[tuple[str, str], Score]:
 # --- the paper's own numbers ---
 
 NOT_BORNE_OUT = {
-    "code-nontrivial-13b": "at 7: 13.79 against 17.24, -3.45 [-22.64, +15.89] newcombe (not told apart",
+    "math-non-instruct-marginal": "llemma_7b +5.12 [+3.56, +6.69] newcombe (no)",
     "llemma-more-limited": "llemma_7b +5.12 [+3.56, +6.69] newcombe, deepseek-math-7b-base +3.07",
     "math-marginal": "llemma_7b +5.12 [+3.56, +6.69] newcombe (no)",
     "alignment-llama2-minor": "Llama-2-7b-chat-hf +19.12 [+17.53, +20.70] newcombe (no)",
+    "alignment-code-llama-not-consistent": "CodeLlama-13b-Instruct-hf +3.80 [+1.55, +6.04] newcombe, ahead in 3 of 7 buckets",
 }
 DETAILS = {
+    "code-nontrivial-13b": "ahead in 6 of 7 buckets, not ahead, but not told apart, at 7",  # 4 against 5 of 29
+    "openmath-behind": "Mistral-7B-v0.1 +8.25 [+6.32, +10.18] newcombe, ahead in 7 of 7 buckets",
+    "best-accuracy": "64.87",
+    "code-clear-evidence": "CodeLlama-70b-hf +10.19",
+    "alignment-not-consistent": "deepseek-coder-7b-instruct-v1.5 -4.72",
     "float-marginal": "5.85 against 4.34",
     "llemma-34b-narrow": "47.86 against 45.46, +2.40",
     "best-model": "CodeLlama-70b-Instruct-hf 64.87",
@@ -79,7 +116,7 @@ DETAILS = {
 
 @pytest.mark.parametrize("claim", claims_of("reported"), ids=lambda claim: claim.id)
 def test_verdicts_on_the_printed_numbers(claim, printed):
-    verdict, detail, _ = judge(claim, printed)
+    verdict, detail, *_ = judge(claim, printed)
     if claim.id == "prompt-format":  # the paper prints no development set accuracies
         assert (verdict, detail) == (
             NOT_RUN,
@@ -93,8 +130,10 @@ def test_verdicts_on_the_printed_numbers(claim, printed):
 def test_claims_are_told_apart_and_say_where_they_stand():
     claims = claims_of("tiny")
     assert len({claim.id for claim in claims}) == len(claims)
-    assert all(re.fullmatch(r"3\.[345]|4|A\.[12]", claim.section) for claim in claims)
-    assert all(re.fullmatch(r"\d(-\d)?|1\+|all|development set", claim.buckets) for claim in claims)
+    assert all(re.fullmatch(r"abstract|3\.[345]|4|A\.[12]", claim.section) for claim in claims)
+    assert all(re.fullmatch(r"(1\+, )?\d(-\d)?|1\+|all|development set", claim.buckets) for claim in claims)
+    for claim in claims:  # the paper's own words, or a sentence about the tiny models
+        assert claim.id.startswith("tiny-") or re.search(r'"[^"]{15,}"', claim.text), claim.id
     assert claims_of("reported") == claims_of("paper") == [c for c in claims if not c.id.startswith("tiny-")]
 
 
@@ -106,7 +145,19 @@ def worlds() -> list[Evidence]:
     names = [RANDOM, *MODELS]
     count, rng = len(names), np.random.default_rng(1)
     ramp = np.linspace(0.05, 0.95, count)[:, None] * np.ones(8)
-    shares = [*rng.random((40, count, 8)), np.zeros((count, 8)), np.ones((count, 8)), ramp, ramp[::-1]]
+    # What every model of one kind gains on its base, whatever the others do.
+    added = [MODELS[name].added if name in MODELS else None for name in names]
+    gaining = [np.array([[0.7 if kind == one else 0.3] * 8 for one in added]) for kind in ("math", "alignment")]
+    marginal = np.array([[0.42 if one == "math" else 0.4] * 8 for one in added])
+    shares = [
+        *rng.random((40, count, 8)),
+        np.zeros((count, 8)),
+        np.ones((count, 8)),
+        ramp,
+        ramp[::-1],
+        *gaining,
+        marginal,
+    ]
     as_used = {spec.name: spec.prompt_format for spec in MODELS.values() if spec.added == "alignment"}
     return [evidence_of(names, share, as_used | extra) for share in shares for extra in ({}, {"tiny-chat": "plain"},
             {ALIGNED[0].name: "plain"})]  # fmt: skip
@@ -149,7 +200,11 @@ def test_an_empty_bucket_is_not_run():
 # --- the number that decides ---
 
 DECIDING = {  # worked out from Table 6 by hand: the number, and its interval where it has one
-    "code-nontrivial-13b": (-3.45, (-22.64, 15.89)),  # 4 against 5 of 29 at 7 operations
+    "code-nontrivial-13b": (22.51, None),
+    "code-scale-13b-70b": (-12.32, None),  # 10.19 - 22.51
+    "best-accuracy": (-0.03, (-2.20, 2.14)),
+    "math-non-instruct-marginal": (5.12, (3.56, 6.69)),
+    "alignment-code-llama-worse": (-7.04, (-15.99, 2.00)),  # 21 against 31 of 142 at 5 operations
     "code-trivial-70b": (99.00, None),
     "code-trivial-13b": (18.65, None),  # 95.70 - 77.05
     "float-marginal": (1.51, None),  # 56 answers of 3709
@@ -177,10 +232,10 @@ def test_deciding_numbers_of_the_printed_table(name, printed):
 
 
 SIMPLE = {  # the verdict follows from the number alone
+    "interval includes 0": lambda number: number.low <= 0 <= number.high,
     "above 0": lambda number: number.point > 0,
     "below 0": lambda number: number.point < 0,
     "interval above 0": lambda number: number.low > 0,
-    "not: interval above 0": lambda number: not number.low > 0,
     "not: above 0": lambda number: not number.point > 0,
     "lower end above 0": lambda number: number.low > 0,
     "lower end at most 0": lambda number: number.low <= 0,
@@ -190,13 +245,14 @@ SIMPLE = {  # the verdict follows from the number alone
     "above 0, at most 5": lambda number: 0 < number.point <= 5,
     "above 0, at most 10": lambda number: 0 < number.point <= 10,
     "above 4": lambda number: number.point > 4,
-    "above 3.5": lambda number: number.point > 3.5,
     "above 2.5": lambda number: number.point > 2.5,
     "11": lambda number: number.point == 11,
     "1": lambda number: number.point == 1,
 }
-WITH_MORE = {"above 0, and no gain elsewhere", "at most 0, and the interval of another pair above 0",
-             "above 50, and a gain at each"}  # fmt: skip
+CONSISTENTLY = "interval above 0, and none at 1 to 7 below"
+WITH_MORE = {"above 0, with an interval that includes 0, and no gain elsewhere", "above 50, and a gain at each",
+             "at most 0, and the interval of another pair above 0", "at most 5 points, and every gain above 0",
+             CONSISTENTLY, f"not: {CONSISTENTLY}", "interval above 0, and none at 0 to 6 below"}  # fmt: skip
 
 
 def test_what_is_asked_of_the_number_is_what_decides(printed):
@@ -205,7 +261,7 @@ def test_what_is_asked_of_the_number_is_what_decides(printed):
     assert {claim.test.holds_if for claim in claims} == SIMPLE.keys() | WITH_MORE
     for evidence in [printed, *worlds()[::7]]:
         for claim in claims:
-            verdict, _, number = judge(claim, evidence)
+            verdict, _, number, _ = judge(claim, evidence)
             if verdict != NOT_RUN and claim.test.holds_if in SIMPLE:
                 assert SIMPLE[claim.test.holds_if](number) == (verdict == HOLDS), (claim.id, number)
 
@@ -259,17 +315,99 @@ def test_edges_of_saturated_close_and_marginal():
         assert gain_within("a", "b", "1", MARGINAL)(Evidence(base | one("b", k1=20 + points)))[0] is within
 
 
-def test_ahead_needs_every_bucket_and_names_the_exceptions():
-    base = one("a", k1=20.0, k2=20.0, k3=20.0)
-    holds, detail, _ = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.1, k3=40.0)))
-    assert holds
-    assert "the interval includes 0, at 2" in detail
-    holds, detail, _ = ahead_in("a", "b", ["1", "2", "3"])(Evidence(base | one("b", k1=40.0, k2=20.0, k3=5.0)))
-    assert not holds
-    assert "ahead in 1 of 3" in detail
-    assert "at 2: 20.00 against 20.00" in detail
-    assert "at 3: 5.00 against 20.00" in detail
-    assert detail.count("clearly behind") == 1
+def test_consistently_has_one_meaning_in_both_directions():
+    """Clearly ahead at 1+, nowhere clearly behind: 20 against what is given, intervals of 2 points
+    to either side."""
+    buckets, flat = ["1", "2"], {"k1": 20.0, "k2": 20.0}
+
+    def scores(overall: float, first: float, second: float) -> dict:
+        return {("b", "1+"): Score(1000, 0, overall, overall - 2, overall + 2)} | one("b", k1=first, k2=second)
+
+    base = {("a", "1+"): Score(1000, 200, 20.0, 18.0, 22.0)} | one("a", **flat)
+    for overall, first, second, up in (
+        (40.0, 40.0, 20.1, True),
+        (40.0, 40.0, 19.0, True),  # behind by what the interval cannot tell from nothing
+        (40.0, 40.0, 15.0, False),  # clearly behind somewhere
+        (22.0, 22.0, 22.0, False),  # not clearly ahead
+    ):
+        ahead = Evidence(base | scores(overall, first, second))
+        assert consistently([("a", "b")], buckets)(ahead).holds is up
+        assert negated(consistently([("a", "b")], buckets))(ahead).holds is not up
+        assert not consistently([("a", "b")], buckets, reverse=True)(ahead).holds
+        mirrored = Evidence(base | scores(40 - overall, 40 - first, 40 - second))
+        assert consistently([("a", "b")], buckets, reverse=True)(mirrored).holds is up
+        assert not consistently([("a", "b")], buckets)(mirrored).holds
+    detail = consistently([("a", "b")], buckets)(Evidence(base | scores(40.0, 15.0, 19.0))).detail
+    assert "ahead in 0 of 2 buckets, clearly behind at 1, not ahead, but not told apart, at 2" in detail
+
+
+def test_every_sentence_with_the_word_is_held_to_that_meaning():
+    said = [claim for claim in claims_of("tiny") if "consistent" in claim.text]
+    assert len(said) == 10
+    assert {claim.test.why for claim in said} == {CONSISTENT}
+    assert {claim.id for claim in claims_of("tiny") if claim.test.why == CONSISTENT} == {claim.id for claim in said}
+
+
+def test_thresholds_lie_where_the_papers_words_change(printed):
+    """At 1+, in a single bucket and at 0: the cells that each of them is used on."""
+    gains = {pair: printed.gain(*pair, "1+").points for pair in [*CODE_PAIRS, *MATH_PAIRS]}
+    marginal = [gains["llama-7b", "float-7b"], gains["CodeLlama-34b-hf", "llemma_34b"]]
+    minor = [gains["Llama-2-7b-hf", "CodeLlama-7b-hf"], gains["gemma-7b", "codegemma-7b"]]
+    clear = min(gains[pair] for pair in CLEAR_CODE_PAIRS)
+    assert [round(gain, 2) for gain in (*marginal, *minor, clear)] == [
+        1.51,
+        2.4,
+        5.47,
+        6.2,
+        10.19,
+    ]  # as SMALL, LITTLE say
+    assert max(marginal) < MARGINAL < min(minor)
+    assert max(minor) < MINOR < clear
+    close = printed.gain("deepseek-coder-7b-base-v1.5", "deepseek-math-7b-base", "3")
+    assert (close.high - close.low) / 2 == pytest.approx(CLOSE, abs=0.5)
+    trivial = [printed.score(f"Llama-2-{size}-hf", "0").accuracy for size in ("13b", "70b")]
+    assert trivial[0] < SATURATED < trivial[1]
+    assert round(100 / printed.score(LLAMA_70B, "7").n, 2) == 3.45  # UNTOLD: one answer there
+
+
+@pytest.mark.parametrize(
+    ("number", "turns", "by_low", "near"),
+    [
+        (Number(5.1, 3.6, 6.7), (5.0,), False, True),
+        (Number(6.7, 5.2, 8.3), (5.0,), False, False),
+        (Number(3.0, 1.0, 5.0), (0.0,), True, True),  # its lower end is 1 above 0, half the interval 2
+        (Number(6.0, 4.0, 8.0), (0.0,), True, False),
+        (Number(0.5, -1.5, 2.5), (0.0,), True, True),
+        (Number(-1.0, -3.0, 1.0), (0.0,), True, False),  # half its width higher it would still reach below 0
+        (Number(9.5, 8.0, 11.0), (0.0, 10.0), False, True),
+        (Number(5.0), (5.0,), False, False),  # a count has no interval
+        (Number(5.0, 4.0, 6.0), (), False, False),
+    ],
+)
+def test_a_close_call_is_within_one_interval_of_a_threshold(number, turns, by_low, near):
+    predicate = dataclasses.replace(saturated("a", "0"), turns=turns, by_low=by_low)
+    assert predicate.is_close_call(number) is near
+
+
+CLOSE_CALLS = {
+    "random-gemma", "openmath-only-7", "random-mistral", "math-non-instruct-marginal", "llemma-more-limited", "math-marginal",
+    "alignment-code-llama-not-consistent", "alignment-code-llama-worse", "alignment-gemma-smaller", "alignment-scale",
+    "alignment-base-consistent",
+}  # fmt: skip
+
+
+def test_close_calls_of_the_printed_table_say_so(printed):
+    judged = {claim.id: judge(claim, printed) for claim in claims_of("paper")}
+    assert {name for name, found in judged.items() if found.close_call} == CLOSE_CALLS
+    assert all((CLOSE_CALL in found.detail) is found.close_call for found in judged.values())
+
+
+def test_openmath_gains_at_7_alone_and_marginally():
+    test = marginal_gain_only_at("a", "b", "7")
+    base = one("a", **{f"k{bucket}": 20.0 for bucket in BUCKETS})
+    behind = one("b", **{f"k{bucket}": 19.0 for bucket in BUCKETS})
+    for gained, elsewhere, holds in ((22.0, 19.0, True), (30.0, 19.0, False), (19.0, 19.0, False), (22.0, 20.5, False)):
+        assert test(Evidence(base | behind | one("b", k7=gained, k6=elsewhere))).holds is holds
 
 
 def test_gains_mostly_at_counts_answers():
@@ -299,17 +437,21 @@ def test_paired_differences_come_before_those_from_counts(tmp_path):
     assert "+20.50 [+1.00, +40.00] bootstrap" in judge(
         Claim("x", "4", "", "7", gain_within(*names, "7", MARGINAL)), evidence
     )[1]  # fmt: skip
-    assert judge(CODE_CLAIMS[0], evidence)[0] == HOLDS
+    trivial = next(claim for claim in CODE_CLAIMS if claim.id == "code-trivial-13b")
+    assert judge(trivial, evidence)[0] == HOLDS
     assert len(NONTRIVIAL) == 7
 
 
 def write_constrained(folder, gain: Difference) -> None:
     """constrained.csv of Llama 2 70B: 14 answers of 5012 more are right under the expression."""
-    counts = pd.DataFrame({"model": LLAMA_70B, "decoding": ["free", "constrained"], "num_ops": "all", "n": 5012,
-                           "correct": [3100, 3114], "truncated": 0, "invalid": 3})  # fmt: skip
+    counts = pd.DataFrame({"model": LLAMA_70B, "decoding": ["free", "constrained"],
+                           "scorer": "authors", "num_ops": "all", "n": 5012, "correct": [3100, 3114], "truncated": 0,
+                           "invalid": 3})  # fmt: skip
     gains = {"gain": gain.points, "gain_low": gain.low, "gain_high": gain.high, "interval": gain.interval}
     both = [dict.fromkeys(gains), gains]
-    write_csv(folder / "constrained.csv", pd.concat([with_accuracy(counts), pd.DataFrame(both)], axis=1))
+    theirs = pd.concat([with_accuracy(counts), pd.DataFrame(both)], axis=1)
+    ours = theirs.assign(scorer="ours", accuracy=1.0, correct=50, gain=0.0)  # by which nothing is judged
+    write_csv(folder / "constrained.csv", pd.concat([theirs, ours]))
 
 
 @pytest.mark.parametrize(("low", "verdict"), [(-0.02, FAILS), (0.08, HOLDS)])
@@ -321,10 +463,14 @@ def test_what_the_expression_is_worth_goes_by_the_paired_interval(low, verdict, 
     assert evidence.constraint_gain(LLAMA_70B)[2] == Difference(0.279330, low, 0.5, "bootstrap")
     claim = next(claim for claim in claims_of("paper") if claim.id == "constrained-decoding")
     detail = f"{LLAMA_70B}: from 61.85 to 62.13, +0.28 [{low:+.2f}, +0.50] bootstrap"
-    assert judge(claim, evidence) == (verdict, detail, Number(0.279330, low, 0.5))
+    near = f"{detail}; {CLOSE_CALL}"  # 0 is within an interval of either lower end
+    assert judge(claim, evidence) == (verdict, near, Number(0.279330, low, 0.5), True)
     unpaired = newcombe(3100, 5012, 3114, 5012)
     assert unpaired.low < -1
-    assert dataclasses.replace(evidence, constraint_gains={}).constraint_gain(LLAMA_70B)[2] == unpaired
+    from_counts = dataclasses.replace(evidence, constraint_gains={}).constraint_gain(LLAMA_70B)[2]
+    assert (from_counts.points, from_counts.low, from_counts.high) == pytest.approx(
+        (unpaired.points, unpaired.low, unpaired.high), abs=1e-6
+    )
 
 
 def test_prompt_formats_are_read(tmp_path):
@@ -363,7 +509,7 @@ def test_the_script_on_tiny_results(tmp_path, monkeypatch):
     tiny = rows.index.str.startswith("tiny-")
     assert set(rows.verdict[~tiny]) == {NOT_RUN}
     assert set(rows.verdict_reported[tiny]) == {NOT_RUN}
-    assert (rows.verdict_reported[~tiny] == HOLDS).sum() == 33
+    assert (rows.verdict_reported[~tiny] == HOLDS).sum() == 43 - len(NOT_BORNE_OUT)
     assert rows.verdict[tiny].to_dict() == {
         "tiny-code": HOLDS,
         "tiny-math": FAILS,  # ten points more are not marginal

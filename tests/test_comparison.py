@@ -19,11 +19,12 @@ SHARES = {"tiny-base": 0.3, "tiny-code": 0.5, "tiny-math": 0.3, "tiny-chat": 0.4
 
 
 def answers(model: str, share: float, seed: int) -> pd.DataFrame:
-    """Queries of 40 descriptions, right with a given probability; num_ops are the same for every model."""
+    """Queries of 40 descriptions in 20 scenarios, right with a given probability; num_ops are the
+    same for every model."""
     num_ops = np.random.default_rng(0).integers(0, 9, (40, 7))
     correct = np.random.default_rng(seed).random((40, 7)) < share
     rows = [
-        (model, 5, description, box, num_ops[description, box], int(correct[description, box]))
+        (model, description // 2, description, box, num_ops[description, box], int(correct[description, box]))
         for description in range(40)
         for box in range(7)
     ]
@@ -71,6 +72,18 @@ def test_answers_that_mostly_agree_are_told_apart_by_their_pairing():
     assert rows["all"]["ci_high"] < unpaired.high
     with pytest.raises(UserError, match=r"^queries.csv: free and constrained did not answer the same queries"):
         paired_rows("free", "constrained", pd.concat([free, constrained[:-7]]))
+
+
+def test_scenarios_are_drawn_and_not_descriptions(queries):
+    """The second state of each scenario answered as the first: twice the answers, and no narrower
+    an interval."""
+    first = queries[queries.num_operations % 2 == 0]
+    copied = pd.concat([first, first.assign(num_operations=first.num_operations + 1)])
+    once, twice = (paired_rows("tiny-base", "tiny-code", rows) for rows in (first, copied))
+    for one, two in zip(once, twice, strict=True):
+        assert two["n"] == 2 * one["n"]
+        ends = [one["difference"], one["ci_low"], one["ci_high"]]
+        assert [two["difference"], two["ci_low"], two["ci_high"]] == pytest.approx(ends, nan_ok=True)
 
 
 def test_holm_is_over_the_whole_experiment(scores, queries):

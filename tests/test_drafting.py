@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from miniatures import SHAPES, TOKENIZERS, miniature
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from transformers import PreTrainedTokenizerFast
 
 from boxes import attention, decoding
 from boxes.completion import Completion
@@ -13,7 +16,7 @@ from boxes.decoding import Decoder
 from boxes.drafting import Draft, draft_text, drafts
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
-from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker, statement_prompt
+from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
 TEMPLATE = (
@@ -66,18 +69,32 @@ def test_a_prompt_that_cannot_be_read_has_no_draft(prompt):
     assert draft_text(prompt) is None
 
 
+@pytest.mark.parametrize("style", ["table2", "released"])
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind):
+def test_draft_tokens_spell_the_statement_and_clauses_begin_at_its_commas(kind, style):
     tokenizer = TOKENIZERS[kind]()
     decoder = Decoder(miniature("llama", len(tokenizer)), tokenizer)
     spelled = decoder.automaton.token_bytes
     for description, answer in scenarios(13):
-        prompt = statement_prompt(description)
+        prompt = statement_prompt(description, style)
         head = decoder.automaton.start(prompt)[1]
+        assert head == (STATEMENT_HEAD if style == "table2" else "")
         (draft,) = drafts(tokenizer, spelled, [prompt], [head], [answer])
         assert head + decoder.automaton.text(list(draft.tokens)) == answer
         assert len(draft.clauses) == 7
         assert all(set(spelled[draft.tokens[index]]) & set(b",.") for index in draft.clauses)
+
+
+def test_a_statement_that_is_not_begun_is_drafted_whatever_the_prompt_ends_in():
+    """Also where the vocabulary has ".Statement" in one piece: the prompt's period stays a token of
+    its own."""
+    vocabulary = dict(zip(["<unk>", "\n", ".", "Statement", ".Statement"], range(5), strict=True))
+    model = WordPiece(vocab=vocabulary, unk_token="<unk>", continuing_subword_prefix="")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="<unk>")
+    assert tokenizer(".Statement").input_ids == [4]
+    spelled = [piece.encode() for piece in vocabulary]
+    (draft,) = drafts(tokenizer, spelled, ["Description: Box 0 contains nothing."], [""], ["Statement."])
+    assert draft.tokens == (3, 2)
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)

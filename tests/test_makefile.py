@@ -151,6 +151,8 @@ def test_other_options_of_decoding_decode_anew(checkout):
     result = make(checkout, "-n", "table6", "DECODE=--prompt-style released")
     assert names(result).count("04_decode") == len(TINY)
     assert "--prompt-style released" in result.stdout
+    chosen = make(checkout, "-n", "table6", "FORMAT=chosen")
+    assert names(chosen).count("04_decode") == chosen.stdout.count("--prompt-format chosen") == len(TINY)
 
 
 @pytest.mark.parametrize("status", [None, "partial", "not run", "failed"])

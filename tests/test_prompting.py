@@ -24,6 +24,7 @@ from boxes.prompting import (
     statement_prompt,
 )
 from boxes.records import UserError
+from boxes.runs import plain_prompt_sha256
 from boxes.world import parse, replay, statement
 
 DESCRIPTION = "Box 0 contains the tie, Box 1 contains nothing."
@@ -52,9 +53,22 @@ def test_the_plain_prompt_is_table_2_byte_for_byte():
     )  # a description is never a format
 
 
-def test_the_released_style_stops_after_the_description():
-    assert statement_prompt(DESCRIPTION, "released") + STATEMENT_HEAD == statement_prompt(DESCRIPTION, "table2")
-    assert statement_prompt(DESCRIPTION, "released").endswith(f"Description: {DESCRIPTION}\n")
+def test_the_released_style_stops_at_the_descriptions_period():
+    assert f"{statement_prompt(DESCRIPTION, 'released')}\n{STATEMENT_HEAD}" == statement_prompt(DESCRIPTION, "table2")
+    assert statement_prompt(DESCRIPTION, "released").endswith(f"\n\nDescription: {DESCRIPTION}")
+
+
+@pytest.mark.parametrize(
+    ("style", "checksum"),
+    [
+        ("table2", "97882a6d0e949bd5e2f0a3b36a508aae86125735e3662a8a191778e0563cf15b"),
+        ("released", "1f4b602705f4afa4ddbafd898c0368f01b59eca9e75493fc31ea6464d0a4a17d"),
+    ],
+)
+def test_the_prompts_are_held_by_their_checksums(style, checksum):
+    """The prompt itself, byte for byte, with "{description}" in place of one: also what run.json
+    records."""
+    assert plain_prompt_sha256(style) == checksum
 
 
 def test_the_examples_are_true():

@@ -237,6 +237,25 @@ def section_names(html: str) -> list[str]:
     return re.findall(r'<section id="(\w+)">', html)
 
 
+def test_what_is_said_beside_the_numbers(tmp_path):
+    """McNemar's caveat where its p stands, whose scorer, how far the random row is known, which
+    intervals are binomial."""
+    texts = rendered(write_results(tmp_path, "tiny"), "tiny")
+    for part, words in (("effects", "McNemar's test takes answers as independent"), ("effects", "printed counts are binomial"),
+                        ("constrained", "scorer of the authors' release"), ("random", "nearest of six readings")):  # fmt: skip
+        section = re.search(rf'<section id="{part}">.*?</section>', texts["html"], re.DOTALL)[0]
+        assert words in unescape(section), words
+        assert words in texts["md"], words
+
+
+def test_free_decoding_stands_under_both_scorers(tmp_path):
+    table = sections.constrained_table(write_results(tmp_path, "tiny"), REPORTED, {}, expected=True)
+    rows = {(row[1], row[2]): row[3:] for row in table.body}
+    assert rows["Overall", "authors"][1:3] == ("21.25", "30.50")
+    assert rows["Overall", "ours"][1:3] == ("20.25", "30.50")
+    assert (rows["Overall", "authors"][6], rows["Overall", "ours"][6]) == ("9", "1")  # what either accepts alone
+
+
 def test_sections_without_content_are_left_out_and_named(tmp_path, reported):
     write_results(tmp_path, "paper", [])
     for name in ("math", "alignment", "claims", "random"):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ from boxes import running, weights
 from boxes.decoding import Decoder
 from boxes.models import TINY_FOLDER, models_of, spec_of
 from boxes.prompting import STATEMENT_REGEX, prompt_maker
-from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json
+from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json, write_text
+from boxes.release_scoring import score_as_released
 from boxes.running import Settings, decode_run, read_task
 from boxes.runs import read_predictions, score_run
+from boxes.scoring import score_statement
+from boxes.world import parse, replay, statement
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "tiny-base"
@@ -577,11 +581,14 @@ def test_09_compares_free_with_constrained_decoding(data, tmp_path, decoded, tas
     table = pd.read_csv(out, dtype={"num_ops": str})
     table = table[table.model == MODEL]
     assert set(table["decoding"]) == {"constrained", "free"}
-    for decoding, folder in (("constrained", decoded / MODEL), ("free", decoded / MODEL / "free")):
-        rows = table[table["decoding"] == decoding].set_index("num_ops")
-        correct = [row[-1] for row in score_run(spec_of(MODEL), folder / "predictions.jsonl", task.by_key)]
+    by_scorer = {"ours": score_statement, "authors": score_as_released}
+    for scorer, decoding in product(by_scorer, ("constrained", "free")):
+        path = decoded / MODEL / ("free" if decoding == "free" else "") / "predictions.jsonl"
+        rows = table[(table["decoding"] == decoding) & (table.scorer == scorer)].set_index("num_ops")
+        correct = [row[-1] for row in score_run(spec_of(MODEL), path, task.by_key, by_scorer[scorer])]
         assert (rows.loc["all", "n"], rows.loc["all", "correct"]) == (56, sum(correct))
         assert rows.loc["all", "accuracy"] == pytest.approx(100 * sum(correct) / 56, abs=1e-5)
+    table = table[table.scorer == "authors"]
     gains = table.set_index(["decoding", "num_ops"])[["gain", "gain_low", "gain_high", "interval", "p_mcnemar"]]
     assert gains.loc["free"].isna().all(axis=None)
     gained = table.accuracy[table.decoding == "constrained"].to_numpy() - table.accuracy[table.decoding == "free"]
@@ -592,6 +599,41 @@ def test_09_compares_free_with_constrained_decoding(data, tmp_path, decoded, tas
     assert 0 <= whole_set.p_mcnemar <= 1
     for line in map(json.loads, (decoded / MODEL / "free/predictions.jsonl").read_text().splitlines()):
         assert "." not in line["prediction"][:-1]
+
+
+def test_09_counts_statements_that_one_scorer_alone_accepts(data, tmp_path, decoded, task):
+    """Free text that only the authors' scorer reads ("; Box 1 contains"), and that only ours reads
+    (Box 1 named twice)."""
+    runs, out = shutil.copytree(decoded, tmp_path / "runs"), tmp_path / "constrained.csv"
+    path = runs / MODEL / "free/predictions.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        truth = statement(replay(*parse(line["input"]))[0])
+        line["prediction"] = truth.replace(", Box 1", "; Box 1")
+    twice = statement(replay(*parse(lines[0]["input"]))[0])
+    lines[0]["prediction"] = twice.replace(", Box 2", ", Box 1 contains the unicorn, Box 2")
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
+    done = script("09_constrained_decoding.py", "--profile", "tiny", "--data", data, "--runs", runs, "--out", out)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(out, dtype={"num_ops": str})
+    free = table[(table.model == MODEL) & (table.decoding == "free") & (table.num_ops == "all")].set_index("scorer")
+    alone = {"authors": 0, "ours": 0}
+    for line in lines:
+        gold = task.by_key[key_of(line)].contents
+        both = list(
+            zip(*(score(line["prediction"], gold) for score in (score_as_released, score_statement)), strict=True)
+        )
+        alone["authors"] += (True, False) in both
+        alone["ours"] += (False, True) in both
+    assert free.accepted_alone.to_dict() == alone
+    assert alone["authors"] >= 7
+    assert alone["ours"] == 1
+    constrained = table[(table.model == MODEL) & (table.decoding == "constrained")]
+    assert (constrained.accepted_alone == 0).all()
+
+
+def key_of(line: dict) -> tuple[int, int]:
+    return line["sample_id"], line["num_operations"]
 
 
 def test_09_with_results_of_another_dataset(copy, tmp_path):

@@ -8,7 +8,7 @@ from runs_fixture import TRUTHS, add_run, fill_workplace, score, score_arguments
 from scripts_fixture import run_script
 
 from boxes.records import read_csv
-from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement
+from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement, with_accuracy
 from boxes.world import NOUNS, contents_text, statement
 
 GOLD = ("the car", "nothing", "the bag and the machine", "nothing", "the bill", "the apple and the cash", "the map")
@@ -105,7 +105,7 @@ def test_a_statement_is_right_exactly_where_the_states_agree(said, truth):
 
 
 def test_buckets_count_eight_changes_in_the_totals_only():
-    queries = pd.DataFrame({"num_ops": [0, 0, 1, 7, 8, 9], "correct": [1, 0, 1, 0, 1, 1]})
+    queries = pd.DataFrame({"sample_id": range(6), "num_ops": [0, 0, 1, 7, 8, 9], "correct": [1, 0, 1, 0, 1, 1]})
     rows = bucket_scores(queries).set_index("num_ops")
     assert list(rows.index) == list(NUM_OPS)
     assert rows.n.to_dict() == {"0": 2, "1": 1, **dict.fromkeys("23456", 0), "7": 1, "all": 6, "1+": 4}
@@ -114,6 +114,17 @@ def test_buckets_count_eight_changes_in_the_totals_only():
     assert rows.accuracy[["2", "6"]].isna().all()
     assert rows.ci_low[["2", "6"]].isna().all()
     assert in_bucket(pd.Series([0, 1, 8]), "1+").tolist() == [False, True, True]
+
+
+def test_intervals_of_accuracies_account_for_scenarios():
+    """Two scenarios answered as a whole are two observations; printed counts are taken as binomial."""
+    queries = pd.DataFrame({"sample_id": [1] * 30 + [2] * 30, "num_ops": [1] * 60, "correct": [1] * 30 + [0] * 30})
+    rows = bucket_scores(queries).set_index("num_ops")
+    printed = with_accuracy(pd.DataFrame({"n": [60], "correct": [30]}))
+    assert (rows.n["1"], rows.accuracy["1"]) == (60, 50)
+    assert rows.ci_high["1"] - rows.ci_low["1"] > 3 * float(printed.ci_high[0] - printed.ci_low[0])
+    alone = bucket_scores(queries.assign(sample_id=range(60))).set_index("num_ops")
+    assert alone.ci_low["1"] == pytest.approx(printed.ci_low[0], abs=0.2)
 
 
 # --- experiments/05_score.py ---
