@@ -28,7 +28,7 @@ from boxes.models import MODELS, PROFILES, models_of
 from boxes.records import UserError, command, read_csv, write_text
 from boxes.scoring import RANDOM, SCORE_COLUMNS
 from boxes.statistics import newcombe
-from experiments.reference_tables import FILES, SHOWN
+from experiments.reference_tables import FILES, SHOWN, TableVerdict
 from experiments.verdict import Verdict, compare
 
 LISTED = 8  # names in a line; of more, the number is said
@@ -134,14 +134,23 @@ def show_models(found: Verdict) -> None:
 
 
 def show_tables(found: Verdict) -> None:
-    """One line for the tables behind the rows that agree, and one for each other."""
+    """One line for the tables behind the rows that agree, one for each that differs, and one for the others."""
     agree = [table for table in found.tables if not table.different]
-    lines = [table.message for table in found.tables if table.different]
+    others = [table for table in found.tables if table.different and not table.judged]
+    lines = [table.message for table in found.tables if table.different and table.judged]
     if agree:
-        names = ", ".join(f"{table.name}.csv" for table in agree)
-        lines.insert(0, f"tables behind the rows agree: {names} ({sum(table.rows for table in agree)} lines)")
+        rows = sum(table.rows for table in agree)
+        lines.insert(0, f"tables behind the rows agree: {named(agree)} ({rows} lines)")
+    if others:
+        why = "for the scores behind them differ or are not all there"
+        lines.append(f"tables not compared, {why}: {named(others)}")
     if lines:
         print("\n" + "\n".join(lines))
+
+
+def named(tables: Sequence[TableVerdict]) -> str:
+    """The files of some tables."""
+    return ", ".join(f"{table.name}.csv" for table in tables)
 
 
 # --- claims ---
@@ -165,15 +174,19 @@ def show_claims(found: Verdict) -> None:
         show(lines, heads)
     print(f"\nclaims: {counted(found.claims.verdict)}; {len(flipped)} flipped")
     unjudged = list(found.claims.id[found.claims.verdict == NOT_RUN])
-    if unjudged:
-        print(f"claims not judged ({len(unjudged)}), {WHY[found.profile]}: {some(unjudged)}")
+    own = [name for name in unjudged if name.startswith(f"{found.profile}-")]
+    papers = [name for name in unjudged if name not in own]
+    for ids, why in ((own, "they are about models without results"), (papers, WHY[found.profile])):
+        if ids:
+            print(f"claims not judged ({len(ids)}), for {why}: {some(ids)}")
 
 
+# Why claims of the paper have no verdict in a profile.
 WHY = {
-    "reported": "for the paper prints no numbers for them",
-    "tiny": "for they are about models that are not run in this profile",
-    "paper": "for they are about models that were not run",
-    "modern": "for they are about the models of Table 6",
+    "reported": "the paper prints no numbers for them",
+    "tiny": "they are about the models of Table 6",
+    "paper": "they are about models without results",
+    "modern": "they are about the models of Table 6",
 }
 
 

@@ -75,8 +75,7 @@ class TableVerdict:
         """In a line."""
         if not self.different:
             return f"{self.name}.csv: {self.rows} rows agree"
-        text = f"{self.name}.csv: {self.different} of {self.rows} rows differ, first: {self.first}"
-        return text if self.judged else f"{text} (not compared: the scores behind it differ, too, or are not all there)"
+        return f"{self.name}.csv: {self.different} of {self.rows} rows differ, first: {self.first}"
 
 
 def compare_table(

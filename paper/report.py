@@ -80,6 +80,7 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
     claims = sections.claim_lines(folder)
     own = [line for line in claims if line["id"].startswith(f"{results.profile}-")]
     claims = [line for line in claims if line not in own]
+    own = [line for line in own if line["verdict"] != NOT_RUN]
     decoded = results.profile != "reported"
     provenance = sections.provenance(results, runs)
     reference = options.reference or default_reference(results.profile)
