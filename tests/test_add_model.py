@@ -193,7 +193,7 @@ def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
     for _ in range(2):  # the second time it is a row already
         line = ("--model", checkpoint, "--base", base, "--profile", "paper")
         assert machine.add(*line) == "paper mine my-base"
-    assert [(row["name"], row["profile"]) for row in machine.rows()] == [("my-base", "paper"), ("mine", "paper")]
+    assert [(row["name"], row.get("base")) for row in machine.rows()] == [("my-base", None), ("mine", "my-base")]
     machine.add("--remove", "mine")
     assert machine.add("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math") == "tiny mine tiny-math"
 
