@@ -89,9 +89,9 @@ FROM_TARGETS := all table6 tables figures check
 ifneq ($(call given,FROM),)
 OTHER_GOALS := $(filter-out $(FROM_TARGETS) container-run clean,$(GOALS))
 $(if $(OTHER_GOALS),$(error FROM= is for $(FROM_TARGETS), which need nothing but the archive; not for $(OTHER_GOALS)))
-OTHER_CHOICES := $(foreach name,PROFILE MODELS DATA SEED DECODE HARDWARE,$(call given,$(name)))
+OTHER_CHOICES := $(strip $(foreach name,PROFILE MODELS DATA SEED DECODE HARDWARE,$(call given,$(name))))
 $(if $(OTHER_CHOICES),$(if $(filter container-run,$(GOALS)),,\
-    $(error FROM= shows what is in the archive; leave out $(strip $(OTHER_CHOICES)))))
+    $(error FROM= shows what is in the archive; leave out $(OTHER_CHOICES))))
 endif
 endif
 

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts_fixture import run_script
 
-from boxes.models import TINY_FOLDER
+from boxes.models import TINY_FOLDER, read_added
+from experiments import depend
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = "a" * 40
@@ -66,6 +68,20 @@ def machine(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
     return Path(shutil.copytree(TINY_FOLDER / "tiny-code", tmp_path / "mine"))
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch, capsys):
+    """add_model.py in this process, where nothing was added before: (status, what it says on stdout, on stderr)."""
+    monkeypatch.setattr("boxes.models.ADDED", tmp_path / "records" / "added.json")
+
+    def run(*options: object) -> tuple[int | str | None, str, str]:
+        capsys.readouterr()
+        status = run_script("add_model.py", *options)
+        out, err = capsys.readouterr()
+        return status, out.strip(), err.removeprefix("add_model.py: ").strip()
+
+    return run
 
 
 TINY = ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
@@ -139,11 +155,12 @@ def test_the_weights_of_a_folder_are_counted(machine, checkpoint):
         ("", r"one of the arguments --model --remove is required"),
     ],
 )
-def test_what_is_refused(machine, checkpoint, options, message, tmp_path):
+def test_what_is_refused(alone, checkpoint, options, message, tmp_path):
     (tmp_path / "empty").mkdir()
-    said = machine.refused(*options.replace("{}", str(tmp_path)).split())
+    status, out, said = alone(*options.replace("{}", str(tmp_path)).split())
+    assert (status, out, said.count("\n")) == (2, "", 0)
     assert re.match(message.replace("{}", re.escape(str(tmp_path))), said), said
-    assert not (machine.records / "added.json").exists()
+    assert not (tmp_path / "records").exists()
 
 
 def test_no_row_is_trained_from_itself(machine):
@@ -176,17 +193,19 @@ def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
     for _ in range(2):  # the second time it is a row already
         line = ("--model", checkpoint, "--base", base, "--profile", "paper")
         assert machine.add(*line) == "paper mine my-base"
-    assert [(row["name"], row["profile"]) for row in machine.rows()] == [("my-base", "paper"), ("mine", "paper")]
+    assert [(row["name"], row.get("base")) for row in machine.rows()] == [("my-base", None), ("mine", "my-base")]
     machine.add("--remove", "mine")
     assert machine.add("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math") == "tiny mine tiny-math"
 
 
-def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(machine, checkpoint):
+@pytest.mark.parametrize("line", ["--model {} --base tiny-base", "--model org/x --base {}"])
+def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(alone, checkpoint, line):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (checkpoint / name).unlink()
-    for line in (("--model", checkpoint, "--base", "tiny-base"), ("--model", "org/x", "--base", checkpoint)):
-        assert machine.refused(*line).startswith(f"{checkpoint}: no tokenizer (none of tokenizer.json, ")
-    assert not machine.records.exists()
+    status, out, said = alone(*line.replace("{}", str(checkpoint)).split())
+    assert (status, out, said.count("\n")) == (2, "", 0)
+    assert said.startswith(f"{checkpoint}: no tokenizer (none of tokenizer.json, ")
+    assert not (checkpoint.parent / "records").exists()
 
 
 def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machine, checkpoint, tmp_path):
@@ -205,24 +224,24 @@ def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machin
 
 
 @pytest.mark.parametrize("parent", ["100 % sure", "a#b", "my$HOME", "it's", "größer"])
-def test_a_folder_lies_where_it_may(machine, checkpoint, tmp_path, parent):
+def test_a_folder_lies_where_it_may(alone, checkpoint, tmp_path, monkeypatch, parent):
     """What Make cannot name is looked into every time."""
     moved = tmp_path / parent / "mine"
     moved.parent.mkdir()
     checkpoint.rename(moved)
-    assert machine.add("--model", moved, "--base", "tiny-base") == "tiny mine tiny-base"
-    assert machine.run("experiments/depend.py", tmp_path / "depend.mk").returncode == 0
-    written = (tmp_path / "depend.mk").read_text()
-    assert "\nLOOK_INTO := mine\n" in written
-    assert parent not in written
+    assert alone("--model", moved, "--base", "tiny-base")[:2] == (0, "tiny mine tiny-base")
+    [row] = read_added(tmp_path / "records" / "added.json")
+    assert row.path == str(moved)
+    monkeypatch.setattr("boxes.models.MODELS", {row.name: row})
+    assert "LOOK_INTO := mine" in depend.added(tmp_path / "depend.mk")
 
 
 @pytest.mark.parametrize("name", ["50%", "two words", "a#b", "a$b", "größer"])
-def test_a_row_needs_a_plain_name(machine, checkpoint, tmp_path, name):
+def test_a_row_needs_a_plain_name(alone, checkpoint, tmp_path, name):
     moved = checkpoint.rename(tmp_path / name)
     said = f'{name}: a name has letters, digits and . _ - alone; give another with ARGS="--name NAME"'
-    assert machine.refused("--model", moved, "--base", "tiny-base") == said
-    assert machine.add("--model", moved, "--base", "tiny-base", "--name", "plain") == "tiny plain tiny-base"
+    assert alone("--model", moved, "--base", "tiny-base") == (2, "", said)
+    assert alone("--model", moved, "--base", "tiny-base", "--name", "plain")[:2] == (0, "tiny plain tiny-base")
 
 
 @pytest.mark.parametrize("content", ["{", '{"models": [{"name": "x"}]}', '{"models": 3}', "{}"])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkout_fixture import link_checkout, make
+from checkout_fixture import ROOT, link_checkout, make
 from results_fixture import write_results
 from runs_fixture import DESCRIPTIONS, fill_workplace, score_arguments
 from scripts_fixture import files, run_script
@@ -55,6 +55,7 @@ def test_one_kind_alone_is_rendered_too(checkout, target):
 
 
 def test_what_is_checked_is_the_archive(checkout):
+    (checkout / "data/reference").symlink_to(ROOT / "data/reference")
     ran = make(checkout, "check", "FROM=deposit.tar.zst")
     assert ran.returncode == 2  # a made-up test set, which is not the reference's
     assert f"{UNPACKED}/results/scores.csv: another test set than the reference's" in ran.stderr
