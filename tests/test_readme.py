@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-OTHERS = {"HF_TOKEN", "SHAPES", "REMOVE"}  # not written "NAME ?=" in the Makefile
+OTHERS = {"HF_TOKEN"}  # not written "NAME ?=" in the Makefile
 
 
 def test_it_is_short():
