@@ -39,7 +39,7 @@ REMOVE ?=#                for make model: the name of an added model, to take it
 FROM ?=#                  an archive of results for all, table6, tables, figures and check, e.g. make table6 FROM=tiny.tar.zst
 FORMAT ?=#                chosen: aligned models in the prompt format that does best on the development set (default: Table 6's)
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
-ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/add_model.py
+ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/tools/add_model.py
 REAL ?= data/real#        for make test-real: the folder with real tokenizers and models
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
@@ -74,8 +74,8 @@ GOALS := $(or $(MAKECMDGOALS),help)
 ifneq ($(GIVEN),)
 KNOWN := $(shell sed -nE 's/^([A-Z_]+) \?=.*/\1/p' $(THIS))
 STRANGE := $(filter-out $(KNOWN) $(PROGRAMS),$(GIVEN))
-$(if $(STRANGE),$(error $(or $(shell $$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || experiments/setup.sh) \
-    experiments/nearest.py $(firstword $(STRANGE)) $(KNOWN)),unknown variable $(firstword $(STRANGE)); make help lists them)))
+$(if $(STRANGE),$(error $(or $(shell $$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || experiments/install/setup.sh) \
+    experiments/tools/nearest.py $(firstword $(STRANGE)) $(KNOWN)),unknown variable $(firstword $(STRANGE)); make help lists them)))
 given = $(if $(filter $1,$(GIVEN)),$(if $(value $1),$1))
 only = $(if $(call given,$1),$(if $(filter $2,$(GOALS)),,$(error $1= is for make $(firstword $2), not for $(GOALS)$3)))
 $(call only,MODEL,model container-run,; models of the table are chosen with MODELS="...")
@@ -113,7 +113,7 @@ ifeq ($(MODELS_DIR),)
 unexport MODELS_DIR
 endif
 
-# What each script imports (NEEDS_...) and the models of each profile (MODELS_OF_...), written by experiments/depend.py.
+# What each script imports (NEEDS_...) and the models of each profile (MODELS_OF_...), written by experiments/tools/depend.py.
 ifneq ($(filter-out help setup lock lint clean distclean $(CONTAINER_TARGETS),$(or $(MAKECMDGOALS),help)),)
 include .make/depend.mk
 ifneq ($(MODELS_OF_tiny),)
@@ -130,9 +130,9 @@ endif
 endif
 CHOSEN := $(or $(filter-out all,$(MODELS)),$(MODELS_OF_$(PROFILE)))
 
-.make/depend.mk: experiments/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py \
+.make/depend.mk: experiments/tools/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py \
     $(or $(MODELS_RECORDS),data/models)/added.json)
-	@python=$$(test -x $(PY) && echo $(PY) || experiments/setup.sh) && $$python $< $@
+	@python=$$(test -x $(PY) && echo $(PY) || experiments/install/setup.sh) && $$python $< $@
 
 # Commands are shown with V=1; else each step says in a line what it makes (most scripts do so themselves).
 ifeq ($(V),)
@@ -146,11 +146,11 @@ say = @echo "$1: $(or $2,$@)"
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)
 
 $(READY): requirements.lock requirements-cpu.lock
-	experiments/setup.sh $(VENV)
+	experiments/install/setup.sh $(VENV)
 
 lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
-	@test -x $(VENV)/bin/uv || experiments/setup.sh $(VENV)
-	experiments/lock.sh $(VENV)/bin/uv
+	@test -x $(VENV)/bin/uv || experiments/install/setup.sh $(VENV)
+	experiments/install/lock.sh $(VENV)/bin/uv
 
 # A recipe that writes several files belongs to the one it writes last; the others follow from that one, which is made
 # again when one of them is lacking. (make -n of GNU Make 4.3 passes over what depends on grouped targets, `&:`.)
@@ -181,9 +181,9 @@ $(OTHER_DATA): $(DATASET) ;
 # ---------------------------------------------------------------------------------------------------- decode
 # predictions.jsonl grows beside run.json and is no target: Make never deletes it, and a run goes on where it stopped.
 # Each model takes a GPU of its own, or waits for one; without a GPU small ones share the cores. The runs beside a model's
-# own (boxes/beside.py) are made while it is loaded, in folders of its own run's.
+# own (boxes/runs/plan.py) are made while it is loaded, in folders of its own run's.
 RUN_FILES := $(CHOSEN:%=$(RUNS)/%/run.json)
-on_gpu = $(PY) experiments/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %) \
+on_gpu = $(PY) experiments/tools/on_gpu.py --locks data/runs/.gpus --once $(RUNS)/.$1.lock $(GPUS_PER_MODEL:%=--gpus %) \
     $(if $(CLEAN_FIRST),,$(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))))
 all_runs = $(RUNS)/$1/run.json $(BESIDE_OF_$1:%=$(RUNS)/$1/%/run.json)
 EVERY_RUN := $(foreach name,$(CHOSEN),$(call all_runs,$(name)))
@@ -292,7 +292,7 @@ all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models w
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(OUT)/report.html"
 	$(NAME_NOT_RUN)
 
-NAME_NOT_RUN = $(PY) experiments/not_run.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
+NAME_NOT_RUN = $(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 
 table6: $(LAST_TABLE) ## Table 6 in the terminal, reproduced beside reported
 	$(PY) -m paper.tables --profile $(PROFILE) --results $(RESULTS) --out $(OUT) --print 6
@@ -303,7 +303,7 @@ else # nothing is run: the profile is the archive's
 NAME := $(notdir $(FROM:.tar.zst=))
 UNPACKED := data/results/archives/$(NAME)
 FROM_OUT := paper/out/$(NAME)-archive
-UNPACK = profile=$$($(PY) experiments/archive.py --unpack $(FROM) --out $(UNPACKED))
+UNPACK = profile=$$($(PY) experiments/tools/archive.py --unpack $(FROM) --out $(UNPACKED))
 RENDER_FROM = $(PY) -m paper.$1 --profile $$profile --results $(UNPACKED)/results --out $(FROM_OUT)
 
 all: | $(READY)
@@ -318,15 +318,15 @@ tables figures: | $(READY)
 	echo "$(FROM): $@ are in $(FROM_OUT)"
 
 check: | $(READY)
-	$(UNPACK); $(PY) experiments/check.py --profile $$profile --results $(UNPACKED)/results \
+	$(UNPACK); $(PY) experiments/tools/check.py --profile $$profile --results $(UNPACKED)/results \
 	    --reference data/$$([[ $$profile == paper ]] && echo reported || echo reference/$$profile)
 endif
 
 archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/out/PROFILE/PROFILE.tar.zst, to deposit (predictions stay here)
-	$(PY) experiments/archive.py --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)/$(PROFILE).tar.zst
+	$(PY) experiments/tools/archive.py --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)/$(PROFILE).tar.zst
 
 report-check: $(REPORT) ## open the report in headless Chromium: desktop, phone, dark, print (needs chromium)
-	$(PY) -m paper.browser $(REPORT) --out $(OUT)/screens
+	$(PY) -m paper.browser_check $(REPORT) --out $(OUT)/screens
 
 # ---------------------------------------------------------------------------------------------------- check
 ifeq ($(FROM),)
@@ -337,7 +337,7 @@ endif
 
 SUMS_AGREE = (cd $(DATA_DIR) && sha256sum --check --quiet -) < $(CHECKED) \
     && echo "$(DATA_DIR): as in $(CHECKED)"
-CHECK = $(PY) experiments/check.py --profile $(PROFILE) --results $(RESULTS) \
+CHECK = $(PY) experiments/tools/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
 
 reference: $(SCORES) $(SUMMARIES) $(LAST_FIGURE) ## make the results the reference of make check (for maintainers)
@@ -352,13 +352,13 @@ test-real: $(READY) $(DATASET) ## real tokenizers and two real models, fetched w
 	REAL=$(abspath $(REAL)) HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
 
 test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench; minutes
-	OMP_NUM_THREADS=1 $(PY) tests/faults.py --out $(BENCH)/faults.csv
+	OMP_NUM_THREADS=1 $(PY) tests/faults/inject.py --out $(BENCH)/faults.csv
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 
 fuzz: $(READY) ## random datasets, predictions, descriptions and statements, for SECONDS
-	$(PY) tests/fuzz.py --seconds $(SECONDS)
+	$(PY) tests/faults/fuzz.py --seconds $(SECONDS)
 
-AUDIT = $(PY) experiments/audit.py requirements.lock requirements-cpu.lock
+AUDIT = $(PY) experiments/tools/audit.py requirements.lock requirements-cpu.lock
 audit: $(READY) ## known vulnerabilities of the packages in both locks; asks PyPI, fails where it cannot
 	$(AUDIT)
 
@@ -371,13 +371,13 @@ lint: $(READY) ## style of the code and of the Containerfile, known vulnerabilit
 # ---------------------------------------------------------------------------------------------------- container
 .PHONY: $(CONTAINER_TARGETS)
 container: ## the image, from the Containerfile, with podman, docker or buildah (CUDA and torch: gigabytes)
-	experiments/container.sh build
+	experiments/install/container.sh build
 
 container-run: ## make TARGET in the container, results land here; PROFILE is paper on a GPU, else tiny
-	experiments/container.sh run make $(TARGET) $(foreach name,$(NAMED),'$(name)=$($(name))')
+	experiments/install/container.sh run make $(TARGET) $(foreach name,$(NAMED),'$(name)=$($(name))')
 
 container-check: ## build the image; make all PROFILE=tiny, table6 and test in it without network, root or capabilities
-	experiments/container.sh check
+	experiments/install/container.sh check
 
 # ---------------------------------------------------------------------------------------------------- bench
 # With SHAPES only these are measured (inflated models), the rest stays.
@@ -392,23 +392,23 @@ ifeq ($(SHAPES),)
 endif
 	$(call MEASURE,shapes,shapes) --data $(DATASET) --shapes $(or $(SHAPES),100m --prompts 64)
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
-	$(PY) -m paper.appendix --out CLAIMS.md
+	$(PY) -m paper.claims_page --out CLAIMS.md
 
 claims: $(READY) ## CLAIMS.md anew, from the claims, the reference results and the bench
-	$(PY) -m paper.appendix --out CLAIMS.md
+	$(PY) -m paper.claims_page --out CLAIMS.md
 
 # ---------------------------------------------------------------------------------------------------- more
 # Values of the user in quotes, as they were typed: a folder's name may have a space, % or $ in it.
 quoted = '$(subst ','\'',$(value $1))'
 option = $(if $(value $1),--$2 $(call quoted,$1))
-ADD = $(PY) experiments/add_model.py --model $(call quoted,MODEL) --profile $(PROFILE) $(call option,REVISION,revision) \
+ADD = $(PY) experiments/tools/add_model.py --model $(call quoted,MODEL) --profile $(PROFILE) $(call option,REVISION,revision) \
     $(call option,BASE,base) $(call option,ADDED,added) $(ARGS)
-GAIN = $(PY) experiments/gain.py --profile $$profile --model $$name
+GAIN = $(PY) experiments/tools/gain.py --profile $$profile --model $$name
 DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))# make -n, which would run a line that has $$(MAKE) in it
 
 model: $(READY) ## decode MODEL and its BASE alone, and print what it gains; it is then a row of the table (REMOVE=name takes it out)
 ifneq ($(value REMOVE),)
-	$(PY) experiments/add_model.py --remove $(call quoted,REMOVE) > /dev/null; rm -f .make/depend.mk
+	$(PY) experiments/tools/add_model.py --remove $(call quoted,REMOVE) > /dev/null; rm -f .make/depend.mk
 else
 	$(if $(value MODEL),,$(error make model needs MODEL=folder or MODEL=org/name, or REMOVE=name))
 	$(if $(DRY),exit; )row=$$($(ADD)); read -r profile name base <<< "$$row"; rm -f .make/depend.mk; \
@@ -419,13 +419,13 @@ else
 endif
 
 weights: $(READY) ## fetch the weights of the chosen models, e.g. PROFILE=paper MODELS=CodeLlama-7b-hf (13 to 140 GB each)
-	$(PY) experiments/fetch_weights.py --profile $(PROFILE) $(if $(strip $(MODELS)),--models $(MODELS))
+	$(PY) experiments/tools/fetch_weights.py --profile $(PROFILE) $(if $(strip $(MODELS)),--models $(MODELS))
 
 doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, disk, weights, access, tokenizers, time
-	$(PY) experiments/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
+	$(PY) experiments/tools/doctor.py --profile $(PROFILE) $(NARROW) $(GPUS_PER_MODEL:%=--gpus %) --bench $(BENCH)/shapes.csv
 
 train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
-	$(PY) experiments/train_tiny.py --out data/models
+	$(PY) experiments/tiny/train.py --out data/models
 
 clean: ## delete figures, tables and results; data, predictions and the environment stay
 	rm -rf paper/out data/results .make .pytest_cache .ruff_cache .hypothesis

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from boxes.interrupts import Ended, _end, _handlers, uninterrupted
 
 if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
     import pandas as pd
@@ -23,7 +23,6 @@ MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
 _MAKE = "run the experiment that writes it (make help)"
 # Errors of a file that a person can see to; others are mistakes of ours.
 _SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
 
 class UserError(Exception):
@@ -32,10 +31,6 @@ class UserError(Exception):
 
 class CannotWrite(UserError):
     """The disk or the folder is at fault, whatever was to be written."""
-
-
-class Ended(KeyboardInterrupt):
-    """A signal of ENDING, its number the argument."""
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
@@ -66,39 +61,6 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
         sys.exit(status or 0)
 
     return wrapped
-
-
-def _end(number: int, _frame) -> None:
-    raise Ended(number)
-
-
-@contextmanager
-def _handlers(handler: Callable) -> Iterator[None]:
-    """Another handler of the signals of ENDING, as far as they are not ignored (nohup); nothing beside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING}
-    handled = [number for number in ENDING if before[number] not in (signal.SIG_IGN, None)]
-    try:
-        for number in handled:
-            signal.signal(number, handler)
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, before[number])
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts afterwards."""
-    came: list[int] = []
-    try:
-        with _handlers(lambda number, _frame: came.append(number)):
-            yield
-    finally:
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:

@@ -11,7 +11,7 @@ from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from boxes.completion import Completion, finish
-from boxes.constraint import build_index, end_ids_of, literal_beginning, token_bytes
+from boxes.decoding.constraint import build_index, end_ids_of, literal_beginning, token_bytes
 from boxes.prompting import STATEMENT_REGEX, encode_prompt
 
 

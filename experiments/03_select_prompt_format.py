@@ -13,13 +13,13 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.arguments import argument_parser, in_folder, out_file
-from boxes.beside import DEV_QUERIES_PER_BUCKET, compares_formats
-from boxes.models import PROFILES, ModelSpec, choose
-from boxes.prompt_choice import accuracies_of, best_format, dev_answers
+from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import command, write_csv
-from boxes.running import Task, read_task
+from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, compares_formats
+from boxes.runs.prompt_choice import accuracies_of, best_format, dev_answers
+from boxes.runs.task import Task, read_task
 
 COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 

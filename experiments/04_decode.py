@@ -6,7 +6,7 @@ were made.
 
 Run again, it goes on where it stopped. Where the weights are not on this machine, or the model
 fails, run.json says so and the exit status is 0: one model does not stop the others. With --beside
-the runs that Appendix A compares this one with (boxes/beside.py) are made in folders of --out, too,
+the runs that Appendix A compares this one with (boxes/runs/plan.py) are made in folders of --out, too,
 while the model is loaded, and under the same options. --prompt-format chosen decodes an
 alignment-tuned model in the format that does best on the development set, which --beside names; it
 is the default for a model that was added without a format.
@@ -21,20 +21,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.arguments import add_hardware, argument_parser, hardware_of, out_folder, positive
-from boxes.beside import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside
-from boxes.models import MODELS, ModelSpec
-from boxes.progress import Progress
-from boxes.prompt_choice import CHOSEN, accuracies_of, best_format, dev_answers
+from boxes.commandline import add_hardware, argument_parser, hardware_of, out_folder, positive
+from boxes.models.loading import WeightsMissing, load, resolve
+from boxes.models.table import MODELS, ModelSpec
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import UserError, command
-from boxes.running import Settings, Task, decode_run, read_task
-from boxes.weights import WeightsMissing, load, resolve
+from boxes.runs.decode import decode_run
+from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside
+from boxes.runs.progress import Progress
+from boxes.runs.prompt_choice import CHOSEN, accuracies_of, best_format, dev_answers
+from boxes.runs.task import Settings, Task, read_task
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--model", required=True, help="a name of boxes/models.py, or the folder of a local checkpoint")
+    parser.add_argument(
+        "--model", required=True, help="a name of boxes/models/table.py, or the folder of a local checkpoint"
+    )
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
     parser.add_argument("--out", type=out_folder, required=True, help="the run's folder")
     parser.add_argument(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.comparison import experiment
 from boxes.records import command
+from experiments.pairs import experiment
 
 
 @command

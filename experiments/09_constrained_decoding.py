@@ -6,7 +6,7 @@ worth.
 
 04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny`
 profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points, with
-the interval and test of answers to the same queries (boxes/comparison.py). scorer: authors | ours,
+the interval and test of answers to the same queries (boxes/minimal_pairs.py). scorer: authors | ours,
 the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured, and the
 one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone: statements
 of which a scorer accepts a box that the other does not.
@@ -19,15 +19,17 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.arguments import argument_parser, in_folder, out_file
-from boxes.beside import FREE, decodes_freely
-from boxes.comparison import QUERY_COLUMNS, paired_rows
-from boxes.models import PROFILES, ModelSpec, choose
+from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.minimal_pairs import QUERY_COLUMNS, paired_rows
+from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.records import command, write_csv
 from boxes.release_scoring import score_as_released
-from boxes.running import Task, read_task
-from boxes.runs import check_belongs, check_free, read_run, score_run
-from boxes.scoring import AUTHORS, OURS, SCORE_COLUMNS, bucket_scores, score_statement
+from boxes.runs.agreement import check_belongs, check_free
+from boxes.runs.folder import read_run, score_run
+from boxes.runs.plan import FREE, decodes_freely
+from boxes.runs.task import Task, read_task
+from boxes.score_tables import SCORE_COLUMNS, bucket_scores
+from boxes.scoring import AUTHORS, OURS, score_statement
 
 # The comparison of A.2 goes by the authors' scorer, as the paper's does; our own stands beside it.
 SCORERS = {AUTHORS: score_as_released, OURS: score_statement}

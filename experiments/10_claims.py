@@ -16,12 +16,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.arguments import argument_parser, out_file
-from boxes.claims import claims_of, counted, judge
-from boxes.evidence import read_evidence, reported_evidence
-from boxes.models import PROFILES
+from boxes.claims.evidence import read_evidence, reported_evidence
+from boxes.claims.sentences import claims_of, counted, judge
+from boxes.commandline import argument_parser, out_file
+from boxes.models.table import PROFILES
 from boxes.records import command, write_csv
-from boxes.scoring import REPORTED
+from boxes.score_tables import REPORTED
 
 COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",
            "measure", "number", "low", "high", "number_reported", "close_call")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What kind of error every wrong answer is (boxes/errors.py defines the kinds), counted by model and number of operations.
+"""What kind of error every wrong answer is (boxes/mistakes.py defines the kinds), counted by model and number of operations.
 
     python experiments/11_errors.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/errors.csv
@@ -13,12 +13,13 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.arguments import argument_parser, in_folder, out_file
+from boxes.commandline import argument_parser, in_folder, out_file
 from boxes.dataset import read_examples
-from boxes.errors import QUERY_COLUMNS, count_errors, wrong_answers
-from boxes.models import PROFILES, choose
+from boxes.mistakes import QUERY_COLUMNS, count_errors, wrong_answers
+from boxes.models.table import PROFILES, choose
 from boxes.records import command, sha256_file, write_csv
-from boxes.runs import check_belongs, complete_predictions, read_run
+from boxes.runs.agreement import check_belongs
+from boxes.runs.folder import complete_predictions, read_run
 
 
 @command

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxes.claims import FAILS, HOLDS, NOT_RUN
+from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
 from boxes.records import UserError
-from experiments.reference_tables import ROUNDING
-from experiments.verdict import Verdict, compare
+from experiments.tools.reference_tables import ROUNDING
+from experiments.tools.verdict import Verdict, compare
 from paper.results import Results, difference, signed
 
 LISTED = 6  # faults or machines in the first lines; of more, the number is said

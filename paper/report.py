@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.records import command, write_text
-from boxes.scoring import RANDOM
-from experiments.verdict import default_reference
-from paper import examples, figures, opening, sections, tables
-from paper.forest import draw_forest
+from boxes.score_tables import RANDOM
+from experiments.tools.verdict import default_reference
+from paper import figures, opening, sample_statements, sections, tables
+from paper.forest_plot import draw_forest
 from paper.formats import Table, markdown_escape, pipe_table
 from paper.results import NOT_RUN, Results, arguments, read_results
 from paper.style import GRID, INK, MUTED, STROKES
@@ -128,7 +128,7 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
         "own_claims_table": sections.claims_table(own, results.profile),
         "errors": sections.errors(folder, labels, expected=decoded),
         "error_table": sections.error_table,
-        "examples": examples.choose(*examples.read_answers(results, data, runs)) if data else [],
+        "examples": sample_statements.choose(*sample_statements.read_answers(results, data, runs)) if data else [],
         "missing": [(spec.label, [c.format(spec.name) for c in COMMANDS[results.profile]])
                     for spec in results.missing()],
     }  # fmt: skip

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.models import NOT_CHOSEN, PROFILES, ModelSpec, Pair, models_of, pairs
+from boxes.models.pairs import Pair, pairs
+from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import UserError, read_csv
-from boxes.scoring import BUCKETS, NUM_OPS, RANDOM, REPORTED
+from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED
 
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"

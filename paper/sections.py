@@ -4,10 +4,11 @@ from itertools import product
 from pathlib import Path
 
 from boxes.baseline import KNOWN
-from boxes.errors import DEFINITIONS, INITIAL, KINDS, WRONG
-from boxes.models import NOT_CHOSEN
+from boxes.mistakes import DEFINITIONS, INITIAL, KINDS, WRONG
+from boxes.models.table import NOT_CHOSEN
 from boxes.records import read_json
-from boxes.scoring import AUTHORS, BUCKETS, OURS
+from boxes.score_tables import BUCKETS
+from boxes.scoring import AUTHORS, OURS
 from boxes.statistics import MCNEMAR_CAVEAT
 from paper.formats import Table
 from paper.results import COLUMNS, NOT_RUN, Results, difference, read_table, signed, two_digits
@@ -277,7 +278,7 @@ def judged(verdict: str) -> str:
 
 
 def error_counts(folder: Path, expected: bool) -> dict[tuple[str, str, str], int]:
-    """errors.csv: (model, num_ops, kind) -> wrong answers; kinds are those of boxes/errors.py, with WRONG and INITIAL."""
+    """errors.csv: (model, num_ops, kind) -> wrong answers; kinds are those of boxes/mistakes.py, with WRONG and INITIAL."""
     lines = _lines(folder / "errors.csv", ("model", "num_ops", "kind"), ("n",), expected)
     return {(line["model"], line["num_ops"], line["kind"]): int(line["n"] or 0) for line in lines}
 

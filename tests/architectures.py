@@ -11,7 +11,7 @@ WINDOW = 256  # tokens, shorter than any prompt
 
 @dataclass(frozen=True)
 class Architecture:
-    """A configuration class and its fields, and the way (boxes/trial.py) in which it is decoded in float32."""
+    """A configuration class and its fields, and the way (boxes/decoding/trial.py) in which it is decoded in float32."""
 
     config: str
     fields: dict

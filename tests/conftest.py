@@ -3,4 +3,4 @@
 import os
 import tempfile
 
-os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")  # read when boxes.models is imported
+os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")  # read when boxes.models.table is imported

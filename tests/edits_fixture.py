@@ -1,4 +1,4 @@
-"""Good texts and good files, edited as people, programs and crashes edit them: what tests/fuzz.py tries."""
+"""Good texts and good files, edited as people, programs and crashes edit them: what tests/faults/fuzz.py tries."""
 
 import json
 import re

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from boxes.errors import count_errors
-from boxes.models import models_of, pairs
+from boxes.mistakes import count_errors
+from boxes.models.pairs import pairs
+from boxes.models.table import models_of
 from boxes.records import read_csv, write_csv
-from boxes.scoring import NUM_OPS, RANDOM, reported_scores
+from boxes.score_tables import NUM_OPS, RANDOM, reported_scores
 
 SIZES = {"0": 40, "1": 30, "2": 20, "3": 10, "4": 8, "5": 6, "6": 4, "7": 2}
 SIZES |= {"all": sum(SIZES.values()), "1+": sum(SIZES.values()) - SIZES["0"]}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from scripts_fixture import run_script
 
-from boxes.models import spec_of
+from boxes.models.table import spec_of
 from boxes.prompting import STATEMENT_REGEX
 from boxes.records import JsonLines, sha256_file, write_json, write_text
-from boxes.runs import plain_prompt_sha256, weights_revision
+from boxes.runs.agreement import plain_prompt_sha256, weights_revision
 
 DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothing" for b in range(1, 7)) + "."]
 DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")

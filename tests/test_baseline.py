@@ -23,7 +23,7 @@ from boxes.baseline import (
 )
 from boxes.generation import generate, stratified_states
 from boxes.records import read_csv
-from boxes.scoring import BUCKETS, RANDOM, reported_scores
+from boxes.score_tables import BUCKETS, RANDOM, reported_scores
 from boxes.world import clauses, contents_text, sentence
 
 SEED = 27  # of the data that `make data` generates

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from boxes.comparison import COLUMNS, QUERY_COLUMNS, compare_pairs, paired_rows
-from boxes.models import pairs
+from boxes.minimal_pairs import COLUMNS, QUERY_COLUMNS, compare_pairs, paired_rows
+from boxes.models.pairs import pairs
 from boxes.records import UserError, read_csv, write_csv
-from boxes.scoring import NUM_OPS, bucket_scores, reported_scores
+from boxes.score_tables import NUM_OPS, bucket_scores, reported_scores
 from boxes.statistics import newcombe
 
 SHARES = {"tiny-base": 0.3, "tiny-code": 0.5, "tiny-math": 0.3, "tiny-chat": 0.4}

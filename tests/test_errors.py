@@ -7,7 +7,7 @@ from runs_fixture import TRUTHS, add_run, fill_workplace
 from scenarios_fixture import scenarios
 from scripts_fixture import refusal, run_script
 
-from boxes.errors import INITIAL, KINDS, WRONG, classify, repeats_the_beginning
+from boxes.mistakes import INITIAL, KINDS, WRONG, classify, repeats_the_beginning
 from boxes.records import read_csv
 from boxes.scoring import score_statement
 from boxes.world import NUM_BOXES, contents_text, describe, parse, replay

@@ -7,7 +7,7 @@ import pytest
 from miniatures import TOKENIZERS
 from transformers import AutoTokenizer
 
-from boxes.models import TINY_FOLDER
+from boxes.models.table import TINY_FOLDER
 from boxes.prompting import (
     EXAMPLES,
     INSTRUCTION,
@@ -24,7 +24,7 @@ from boxes.prompting import (
     statement_prompt,
 )
 from boxes.records import UserError
-from boxes.runs import plain_prompt_sha256
+from boxes.runs.agreement import plain_prompt_sha256
 from boxes.world import parse, replay, statement
 
 DESCRIPTION = "Box 0 contains the tie, Box 1 contains nothing."

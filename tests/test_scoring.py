@@ -8,7 +8,8 @@ from runs_fixture import TRUTHS, add_run, fill_workplace, score, score_arguments
 from scripts_fixture import run_script
 
 from boxes.records import read_csv
-from boxes.scoring import NUM_OPS, bucket_scores, in_bucket, score_statement, with_accuracy
+from boxes.score_tables import NUM_OPS, bucket_scores, in_bucket, with_accuracy
+from boxes.scoring import score_statement
 from boxes.world import NOUNS, contents_text, statement
 
 GOLD = ("the car", "nothing", "the bag and the machine", "nothing", "the bill", "the apple and the cash", "the map")

@@ -23,7 +23,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 
-from boxes.arguments import argument_parser
+from boxes.commandline import argument_parser
 from boxes.records import UserError, command, write_json
 
 LLAMA_CHAT = (  # a system message goes into the first user turn

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from scenarios_fixture import prompts
 
-from boxes.decoding import Decoder
+from boxes.decoding.engine import Decoder
+from boxes.models.loading import load, resolve
+from boxes.models.tokenizer import tokens_by_files
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.reference import reference_decode
-from boxes.tokenizer import tokens_by_files
-from boxes.weights import load, resolve
-from experiments.doctor import Row, check_tokenizer
+from experiments.tools.doctor import Row, check_tokenizer
 
 pytestmark = pytest.mark.real
 NAMES = ("smollm2-135m-instruct-q4", "gemma-3-270m-q4")

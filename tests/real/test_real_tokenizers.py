@@ -15,14 +15,14 @@ import pytest
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer
 
-from boxes.checkpoint import read_tokenizer
-from boxes.constraint import compile_regex, token_bytes
 from boxes.dataset import read_examples
-from boxes.models import MODELS
+from boxes.decoding.constraint import compile_regex, token_bytes
+from boxes.models.checkpoint import read_tokenizer
+from boxes.models.table import MODELS
+from boxes.models.tokenizer import check_tokens
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, encode_prompts, prompt_maker
 from boxes.records import read_json, sha256_file, sha256_text, write_json
-from boxes.tokenizer import check_tokens
-from experiments.doctor import STATEMENT, accepts
+from experiments.tools.doctor import STATEMENT, accepts
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,1 @@
+"""The claims of the paper as data, and how they are judged."""

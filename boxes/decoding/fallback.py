@@ -1,0 +1,148 @@
+"""Decoding through a model's own forward, without a shared prefix or drafts: for models that the engine's forward does not fit.
+
+Its own head, its own attention and its own cache, whatever that is called; where none can be trusted everything is computed
+again for every token. B rows, V logits.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from boxes.decoding.constraint import choose
+
+CACHES = ("past_key_values", "cache_params", "state")  # what models call what they keep of the tokens before
+
+
+@dataclass
+class Batch:
+    """Rows being decoded: the model's cache and last logits, states of the automaton. B rows."""
+
+    cache: Any
+    attention_mask: torch.Tensor  # (B, columns so far), zeros on the left where a prompt is shorter
+    logits: torch.Tensor  # (B, T, V), of the last forward's last T tokens
+    states: torch.Tensor  # (B,)
+    positions: torch.Tensor  # (B,) of the next token
+
+
+def decode_rows(decoder, waiting: list) -> Iterator[list[tuple[int, list[int], bool]]]:
+    """Prompts (decoding.Prompt) in batches under a Decoder's settings: index, generated ids, and whether the text ended."""
+    for first in range(0, len(waiting), decoder.work.rows):
+        prompts = waiting[first : first + decoder.work.rows]
+        batch = prefill(decoder.model, [prompt.ids for prompt in prompts], [prompt.state for prompt in prompts])
+        rows, ended = _loop(decoder, batch, step)
+        yield [(prompt.index, *found) for prompt, *found in zip(prompts, rows, ended, strict=True)]
+
+
+def decode_uncached(decoder, waiting: list) -> Iterator[list[tuple[int, list[int], bool]]]:
+    """decode_rows one prompt at a time, all of it computed again for every token."""
+    for prompt in waiting:
+        ids = list(prompt.ids)
+
+        def step_again(model, batch: Batch, chosen: torch.Tensor, ids: list[int] = ids) -> None:
+            ids.append(int(chosen))
+            batch.logits = own_logits(model, ids, 1)[None]
+
+        batch = _begin(own_logits(decoder.model, ids, 1)[None], [prompt.state])
+        [tokens], [ended] = _loop(decoder, batch, step_again)
+        yield [(prompt.index, tokens, ended)]
+
+
+def _loop(decoder, batch: Batch, step) -> tuple[list[list[int]], list[bool]]:
+    """The token of each row and step, -1 behind a row's end, and which rows ended."""
+    batch.states = batch.states.to(decoder.device)
+    columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
+    for _ in range(decoder.max_new_tokens):
+        chosen, ends, after, broken = (
+            found[:, 0]
+            for found in choose(
+                decoder.automaton, _as_it_is, batch.logits[:, -1:].to(decoder.device), batch.states[:, None]
+            )
+        )
+        columns.append(chosen.masked_fill(finished, -1))
+        batch.states = torch.where(finished, batch.states, after)
+        decoder.work.count(broken=(broken & ~finished).sum())
+        finished |= ends
+        decoder.work.forwards += 1
+        if finished.all():
+            break
+        step(decoder.model, batch, chosen)
+    return torch.stack(columns, dim=1).tolist(), finished.tolist()
+
+
+def _as_it_is(logits: torch.Tensor) -> torch.Tensor:
+    """In place of an output embedding: the model has made logits already."""
+    return logits
+
+
+# ------------------------------------------------------------------------------------------------ a model's own forward
+def own_logits(model, ids: Sequence[int], last: int) -> torch.Tensor:
+    """(last, V): the model's own logits of a row's `last` tokens, without a cache, a batch or anything else of ours."""
+    row = torch.tensor([list(ids)], device=model.device)
+    output = _run(model, input_ids=row, attention_mask=torch.ones_like(row), use_cache=False, logits_to_keep=last)
+    return output.logits[0, -last:]
+
+
+def prefill(model, encoded: Sequence[Sequence[int]], starts: list[int], last: int = 1) -> Batch:
+    """Run the prompts once, padded on the left. TypeError where the model gives no cache back."""
+    width = max(map(len, encoded))
+    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in encoded], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=model.device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = _run(
+        model, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=last
+    )
+    cache = getattr(output, cache_name(model) or "", None)
+    if cache is None:
+        raise TypeError("it gives no cache back")
+    batch = _begin(output.logits[:, -last:], starts)
+    batch.cache, batch.attention_mask, batch.positions = cache, mask, positions[:, -1] + 1
+    return batch
+
+
+def step(model, batch: Batch, chosen: torch.Tensor) -> None:
+    """Feed one token a row."""
+    batch.attention_mask = torch.nn.functional.pad(batch.attention_mask, (0, 1), value=1)
+    name = cache_name(model)
+    output = _run(
+        model,
+        input_ids=chosen[:, None].to(model.device),
+        # A state that stands for all that came before has no columns that could be masked.
+        attention_mask=batch.attention_mask if name == CACHES[0] else None,
+        position_ids=batch.positions[:, None],
+        use_cache=True,
+        **{name: batch.cache},
+    )
+    batch.cache = getattr(output, name)
+    batch.logits, batch.positions = output.logits, batch.positions + 1
+
+
+def return_objects(model) -> None:
+    """Have a model return objects with names, where its configuration asks for tuples (return_dict)."""
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config.return_dict = True
+
+
+def cache_name(model) -> str | None:
+    """What a model calls its cache; None where it has none that is known here."""
+    known = parameters(model)
+    return next((name for name in CACHES if name in known), None)
+
+
+def parameters(model) -> set[str]:
+    """The names that a model's forward takes."""
+    return set(inspect.signature(model.forward).parameters)
+
+
+def _begin(logits: torch.Tensor, starts: list[int]) -> Batch:
+    none = torch.zeros(len(starts), 0, dtype=torch.long, device=logits.device)
+    return Batch(None, none, logits, torch.tensor(starts, device=logits.device), none)
+
+
+def _run(model, **asked):
+    """Call a model with what its forward takes of this."""
+    known = parameters(model)
+    return model(**{name: value for name, value in asked.items() if name in known})

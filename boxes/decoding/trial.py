@@ -1,0 +1,240 @@
+"""Which way a model is decoded: the first whose logits are the model's own, tried on two rows before any prompt is decoded.
+
+A head with a transform of its own, attention that is not one softmax, positions that depend on the longest row, a cache of
+another name, and what nobody thought of: in transformers nothing says so, it shows in the logits. Rows are as long as those
+that will be decoded, for windows and RoPE can change with length. P positions, V logits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from boxes.decoding import fallback, memory
+from boxes.records import UserError
+
+SHORTEST = 24  # tokens of a row in a trial
+TAIL = 4  # of its tokens are run in cached steps
+BEFORE = 4  # and so many before them are looked at, too
+# How much farther a way's logits may be from the model's own than these move when each number of the embedding is changed by
+# one rounding (`noise`), which tells a dtype and a model's own chaos alike. That change enters once; a way rounds otherwise
+# than the model does about ten times a layer, each time by a third of it, and such errors add up in quadrature: 9 in 80 layers.
+# Measured over tests/architectures.py: at most 2 where a way is right (float32; bfloat16: 0.7), 80 or more in float32 where not.
+ROUNDINGS = 10
+# In standard deviations of a token's logits: farther apart is wrong in any dtype. bfloat16 came to 0.03 at most.
+MOST = 0.3
+# The same forward twice is equal to the bit, but for sums that a GPU adds in any order. In roundings of the dtype.
+SAME = 1000
+REASON = 120  # characters of another library's error
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Two rows of token ids, of different length, of which the last `tail` are run in steps behind a cache."""
+
+    rows: tuple[list[int], ...]
+    tail: int
+
+    @property
+    def looked_at(self) -> int:
+        """How many tokens at the end of each row have their logits compared."""
+        return BEFORE + self.tail
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of decoding: its name in run.json, how it decodes prompts, and its logits (2, P, V) in a trial.
+
+    `most` rows are decoded at a time, None: as many as memory holds.
+    """
+
+    name: str
+    decode: Callable
+    logits: Callable[[Any, Trial], torch.Tensor]
+    most: int | None = None
+
+
+def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Trial:
+    """The longest and the shortest of the prompts `encoded`; one of them alone is its own neighbour, without a piece."""
+    first, last = max(encoded, key=len), min(encoded, key=len)
+    long, tail = _lengthened(first, SHORTEST), TAIL
+    if len(long) + max_new_tokens > rope_limit(model)[1]:  # a row can pass it while it is being written
+        tail = max(TAIL, max_new_tokens)
+        long = _lengthened(long, len(long) + tail)
+    short = _lengthened(last, SHORTEST - 3)
+    if len(short) >= len(long):
+        middle = len(long) // 2
+        short = long[:middle] + long[middle + 3 :]
+    return Trial((long, short), min(tail, len(short) // 2))
+
+
+def _lengthened(ids: Sequence[int], length: int) -> list[int]:
+    """The same tokens again and again until there are so many of them; all of them where there are more."""
+    return (list(ids) * -(-length // len(ids)))[: max(length, len(ids))]
+
+
+def rope_limit(model) -> tuple[str, float]:
+    """The kind of a RoPE whose angles depend on how long a row is, or the longest beside it or before it ("dynamic",
+    "longrope"), and the tokens beyond which they do; "" and infinity of others."""
+    config = model.config.get_text_config()
+    found = getattr(config, "rope_parameters", None) or {}
+    for part in (found, *found.values()):
+        kind = part.get("rope_type") or "" if isinstance(part, dict) else ""
+        if "dynamic" in kind or kind == "longrope":
+            length = part.get("original_max_position_embeddings") or config.max_position_embeddings
+            return kind, length
+    return "", float("inf")
+
+
+# ------------------------------------------------------------------------------------------------ ways that need no engine
+def plain_logits(model, trial: Trial) -> torch.Tensor:
+    """Those of fallback.py with both rows in one batch."""
+    batch = fallback.prefill(model, [row[: -trial.tail] for row in trial.rows], [0] * len(trial.rows), BEFORE)
+    found = [batch.logits]
+    for column in range(trial.tail):
+        tokens = [row[len(row) - trial.tail + column] for row in trial.rows]
+        fallback.step(model, batch, torch.tensor(tokens, device=model.device))
+        found.append(batch.logits)
+    return torch.cat(found, dim=1)
+
+
+def single_logits(model, trial: Trial) -> torch.Tensor:
+    """Those of fallback.py with each row in a batch of its own."""
+    return torch.cat([plain_logits(model, Trial((row,), trial.tail)) for row in trial.rows])
+
+
+def uncached_logits(model, trial: Trial) -> torch.Tensor:
+    """The model's own, rows in the order in which they are decoded: (2, P, V)."""
+    return torch.stack([fallback.own_logits(model, row, trial.looked_at) for row in trial.rows])
+
+
+PLAIN_WAYS = (
+    Way("plain", fallback.decode_rows, plain_logits),
+    Way("single", fallback.decode_rows, single_logits, 1),
+    Way("uncached", fallback.decode_uncached, uncached_logits, 1),
+)
+
+
+# ------------------------------------------------------------------------------------------------ the comparison
+def choose_way(model, ways: Sequence[Way], trial: Trial, reason: str | None) -> tuple[Way, str | None]:
+    """The first of the ways that gives the model's own logits, and why it is not the first of all. `reason`: why the first
+    cannot be, where that is known. UserError where none does; an error for want of memory is raised as it is."""
+    own = _own(model, trial)
+    for way in ways[1:] if reason else ways:
+        try:
+            found = difference(own, way.logits(model, trial))
+        except Exception as error:  # an architecture can fail here in as many ways as there are lines that run it
+            memory.raise_exhausted(error)
+            reason = reason or f"the engine cannot run it ({_short(error)})"
+            continue
+        # Where it is small anyway, the noise need not be measured.
+        right = found <= ROUNDINGS * torch.finfo(model.dtype).eps or found <= ROUNDINGS * noise(model, trial, own)
+        if right and found <= MOST:
+            return way, reason
+        reason = reason or _kind(model, trial, own, found)
+    raise UserError(f"{_name(model)}: no way of decoding gives the model's own logits: {reason}; leave this model out")
+
+
+def _own(model, trial: Trial) -> torch.Tensor:
+    """The model's own logits (2, P, V). UserError where it has none, or where they are others behind another row."""
+    long, short = trial.rows
+    try:
+        before, own, after = (fallback.own_logits(model, row, trial.looked_at) for row in (short, long, short))
+    except Exception as error:  # see choose_way
+        memory.raise_exhausted(error)
+        raise UserError(f"{_name(model)}: its own forward fails ({_short(error)}); leave this model out") from None
+    if difference(before[None], after[None]) > min(SAME * torch.finfo(model.dtype).eps, MOST):
+        raise UserError(f"{_name(model)}: its own logits depend on the rows before; leave this model out")
+    return torch.stack([own, before])
+
+
+def check_length(model, longest: int) -> None:
+    """UserError where a RoPE keeps the length of the longest row so far, and rows are long enough for it to matter: what such
+    a model says depends on what it was asked before, with a cache or without."""
+    kind, limit = rope_limit(model)
+    if "dynamic" in kind and longest > limit:
+        raise UserError(
+            f"{_name(model)}: its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens, and prompts with "
+            f"their answers have {longest}; leave this model out, or give it another rope_type in config.json"
+        )
+
+
+def difference(own: torch.Tensor, found: torch.Tensor) -> float:
+    """How far logits (2, P, V) are from the model's own, in standard deviations of a token's logits.
+
+    A shift and a scale change no argmax and do not count. The median over the tokens of a row and of a phase (before the cached
+    steps, in them), the largest of these: one token alone can differ by rounding, where a mixture takes another expert.
+    """
+    if own.shape != found.shape:
+        raise ValueError(f"logits of the shape {tuple(found.shape)} in place of {tuple(own.shape)}")
+    apart = (_standard(own) - _standard(found.to(own.device))).pow(2).mean(dim=-1).sqrt()  # (2, P)
+    apart = apart.masked_fill(apart.isnan(), torch.inf)
+    whole = own.isfinite().all(dim=-1)
+    medians = [0.0]
+    for phase in (slice(0, BEFORE), slice(BEFORE, None)):
+        for row, good in zip(apart[:, phase], whole[:, phase], strict=True):
+            medians += [float(row[good].median())] if good.any() else []  # what is no number is so in every way
+    return max(medians)
+
+
+def _standard(logits: torch.Tensor) -> torch.Tensor:
+    logits = logits.float()
+    return (logits - logits.mean(dim=-1, keepdim=True)) / logits.std(dim=-1, keepdim=True)
+
+
+def noise(model, trial: Trial, own: torch.Tensor) -> float:
+    """How far the model's own logits move when every number of the embedding is changed by one rounding of its dtype."""
+    eps = torch.finfo(model.dtype).eps
+    generator = torch.Generator().manual_seed(0)
+
+    def change(_module, _input, output: torch.Tensor) -> torch.Tensor:
+        signs = torch.randint(0, 2, output.shape, generator=generator).to(output) * 2 - 1
+        return output * (1 + eps * signs)
+
+    handle = model.get_input_embeddings().register_forward_hook(change)
+    try:
+        moved = torch.stack([fallback.own_logits(model, row, trial.looked_at) for row in trial.rows])
+    finally:
+        handle.remove()
+    return max(difference(own, moved), eps)
+
+
+def other_cache(model) -> str | None:
+    """What is said of a model that keeps what came before under another name than the engine's; None of others."""
+    name = fallback.cache_name(model)
+    if name is None:
+        return "its forward takes no cache"
+    return None if name == fallback.CACHES[0] else f"its cache is called {name}"
+
+
+def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
+    """What is said of a model whose logits the engine does not give."""
+    kind, limit = rope_limit(model)
+    if len(trial.rows[0]) > limit:
+        return f"its RoPE ({kind}) depends on how long a row is"
+    far = f"the engine's logits differ from the model's own by {found:.2g} standard deviations"
+    try:
+        row = torch.tensor([trial.rows[1]], device=model.device)
+        hidden = backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
+        straight = model.get_output_embeddings()(hidden)[None]
+        if difference(own[1:], straight) > found / 2:
+            return f"{far}: its head changes the hidden states"
+    except Exception:  # this is an attempt to say more
+        return far
+    return far
+
+
+def backbone(model):
+    """The part of a model that makes hidden states. Of some, base_model is the whole model (Mllama)."""
+    return model.base_model if model.base_model is not model else model.model
+
+
+def _name(model) -> str:
+    return getattr(model, "name_or_path", "") or type(model).__name__
+
+
+def _short(error: Exception) -> str:
+    """An error of another library on one line of bearable length."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    return text if len(text) <= REASON else f"{text[:REASON]}…"

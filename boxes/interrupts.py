@@ -1,0 +1,50 @@
+"""Signals that ask a process to end: what is under way is finished whole, and then it ends."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
+    pass
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
+
+
+class Ended(KeyboardInterrupt):
+    """A signal of ENDING, its number the argument."""
+
+
+def _end(number: int, _frame) -> None:
+    raise Ended(number)
+
+
+@contextmanager
+def _handlers(handler: Callable) -> Iterator[None]:
+    """Another handler of the signals of ENDING, as far as they are not ignored (nohup); nothing beside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    handled = [number for number in ENDING if before[number] not in (signal.SIG_IGN, None)]
+    try:
+        for number in handled:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts afterwards."""
+    came: list[int] = []
+    try:
+        with _handlers(lambda number, _frame: came.append(number)):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)

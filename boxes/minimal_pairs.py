@@ -1,0 +1,102 @@
+"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and corrected tests."""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+
+from boxes.models.pairs import Pair
+from boxes.records import UserError
+from boxes.score_tables import NUM_OPS, in_bucket
+from boxes.scoring import NUM_BOXES
+from boxes.statistics import Difference, discordant, holm, mcnemar, newcombe, paired_difference
+
+QUERY_COLUMNS = ("model", "sample_id", "num_operations", "box", "num_ops", "correct")
+COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high",
+           "interval", "b", "c", "p_mcnemar", "p_holm", "status")  # fmt: skip
+_KEY = ["sample_id", "num_operations", "box"]
+_SEED = 20240531  # of the bootstrap
+
+
+def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
+    """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
+    model not run.
+
+    With queries: paired bootstrap over scenarios and McNemar's exact test (MCNEMAR_CAVEAT),
+    corrected by Holm over all rows of the experiment. Without: Newcombe's interval from the counts
+    (binomial) and no test. b: only base right; c: only treated right.
+    """
+    rows: list[dict] = []
+    run = set(scores.model)
+    for pair in wanted:
+        names = {"base": pair.base.name, "treated": pair.treated.name}
+        if not run.issuperset(names.values()):
+            rows.append(names | {"num_ops": "all", "status": "not run"})
+        elif queries is None:
+            rows += [names | row for row in _unpaired(pair, scores)]
+        else:
+            rows += [names | row for row in paired_rows(*names.values(), queries)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "b": "Int64", "c": "Int64"})
+    return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
+
+
+def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
+    def row(name: str, base, treated) -> dict:
+        counts = (base.correct[name], base.n[name], treated.correct[name], treated.n[name])
+        return _row(name, base.n[name], base.accuracy[name], treated.accuracy[name], newcombe(*map(int, counts)))
+
+    base, treated = (scores[scores.model == spec.name].set_index("num_ops") for spec in (pair.base, pair.treated))
+    return [row(name, base, treated) for name in NUM_OPS]
+
+
+def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> list[dict]:
+    """A row a bucket: treated against base on the same queries, of which `queries` has QUERY_COLUMNS under both names.
+
+    UserError where the two did not answer the same queries.
+    """
+    base, treated = (_answers(queries, name) for name in (base_name, treated_name))
+    if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
+        raise UserError(
+            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; decode both "
+            "on one dataset and score again"
+        )
+    num_ops, right, right_treated = (
+        column.to_numpy().reshape(-1, NUM_BOXES) for column in (base.num_ops, base.correct, treated.correct)
+    )
+    members = np.stack([in_bucket(num_ops, name) for name in NUM_OPS])
+    scenarios = base.sample_id.to_numpy().reshape(-1, NUM_BOXES)[:, 0]
+    # Seeded by the names, so that a pair's interval is the same whichever other pairs are run.
+    rng = np.random.default_rng([_SEED, zlib.crc32(f"{base_name} {treated_name}".encode())])
+    rows = []
+    differences = paired_difference(right, right_treated, members, scenarios, rng)
+    for name, inside, difference in zip(NUM_OPS, members, differences, strict=True):
+        n, accuracies = int(inside.sum()), (_percent(right[inside]), _percent(right_treated[inside]))
+        b, c = discordant(right[inside], right_treated[inside])
+        tested = {"b": b, "c": c, "p_mcnemar": mcnemar(b, c)} if n else {}
+        rows.append(_row(name, n, *accuracies, difference) | tested)
+    return rows
+
+
+def _answers(queries: pd.DataFrame, model: str) -> pd.DataFrame:
+    answers = queries[queries.model == model].sort_values(_KEY, ignore_index=True)
+    if len(answers) % NUM_BOXES or (answers.box.to_numpy().reshape(-1, NUM_BOXES) != np.arange(NUM_BOXES)).any():
+        raise UserError(f"queries.csv: {model}: not {NUM_BOXES} boxes a statement; score again")
+    return answers
+
+
+def _percent(correct: np.ndarray) -> float:
+    return 100 * float(correct.mean()) if correct.size else float("nan")
+
+
+def _row(name: str, n: int, base: float, treated: float, difference: Difference) -> dict:
+    return {
+        "num_ops": name,
+        "n": n,
+        "base_accuracy": base,
+        "treated_accuracy": treated,
+        "difference": difference.points,
+        "ci_low": difference.low,
+        "ci_high": difference.high,
+        "interval": difference.interval,
+        "status": "complete",
+    }

@@ -1,0 +1,1 @@
+"""Runs on disk: what is decoded into a folder, by whom, and whether it may be compared."""

@@ -1,0 +1,230 @@
+"""Measure ways of decoding in one run on one machine: the paper's way, batched generate, the engine, the floor.
+
+    python experiments/bench/decoding.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
+        --out data/bench/decoding.csv
+
+Every way decodes the same prompts and must give the same token ids, or the script fails. The floor is one teacher-forced
+forward over the same tokens: the shared prefix once, each prompt's own tokens and its statement once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import llguidance.hf
+import llguidance.torch
+import pandas as pd
+import torch
+from llguidance import LLExecutor, LLMatcher
+from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+
+from boxes.commandline import argument_parser, out_file, positive
+from boxes.completion import MAX_NEW_TOKENS, Completion
+from boxes.dataset import read_examples
+from boxes.decoding.attention import KVStore
+from boxes.decoding.constraint import build_index, end_ids_of, token_bytes
+from boxes.decoding.engine import Decoder, Work, forward, own_attention, padded, prefill_tokens, share_prefix
+from boxes.models import load
+from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
+from boxes.records import UserError, command, write_csv
+from boxes.reference import reference_decode
+from experiments.bench.measure import device_name, measured, median_ratio, median_seconds, rounds
+
+GENERATE_BATCHES = (8, 16, 32, 64)
+SEARCHED = 64  # prompts with which the best of them is found
+REST = STATEMENT_REGEX[len(STATEMENT_HEAD) :]  # the prompts end in its beginning
+PAPER, OUTLINES, LLGUIDANCE = "a paper", "b outlines", "c llguidance"
+ENGINE_PLAIN, ENGINE, FLOOR = "d engine without drafts", "e engine", "f floor"
+WHAT = {
+    PAPER: "the paper's way: generate, one prompt at a time, outlines",
+    OUTLINES: "generate in batches, outlines",
+    LLGUIDANCE: "generate in batches, llguidance",
+    ENGINE_PLAIN: "the engine without drafts",
+    ENGINE: "the engine",
+    FLOOR: "the floor: one teacher-forced forward",
+}
+
+
+class LLGuidanceProcessor(LogitsProcessor):
+    """llguidance's masks, all rows at once in its own threads."""
+
+    def __init__(self, tokenizer, width: int):
+        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, width)
+        self.width, self.executor = width, LLExecutor()
+        self.matchers: list[LLMatcher] = []
+
+    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if not self.matchers:
+            grammar = LLMatcher.grammar_from_regex(REST)
+            self.matchers = [LLMatcher(self.tokenizer, grammar) for _ in ids]
+            self.masks = llguidance.torch.allocate_token_bitmask(len(ids), self.width)
+        else:
+            for matcher, token in zip(self.matchers, ids[:, -1].tolist(), strict=True):
+                if not matcher.is_stopped():
+                    matcher.consume_token(token)
+        pairs = list(zip(self.matchers, range(len(ids)), strict=True))
+        llguidance.torch.fill_next_token_bitmask_par(self.executor, pairs, self.masks)
+        llguidance.torch.apply_token_bitmask_inplace(logits, self.masks.to(logits.device))
+        return logits
+
+
+def processors(model, tokenizer) -> dict[str, Callable[[], LogitsProcessor]]:
+    """Makers of a processor a batch; what can be made once is made here."""
+    index, _ = build_index(REST, tokenizer, token_bytes(tokenizer))
+    width = model.get_output_embeddings().weight.shape[0]
+    return {
+        OUTLINES: lambda: OutlinesCoreLogitsProcessor(index, "torch"),
+        LLGUIDANCE: lambda: LLGuidanceProcessor(tokenizer, width),
+    }
+
+
+def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, processor) -> list[tuple[int, ...]]:
+    """transformers' generate in left-padded batches of like length; the token ids."""
+    end = end_ids_of(tokenizer)[0]
+    settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
+    encoded = encode_prompts(tokenizer, prompts)
+    order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
+    rows: dict[int, tuple[int, ...]] = {}
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
+        width = max(len(encoded[index]) for index in chosen)
+        blanks = [width - len(encoded[index]) for index in chosen]
+        ids = [[end] * blank + encoded[index] for index, blank in zip(chosen, blanks, strict=True)]
+        mask = [[0] * blank + [1] * (width - blank) for blank in blanks]
+        output = model.generate(
+            torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([processor()]),
+        )
+        for index, row in zip(chosen, output[:, width:].tolist(), strict=True):
+            rows[index] = tuple(token for token in row if token != end)
+    return [rows[index] for index in range(len(prompts))]
+
+
+@torch.inference_mode()
+def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completion]) -> None:
+    """The floor: nothing is decided, every token is run once, as many at a time as the engine prefills."""
+    encoded = encode_prompts(decoder.tokenizer, prompts)
+    model, device = decoder.model, decoder.device
+    skip, shared = share_prefix(model, encoded)
+    rows = [(ids[skip:], answer.tokens) for ids, answer in zip(encoded, answers, strict=True)]
+    rows.sort(key=lambda row: -len(row[0]) - len(row[1]))
+    with own_attention(model):
+        while rows:
+            width = len(rows[0][0]) + len(rows[0][1])
+            count = max(1, prefill_tokens(device) // width)
+            whole = [[*own, *tokens] for own, tokens in rows[:count]]
+            hidden = forward(model, KVStore(len(whole), width, shared), 0, padded(whole, width, 0, device))
+            written = [
+                state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True)
+            ]
+            model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
+            rows = rows[count:]
+
+
+def same(expected: list[tuple], found: list, way: str) -> None:
+    """UserError where a way did not give the expected token ids."""
+    tokens = [tuple(one.tokens) if isinstance(one, Completion) else one for one in found]
+    wrong = sum(one != other for one, other in zip(expected, tokens, strict=True))
+    if wrong:
+        raise UserError(f"{way}: {wrong} of {len(expected)} statements have other tokens than the ways before it")
+
+
+def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
+    """The batch size at which each processor is fastest over some prompts; this warms up, too."""
+    best = {}
+    for way, processor in processors(model, tokenizer).items():
+        seconds = {}
+        for size in GENERATE_BATCHES:
+            seconds[size], *_ = measured(
+                lambda size=size, make=processor: batched_generate(model, tokenizer, prompts, size, make), model.device
+            )
+        best[way] = min(seconds, key=seconds.get)
+    return best
+
+
+def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
+    """A row a way, all over the same prompts in `count` rounds."""
+    fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
+    answers = fast.decode(prompts)
+    sizes = best_batches(model, tokenizer, spread(prompts, SEARCHED))
+    ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
+    for way, make in processors(model, tokenizer).items():
+        ways[way] = lambda way=way, make=make: batched_generate(model, tokenizer, prompts, sizes[way], make)
+    ways |= _engine_ways(fast, slow, prompts, answers)
+    notes = {way: f"batches of {size}, the best of {GENERATE_BATCHES}" for way, size in sizes.items()}
+    runs = rounds(ways, count, model.device)
+    return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
+
+
+def spread(items: Sequence, count: int) -> list:
+    """So many of the items, from all over the list."""
+    return list(items[:: max(1, len(items) // count)][:count]) if count else []
+
+
+def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:
+    def run(decoder: Decoder):
+        decoder.work = Work()
+        return decoder.decode(prompts)
+
+    return {
+        ENGINE_PLAIN: lambda: run(slow),
+        ENGINE: lambda: run(fast),
+        FLOOR: lambda: teacher_forced(fast, prompts, answers),
+    }
+
+
+def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[str, Decoder], notes: dict) -> list[dict]:
+    table = []
+    for way, taken in runs.items():
+        for *_, result in taken:
+            if way != FLOOR:
+                same(expected, result, WHAT[way])
+        seconds, work = median_seconds(taken), decoders[way].work if way in decoders else None
+        table.append(
+            {
+                "way": way,
+                "prompts": len(expected),
+                "times_engine": median_ratio(taken, runs[ENGINE]),
+                "seconds": seconds,
+                "statements_per_second": len(expected) / seconds,
+                "rounds": len(taken),
+                "peak_memory_mib": max(peak for _, peak, _ in taken),
+                "tokens_per_forward": work.tokens / work.forwards if work else None,
+                "drafted_confirmed": work.counted("accepted") / work.counted("proposed") if way == ENGINE else None,
+                "note": notes.get(way, ""),
+            }
+        )
+    return table
+
+
+@command
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument(
+        "--model", default="tiny-base", help="a name of boxes/models/table.py or a folder (%(default)s)"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
+    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
+    parser.add_argument("--prompts", type=positive, help="only so many, all over the dataset (default: all of them)")
+    parser.add_argument(
+        "--rounds", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    loaded = load(arguments.model, dtype="float32")
+    prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]
+    prompts = spread(prompts, arguments.prompts or len(prompts))
+    found = compare(loaded.model, loaded.tokenizer, prompts, arguments.rounds)
+    table = pd.DataFrame(found)
+    table.insert(0, "model", loaded.spec.name)
+    table["device"] = device_name(loaded.model.device)
+    write_csv(arguments.out, table)
+    print(table.drop(columns=["model", "device", "note"]).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

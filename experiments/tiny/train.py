@@ -1,0 +1,317 @@
+"""Train the tiny checkpoints from random initialisation: tiny-base, and from it tiny-code, tiny-math and tiny-chat.
+
+    python experiments/tiny/train.py --out data/models --seed 27
+
+They prove the pipeline, not the hypothesis. Under 60 minutes on two CPU cores, minutes on a GPU. The three variants get equal
+token budgets: half of each batch is new text (programs, arithmetic, the chat format), half the text of tiny-base.
+"""
+
+import copy
+import json
+import math
+import os
+import platform
+import string
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers.models import BPE
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from experiments.tiny.text import (
+    ANSWER,
+    Document,
+    chat_document,
+    code_document,
+    math_document,
+    plain_document,
+    scenario_source,
+)
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+
+from boxes.commandline import argument_parser, natural, out_folder, positive
+from boxes.generation import NUM_OPERATIONS, signature_splits
+from boxes.records import command, write_json, write_text
+from boxes.world import NOUNS
+
+VOCABULARY = 1024
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
+    "{% elif message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\\n\\n' }}"
+    "{% else %}{{ 'Assistant:\\n' + message['content'] + eos_token + '\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: `batch` documents a step, `descriptions` a document, operations 0..`max_operations`."""
+
+    steps: int
+    batch: int
+    descriptions: int
+    max_operations: int
+    shots: bool
+    learning_rate: float
+
+
+# Copying comes first and from short texts; the two examples of Table 2, which double the cost, only at the end.
+BASE = (
+    Phase(steps=600, batch=16, descriptions=2, max_operations=2, shots=False, learning_rate=3e-3),
+    Phase(steps=1400, batch=16, descriptions=2, max_operations=12, shots=False, learning_rate=3e-3),
+    Phase(steps=350, batch=8, descriptions=2, max_operations=12, shots=True, learning_rate=1e-3),
+)
+VARIANT = Phase(steps=200, batch=8, descriptions=2, max_operations=12, shots=True, learning_rate=1e-3)
+ROW_TOKENS = 1024  # of the variants: every row is cut to it, so that their token budgets are equal
+VARIANTS = {
+    "tiny-code": "programs that move items between lists",
+    "tiny-math": "arithmetic",
+    "tiny-chat": "the chat format",
+}
+
+
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of the Llama kind: pieces that begin in U+2581 for a space, byte fallback, single digits, a BOS."""
+    learner = Tokenizer(BPE(unk_token="<unk>"))
+    learner.normalizer = normalizers.Replace(" ", "▁")
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[A-Za-z]+|."), "isolated")  # merges stay inside words
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=specials,
+        initial_alphabet=list(string.ascii_letters + string.digits + string.punctuation),
+        show_progress=False,
+    )
+    lines = (f" {line}" for text in texts for line in text.splitlines())  # a line end is a byte, as in Llama
+    learner.train_from_iterator(lines, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    tokenizer = Tokenizer(BPE(learned["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(specials[:3])
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+    )
+
+
+def new_model(seed: int) -> LlamaForCausalLM:
+    """A Llama of 1.1 million parameters with random weights."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> tuple[list[int], np.ndarray]:
+    """Token ids of a document behind a BOS, and the loss weight of each."""
+    text = "".join(part for part, _ in document)
+    encoding = tokenizer._tokenizer.encode(text)
+    weight_of = np.repeat([weight for _, weight in document], [len(part) for part, _ in document])
+    last = np.array([end for _, end in encoding.offsets[1:]]) - 1  # a token is weighed as its last character is
+    return encoding.ids, np.concatenate([[0.0], weight_of[last]])
+
+
+def collate(rows: list[tuple[list[int], np.ndarray]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and weights, both (rows, longest); padding weighs nothing."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    weights = np.zeros((len(rows), width), dtype=np.float32)
+    for row, (tokens, weight) in enumerate(rows):
+        ids[row, : len(tokens)], weights[row, : len(tokens)] = tokens, weight
+    return torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device)
+
+
+def losses_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Weighted mean cross-entropy of the next token, and its plain mean over the answers, both in nats.
+
+    Positions that weigh nothing skip the vocabulary projection.
+    """
+    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+    targets, weights = ids[:, 1:], weights[:, 1:]
+    wanted = weights > 0
+    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), targets[wanted], reduction="none")
+    weights = weights[wanted]
+    return (losses * weights).sum() / weights.sum(), losses.detach()[weights == ANSWER].mean().item()
+
+
+def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for the embeddings, the head and the norms."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers" not in name]
+    return [
+        torch.optim.Muon(matrices, lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def train(model, draw_row, phases: tuple[Phase, ...], seed: int, device: str) -> dict[str, float]:
+    """Train in place through the phases, each with a warm-up and a cosine to a tenth. Returns tokens, seconds, last loss.
+
+    `draw_row(rng, phase, row)` gives the ids and weights of a row; its generator derives from seed, phase, step and row.
+    """
+    model.to(device).train()
+    optimizers = optimizers_of(model)
+    seen, began, recent = 0, time.monotonic(), []
+    for number, phase in enumerate(phases):
+        bar = tqdm(range(phase.steps), desc=f"phase {number + 1} of {len(phases)}", mininterval=5)
+        for step in bar:
+            rows = [
+                draw_row(np.random.default_rng([seed, 3, number, step, row]), phase, row) for row in range(phase.batch)
+            ]
+            seen += sum(len(tokens) for tokens, _ in rows)
+            recent.append(_update(model, optimizers, collate(rows, device), _rate(phase, step)))
+            bar.set_postfix(answers=f"{np.mean(recent[-50:]):.3f}", refresh=False)
+    seconds = time.monotonic() - began
+    return {"tokens": seen, "seconds": round(seconds), "answer_loss_nats": round(float(np.mean(recent[-50:])), 4)}
+
+
+def _rate(phase: Phase, step: int) -> float:
+    return phase.learning_rate * min(1, (step + 1) / 50) * (0.55 + 0.45 * math.cos(math.pi * step / phase.steps))
+
+
+def _update(
+    model, optimizers: list[torch.optim.Optimizer], batch: tuple[torch.Tensor, torch.Tensor], rate: float
+) -> float:
+    """One step; the loss of the answers in it, in nats a token."""
+    loss, answer_loss = losses_of(model, *batch)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return answer_loss
+
+
+class Texts:
+    """What each model reads, as rows of token ids and weights, from the signatures of the train split alone."""
+
+    def __init__(self, seed: int):
+        self.signatures = {key for key, split in signature_splits(seed).items() if split == "train"}
+        self.sources = {
+            most: scenario_source(self.signatures, np.full(most + 1, 1 / (most + 1)))
+            for most in range(NUM_OPERATIONS + 1)
+        }
+        self.tokenizer = train_tokenizer(self._sample(np.random.default_rng([seed, 4])))
+
+    def _sample(self, rng: np.random.Generator) -> list[str]:
+        documents = [plain_document(rng, self.sources[12], 2, False) for _ in range(300)]
+        documents += [code_document(rng, self.signatures) for _ in range(200)]
+        documents += [math_document(rng) for _ in range(100)]
+        texts = ["".join(part for part, _ in document) for document in documents]
+        return [*texts, *20 * [" ".join(NOUNS), "User: Okay.", "Assistant:"]]
+
+    def base(self, rng: np.random.Generator, phase: Phase, row: int) -> tuple[list[int], np.ndarray]:
+        """The boxes task in the plain format."""
+        source = self.sources[phase.max_operations]
+        return encode(self.tokenizer, plain_document(rng, source, phase.descriptions, phase.shots))
+
+    def variant(self, name: str):
+        """Rows of a variant: by turns its new text and that of tiny-base, each cut to ROW_TOKENS."""
+
+        def draw(rng: np.random.Generator, phase: Phase, row: int) -> tuple[list[int], np.ndarray]:
+            ids, weights = [], []
+            while len(ids) < ROW_TOKENS:
+                more = self.base(rng, phase, row) if row % 2 else encode(self.tokenizer, self._new(name, rng, phase))
+                ids += more[0]
+                weights.append(more[1])
+            return ids[:ROW_TOKENS], np.concatenate(weights)[:ROW_TOKENS]
+
+        return draw
+
+    def _new(self, name: str, rng: np.random.Generator, phase: Phase) -> Document:
+        if name == "tiny-code":
+            return code_document(rng, self.signatures)
+        if name == "tiny-math":
+            return math_document(rng)
+        return chat_document(rng, self.sources[phase.max_operations], self.tokenizer, phase.descriptions)
+
+
+def save(model, tokenizer, folder: Path, card: dict) -> None:
+    """The checkpoint in bfloat16 (safetensors), its tokenizer and its card, README.md and training.json."""
+    copy.deepcopy(model).to("cpu", torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_json(folder / "training.json", card)
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in card.items() if key != "phases")
+    text = (
+        f"# {folder.name}\n\nA miniature Llama of {card['parameters']:,} parameters. It proves the pipeline of this "
+        "repository, not the paper's hypothesis.\nTrained by `make train-tiny` on generated text alone; the stretches of "
+        f"training are in training.json.\n\n| | |\n|---|---|\n{rows}\n"
+    )
+    write_text(folder / "README.md", text)
+
+
+def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: str, arguments) -> dict:
+    """What a reader must know of a checkpoint: data seen, steps, tokens, seconds, hardware, seed, versions."""
+    hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} CPU threads"
+    return {
+        "trained from": base,
+        "data": data,
+        "steps": sum(phase.steps for phase in phases),
+        **measured,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "hardware": f"{hardware}, {platform.machine()}",
+        "seed": arguments.seed,
+        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "phases": [asdict(phase) for phase in phases],
+    }
+
+
+@command
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--out", type=out_folder, required=True, help="folder of the checkpoints")
+    parser.add_argument(
+        "--seed", type=natural, default=27, help="the seed of the data: its test signatures are kept out (%(default)s)"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="CPU threads (default: %(default)s)")
+    parser.add_argument("--shrink", type=positive, default=1, help="divide all steps by this, to try the script out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    texts = Texts(arguments.seed)
+    phases = tuple(replace(phase, steps=max(1, phase.steps // arguments.shrink)) for phase in BASE)
+    model = new_model(arguments.seed)
+    measured = train(model, texts.base, phases, arguments.seed, arguments.device)
+    card = card_of(model, "the boxes task in the format of Table 2", phases, measured, "random weights", arguments)
+    save(model, texts.tokenizer, arguments.out / "tiny-base", card)
+    phases = (replace(VARIANT, steps=max(1, VARIANT.steps // arguments.shrink)),)
+    for name, data in VARIANTS.items():
+        variant = copy.deepcopy(model)
+        measured = train(variant, texts.variant(name), phases, arguments.seed, arguments.device)
+        card = card_of(variant, f"half {data}, half the text of tiny-base", phases, measured, "tiny-base", arguments)
+        save(variant, texts.tokenizer, arguments.out / name, card)
+
+
+if __name__ == "__main__":
+    main()

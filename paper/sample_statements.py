@@ -1,0 +1,119 @@
+"""Statements to look at: for each number of operations one query that models answered rightly and wrongly.
+
+The page shows them and stays in paper/out, which git ignores: the text of the task is not to be published in the clear.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxes.dataset import Example, read_examples
+from boxes.mistakes import classify
+from boxes.records import sha256_file
+from boxes.runs.agreement import check_belongs
+from boxes.runs.folder import Key, complete_predictions, read_run
+from boxes.score_tables import BUCKETS
+from boxes.scoring import score_statement
+from boxes.world import NUM_BOXES
+from paper.results import Results
+
+SHOWN = 4  # different wrong statements about a query
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
+_PIECE = re.compile(r"[^.,]*[.,]\s*")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A statement that is wrong about the box: who made it, the kind of error, and its text cut at the first word that
+    differs from the true statement (`differs` is empty where it ends too early)."""
+
+    models: tuple[str, ...]
+    kind: str
+    before: str
+    differs: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A query: `pieces` of its description, True where they name the box; the true statement and who made it; wrong ones,
+    the most frequent first, and how many more models were wrong about the box."""
+
+    num_ops: str
+    box: int
+    pieces: tuple[tuple[str, bool], ...]
+    truth: str
+    right: tuple[str, ...]
+    wrong: tuple[Wrong, ...]
+    more: int
+
+
+def read_answers(results: Results, data: Path, runs: Path) -> tuple[dict[Key, Example], dict[str, dict[Key, dict]]]:
+    """The dataset's states by key, and the predictions of every model with scores. UserError for runs of other data."""
+    examples = {(example.sample_id, example.num_operations): example for example in read_examples(data)}
+    checksum, answers = sha256_file(data), {}
+    for spec in results.specs:
+        if results.is_run(spec.name):
+            folder = runs / spec.name
+            check_belongs(spec, read_run(spec, folder), folder, data, checksum)
+            answers[spec.name] = complete_predictions(folder / "predictions.jsonl", examples)
+    return examples, answers
+
+
+def choose(examples: dict[Key, Example], answers: dict[str, dict[Key, dict]]) -> list[Shown]:
+    """A query for each bucket that has any: the one at which most models go wrong for the first time in their statement
+    while as many others are right throughout; the first of such in the dataset."""
+    places = {(key, box): place for place, (key, box) in enumerate((k, b) for k in examples for b in range(NUM_BOXES))}
+    throughout, first_wrong = Counter(), Counter()
+    for lines in answers.values():
+        for key, line in lines.items():
+            right = score_statement(line["prediction"], examples[key].contents, line["status"])
+            if all(right):
+                throughout[key] += 1
+            else:
+                first_wrong[key, right.index(False)] += 1
+
+    def worth(query: tuple[Key, int]) -> tuple[int, int, int]:
+        wrong = first_wrong[query]
+        return min(wrong, throughout[query[0]]), wrong, -places[query]
+
+    shown = []
+    for bucket in BUCKETS:
+        queries = [(key, box) for key, box in places if examples[key].num_ops[box] == int(bucket)]
+        if queries:
+            key, box = max(queries, key=worth)
+            shown.append(_shown(bucket, box, examples[key], {name: lines[key] for name, lines in answers.items()}))
+    return shown
+
+
+def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> Shown:
+    truth = "Statement: " + ", ".join(f"Box {b} contains {text}" for b, text in enumerate(example.contents)) + "."
+    right, wrong = [], {}
+    for name, line in lines.items():
+        kinds = classify(example.description, line["prediction"], line["status"])
+        if not any(kinds):
+            right.append(name)
+        elif kinds[box]:
+            wrong.setdefault((line["prediction"], kinds[box]), []).append(name)
+    groups = sorted(wrong.items(), key=lambda group: -len(group[1]))  # stable: else in the order of the table
+    pieces = tuple((piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description))
+    return Shown(
+        bucket,
+        box,
+        pieces,
+        truth,
+        tuple(right),
+        tuple(Wrong(tuple(names), kind, *divergence(text, truth)) for (text, kind), names in groups[:SHOWN]),
+        sum(len(names) for _, names in groups[SHOWN:]),
+    )
+
+
+def divergence(text: str, truth: str) -> tuple[str, str, str]:
+    """A text cut in three: as in the truth, the first word or mark that differs, the rest."""
+    ours, theirs = _TOKEN.findall(text), _TOKEN.findall(truth)
+    same = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+    same = min(len(ours), len(theirs)) if same is None else same
+    if same < len(ours) and ours[same].isspace():
+        same += 1
+    return "".join(ours[:same]), "".join(ours[same : same + 1]), "".join(ours[same + 1 :])

@@ -1,0 +1,218 @@
+"""Whatever the architecture: exact against an uncached forward of the model's own, one row at a time, or refused in one line."""
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, FEW, MANY, build
+from miniatures import byte_level_tokenizer
+from scenarios_fixture import prompts
+from transformers import AttentionInterface
+
+from boxes.decoding import attention, engine, trial
+from boxes.decoding.engine import WAYS, Decoder
+from boxes.prompting import encode_prompt
+from boxes.records import UserError
+
+REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."  # leaves a random model a choice at nearly every token
+LIMIT = 8  # tokens
+ALL = [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[str]:
+    """Three prompts of different length, the longest in the middle."""
+    ordered = sorted(prompts(8), key=lambda prompt: len(encode_prompt(byte_level_tokenizer(), prompt)))
+    return [ordered[0], ordered[-1], ordered[3]]
+
+
+def lengths(asked: list[str]) -> list[int]:
+    return [len(encode_prompt(byte_level_tokenizer(), prompt)) for prompt in asked]
+
+
+def oracle(model, decoder: Decoder, prompt: str) -> list[int]:
+    """Masked argmax over the model's own logits, everything computed again for every token."""
+    automaton, ids, written = decoder.automaton, encode_prompt(decoder.tokenizer, prompt), []
+    state, _ = automaton.start(prompt)
+    while len(written) < LIMIT and not automaton.done[state]:
+        logits = model(torch.tensor([ids + written]), use_cache=False).logits[0, -1]
+        token = int(logits.masked_fill(~automaton.allowed[state], -torch.inf).argmax())
+        if token in automaton.end_ids:
+            break
+        written.append(token)
+        state = int(automaton.next_state[state, token])
+    return written
+
+
+def decoder_of(model, **options) -> Decoder:
+    return Decoder(model, byte_level_tokenizer(), **{"regex": REGEX, "max_new_tokens": LIMIT} | options)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_exact_or_refused(name, asked, capfd):
+    model = build(name, between=max(lengths(asked)) + 3)
+    decoder, expected = decoder_of(model), ARCHITECTURES[name].way
+    if expected == "refused":
+        with pytest.raises(UserError) as caught:
+            decoder.decode(asked)
+        assert len(str(caught.value).splitlines()) == 1
+        assert "leave this model out" in str(caught.value)
+        return
+    completions = decoder.decode(asked)
+    for prompt, completion in zip(asked, completions, strict=True):
+        assert list(completion.tokens) == oracle(model, decoder, prompt)
+    assert len({token for completion in completions for token in completion.tokens}) > 3
+    assert decoder.work.way == expected
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("decoding without")]
+    assert len(said) == (expected != "engine")
+
+
+# --- what is said ---
+
+
+SAID = {
+    "mamba": "its cache is called cache_params",
+    "gpt_oss": "the engine cannot run it (ValueError: its attention has sinks)",
+    "diffllama": "the engine's logits differ from the model's own by ",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_kind_is_named_in_one_line(name, asked, capfd):
+    decoder_of(build(name)).decode(asked[:1])
+    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("decoding without")]
+    assert line.startswith(f"decoding without a shared prefix or drafts: {SAID[name]}")
+
+
+def test_a_rope_by_the_longest_row_is_named(asked):
+    with pytest.raises(UserError, match=r"its RoPE \(dynamic\) depends on the longest row so far beyond 300 tokens"):
+        decoder_of(build("llama-dynamic")).decode(asked)
+
+
+def test_rows_are_as_long_as_needed_where_a_rope_changes_with_length(asked):
+    """The length at which it does must be passed in the steps behind a cache, not only in prefilling."""
+    encoded = [encode_prompt(byte_level_tokenizer(), prompt) for prompt in asked]
+    longest = max(lengths(asked))
+    for name, between, tail in (("phi3-longrope-within", 0, trial.TAIL), ("phi3-longrope-between", longest + 3, 50)):
+        rows = trial.trial_of(build(name, between), encoded, 50)
+        assert rows.tail == tail
+        assert len(rows.rows[0]) == longest + (tail if between else 0)
+
+
+# --- faults put into a sound model, as an architecture that nobody thought of would have them ---
+
+
+class OtherHead(torch.nn.Module):
+    """An output embedding behind which the model does more."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def __getattr__(self, name):
+        return getattr(super().__getattr__("model"), name) if name != "model" else super().__getattr__(name)
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=None,
+                logits_to_keep=0, return_dict=True):  # fmt: skip
+        output = self.model(input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=use_cache,
+                            past_key_values=past_key_values, logits_to_keep=logits_to_keep)  # fmt: skip
+        output.logits = output.logits.roll(1, dims=-1)
+        return output
+
+
+def test_a_head_that_does_more_is_found_and_obeyed(asked, capfd):
+    model = OtherHead(build("llama"))
+    decoder = decoder_of(model)
+    completions = decoder.decode(asked)
+    assert decoder.work.way == "plain"
+    assert "its head changes the hidden states" in capfd.readouterr().err
+    for prompt, completion in zip(asked, completions, strict=True):
+        assert list(completion.tokens) == oracle(model, decoder, prompt)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fault", ["lengths", "scale"])
+def test_an_engine_that_is_wrong_is_found(fault, dtype, asked, monkeypatch):
+    """In the second dtype rounding is five orders of magnitude larger, and no excuse."""
+    forward, attend = engine.forward, attention.attend
+
+    def one_token_short(model, store, first, tokens, lengths=None, width=0):
+        return forward(model, store, first, tokens, None if lengths is None else lengths - 1, width)
+
+    def half_as_sharp(*inputs, scaling, **more):
+        return attend(*inputs, scaling=scaling / 2, **more)
+
+    if fault == "lengths":
+        monkeypatch.setattr(engine, "forward", one_token_short)
+    else:
+        monkeypatch.setitem(AttentionInterface._global_mapping, attention.NAME, half_as_sharp)
+    decoder = decoder_of(build("llama").to(dtype))
+    decoder.decode(asked)
+    assert decoder.work.way == "plain"
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "cohere", "mllama"])
+def test_bfloat16_gives_no_false_alarm(name, asked):
+    decoder = decoder_of(build(name).to(torch.bfloat16))
+    decoder.decode(asked)
+    assert decoder.work.way == "engine"
+
+
+def test_a_model_whose_rows_depend_on_those_before_is_refused(asked):
+    model = build("llama")
+    longest = [0]
+
+    def mix(_module, _inputs, output):
+        longest[0] = max(longest[0], output.shape[1])
+        return output + output.roll(longest[0] % 7 + 1, dims=-1)
+
+    model.get_input_embeddings().register_forward_hook(mix)
+    with pytest.raises(UserError, match="its own logits depend on the rows before; leave this model out"):
+        decoder_of(model).decode(asked)
+
+
+def test_a_prompt_beyond_the_positions_is_refused(asked):
+    model = build("gpt2")
+    model.transformer.wpe = torch.nn.Embedding(400, 64)
+    with pytest.raises(UserError, match=r"its own forward fails \(IndexError: index out of range in self\)"):
+        decoder_of(model).decode(asked)
+
+
+def test_a_configuration_that_asks_for_tuples(asked):
+    model = build("llama")
+    expected = decoder_of(model).decode(asked)
+    model.config.return_dict = False
+    decoder = decoder_of(model)
+    assert decoder.decode(asked) == expected
+    assert decoder.work.way == "engine"
+
+
+def test_the_check_is_made_once_a_decoder(asked, monkeypatch):
+    counted = []
+    monkeypatch.setattr(engine, "choose_way", lambda *more: counted.append(1) or trial.choose_way(*more))
+    decoder = decoder_of(build("llama"), batch_size=1)
+    decoder.decode(asked)
+    decoder.decode(asked[:1])
+    assert len(counted) == 1
+
+
+def test_rows_of_a_trial_are_as_those_to_be_decoded(asked):
+    model = build("llama")
+    encoded = [encode_prompt(byte_level_tokenizer(), prompt) for prompt in asked]
+    assert [len(row) for row in trial.trial_of(model, encoded, 50).rows] == [max(lengths(asked)), min(lengths(asked))]
+    for few in ([encoded[0]], [[5, 6]], [encoded[0], encoded[0]], [encoded[0], encoded[0][:-3]], [[5, 6], [7, 8, 9]]):
+        rows = trial.trial_of(model, few, 50)
+        assert len(rows.rows[0]) > len(rows.rows[1]) > rows.looked_at
+        assert trial.choose_way(model, WAYS, rows, None)[0] is WAYS[0]

@@ -1,0 +1,95 @@
+"""All prompts of the evaluated subset: every token the engine writes is the one that plain greedy decoding would write.
+
+A text is greedy if each of its tokens is the likeliest allowed one behind those before it. One plain forward of the whole
+text (transformers' own attention, no cache, no batch, no engine) says so for all of its tokens at once.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from boxes.completion import Completion, Status
+from boxes.dataset import read_examples
+from boxes.decoding.engine import Decoder
+from boxes.models import load
+from boxes.models.table import models_of
+from boxes.prompting import PromptSettings, encode_prompt, prompt_maker
+
+DATASET = Path(__file__).resolve().parents[2] / "data/boxes/test-subsample-states-t5.jsonl"
+OTHERS = [spec.name for spec in models_of("tiny") if spec.name != "tiny-base"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def loaded(name: str):
+    return load(name, "cpu", "float32")
+
+
+@cache
+def prompts(name: str) -> list[str]:
+    """Those of the evaluated subset, in the format that the model's row names."""
+    spec, tokenizer = loaded(name).spec, loaded(name).tokenizer
+    make_prompt = prompt_maker(PromptSettings(spec.prompt_format, "table2", spec.system_role), tokenizer)
+    return [make_prompt(example.description) for example in read_examples(DATASET)]
+
+
+def decoded(name: str, **options) -> list[Completion]:
+    return Decoder(loaded(name).model, loaded(name).tokenizer, **options).decode(prompts(name))
+
+
+@torch.inference_mode()
+def greedy_choices(name: str, decoder: Decoder, prompt: str, tokens: tuple[int, ...]) -> list[int]:
+    """What plain greedy decoding chooses behind the prompt and behind each of these tokens, but for the last."""
+    automaton, model = decoder.automaton, loaded(name).model
+    ids = encode_prompt(loaded(name).tokenizer, prompt)
+    logits = model(torch.tensor([[*ids, *tokens[:-1]]]), use_cache=False).logits[0, len(ids) - 1 :]
+    states = [automaton.start(prompt)[0]]
+    for token in tokens[:-1]:
+        states.append(int(automaton.next_state[states[-1], token]))
+    return logits.masked_fill(~automaton.allowed[states], -torch.inf).argmax(dim=-1).tolist()
+
+
+def check_greedy(name: str) -> list[Completion]:
+    decoder = Decoder(loaded(name).model, loaded(name).tokenizer)
+    completions = decoder.decode(prompts(name))
+    for prompt, completion in zip(prompts(name), completions, strict=True):
+        assert completion.status == Status.OK
+        assert greedy_choices(name, decoder, prompt, completion.tokens) == list(completion.tokens)
+    return completions
+
+
+def test_every_statement_of_tiny_base_is_the_greedy_one():
+    completions = check_greedy("tiny-base")
+    assert len(completions) > 700
+    altered = (completions[0].tokens[:5] + completions[1].tokens[5:], prompts("tiny-base")[0])
+    decoder = Decoder(loaded("tiny-base").model, loaded("tiny-base").tokenizer)
+    assert greedy_choices("tiny-base", decoder, altered[1], altered[0]) != list(altered[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_statement_of_the_other_tiny_models_is_the_greedy_one(name):
+    check_greedy(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draft", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+@pytest.mark.parametrize("name", ["tiny-base", *OTHERS])
+def test_batches_and_drafts_change_no_statement(name, batch_size, draft):
+    """Batch 1 without drafts is plain greedy decoding, one prompt at a time."""
+    assert decoded(name, batch_size=batch_size, draft=draft) == everything_greedy(name)
+
+
+@cache
+def everything_greedy(name: str) -> list[Completion]:
+    return check_greedy(name)

@@ -1,0 +1,276 @@
+"""A model is added without touching the code: its row, its pair, its panel; what is refused; what stays as it was."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripts_fixture import run_script
+
+from boxes.models.table import TINY_FOLDER, read_added
+from experiments.tools import depend
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "a" * 40
+LOOK = """
+import json
+from boxes.models import MODELS, figure_panels, models_of, pairs
+profile = {profile!r}
+print(json.dumps({{
+    "rows": [spec.name for spec in models_of(profile)],
+    "own": [spec.name for spec in models_of(profile, extra=False)],
+    "pairs": [[(pair.base.name, pair.treated.name) for pair in pairs(number, profile)] for number in (1, 2, 3)],
+    "panels": [[[panel.row, *(line[1].name for line in panel.lines)] for panel in figure_panels(number, profile)]
+               for number in (1, 2, 3)],
+}}))
+"""
+
+
+class Machine:
+    """A machine with records of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.records = folder, folder / "records"
+
+    def run(self, *line: object) -> subprocess.CompletedProcess:
+        variables = os.environ | {"MODELS_RECORDS": str(self.records), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        return subprocess.run(
+            [sys.executable, *map(str, line)], env=variables, cwd=ROOT, capture_output=True, text=True
+        )
+
+    def add(self, *options: object) -> str:
+        """The last line on stdout: profile and name."""
+        ran = self.run("experiments/tools/add_model.py", *options)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    def refused(self, *options: object) -> str:
+        ran = self.run("experiments/tools/add_model.py", *options)
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
+        return ran.stderr.removeprefix("add_model.py: ").strip()
+
+    def look(self, profile: str) -> dict:
+        return json.loads(self.run("-c", LOOK.format(profile=profile)).stdout)
+
+    def rows(self) -> list[dict]:
+        return json.loads((self.records / "added.json").read_text())["models"]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return Path(shutil.copytree(TINY_FOLDER / "tiny-code", tmp_path / "mine"))
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch, capsys):
+    """add_model.py in this process, where nothing was added before: (status, what it says on stdout, on stderr)."""
+    monkeypatch.setattr("boxes.models.table.ADDED", tmp_path / "records" / "added.json")
+
+    def run(*options: object) -> tuple[int | str | None, str, str]:
+        capsys.readouterr()
+        status = run_script("tools/add_model.py", *options)
+        out, err = capsys.readouterr()
+        return status, out.strip(), err.removeprefix("add_model.py: ").strip()
+
+    return run
+
+
+TINY = ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
+
+
+def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
+    assert machine.add("--model", checkpoint, "--base", "tiny-base") == "tiny mine tiny-base"
+    seen = machine.look("tiny")
+    assert (seen["rows"], seen["own"]) == ([*TINY, "mine"], TINY)
+    assert seen["pairs"] == [[["tiny-base", "tiny-code"], ["tiny-base", "mine"]], [["tiny-base", "tiny-math"]],
+                             [["tiny-base", "tiny-chat"]]]  # fmt: skip
+    assert seen["panels"][0] == [[0, "tiny-base", "tiny-code"], [0, "tiny-base", "mine"]]
+    assert machine.look("paper")["rows"] == machine.look("paper")["own"]
+    assert machine.add("--remove", "mine") == "tiny mine tiny-base"
+    assert machine.look("tiny")["rows"] == TINY
+
+
+def test_an_aligned_model_has_a_panel_in_figure_3(machine, checkpoint):
+    machine.add("--model", checkpoint, "--base", "tiny-base", "--added", "alignment", "--name", "chatty")
+    machine.add("--model", checkpoint, "--base", "tiny-code", "--added", "alignment", "--name", "code-chatty")
+    assert machine.look("tiny")["panels"][2] == [
+        [0, "tiny-base", "tiny-chat"], [0, "tiny-base", "chatty"], [1, "tiny-code", "code-chatty"]
+    ]  # fmt: skip
+
+
+def test_repositories_of_the_hub(machine):
+    assert machine.add(
+        "--model", "org/new-math", "--revision", COMMIT, "--base", "Llama-2-7b-hf", "--added", "math"
+    ) == ("paper new-math Llama-2-7b-hf")
+    [row] = machine.rows()
+    assert (row["hub_id"], row["revision"], row["size"], row["base"]) == ("org/new-math", COMMIT, "7B", "Llama-2-7b-hf")
+    seen = machine.look("paper")
+    assert seen["pairs"][1][-1] == ["Llama-2-7b-hf", "new-math"]
+    assert len(seen["own"]) == 29
+    assert machine.look("reported")["rows"] == seen["own"]
+
+
+def test_a_base_that_is_new_is_added_too(machine):
+    line = ("--model", "org/b-code", "--base", "org/a", "--size", "3B", "--profile", "modern")
+    assert machine.add(*line) == "modern b-code a"
+    assert machine.add(*line) == "modern b-code a"  # again: the same rows
+    assert [(row["name"], row["base"]) for row in machine.rows()] == [("a", None), ("b-code", "a")]
+    assert machine.look("modern")["pairs"][0][-1] == ["a", "b-code"]
+    assert machine.refused("--remove", "a") == "a is the base of b-code; remove that first"
+
+
+def test_the_weights_of_a_folder_are_counted(machine, checkpoint):
+    assert machine.add("--model", checkpoint) == "tiny mine"
+    assert machine.rows()[0]["size"] == "1.1M"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model nowhere", r"nowhere: neither a folder nor a repository of the hub \(org/name\)"),
+        ("--model {}/empty", r"{}/empty: no config\.json; name the folder of a whole checkpoint"),
+        ("--model org/x", r"x: its size is not known; give --size, e\.g\. 7B or 350M"),
+        ("--model org/x --size huge", r"x: its size is 'huge'; give --size"),
+        ("--model org/x --base tiny-bse", r"unknown model 'tiny-bse'; did you mean tiny-base"),
+        ("--model org/x --base tiny-base --revision main", r"--revision main: not a commit of 40 digits"),
+        ("--model org/x --base tiny-base --added vision", r"argument --added: invalid choice"),
+        (
+            "--model org/tiny-code --base tiny-base",
+            r"tiny-code: the table has a row of this name; give another with ARGS",
+        ),
+        ("--model org/TINY-Code --base tiny-base", r"TINY-Code: the table has a row"),
+        ("--model org/x --base tiny-base --name a/b", r"a/b: a name has letters, digits"),
+        ("--model {}/mine --revision " + COMMIT, r"--revision: {}/mine is a folder"),
+        ("--model org/x --size 1B --profile reported", r"profile reported has the paper's printed numbers"),
+        ("--remove tiny-base", r"tiny-base: no such row was added; those are none"),
+        ("", r"one of the arguments --model --remove is required"),
+    ],
+)
+def test_what_is_refused(alone, checkpoint, options, message, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, out, said = alone(*options.replace("{}", str(tmp_path)).split())
+    assert (status, out, said.count("\n")) == (2, "", 0)
+    assert re.match(message.replace("{}", re.escape(str(tmp_path))), said), said
+    assert not (tmp_path / "records").exists()
+
+
+def test_no_row_is_trained_from_itself(machine):
+    machine.add("--model", "org/a", "--size", "1B")
+    machine.add("--model", "org/b", "--base", "a")
+    assert machine.refused("--model", "org/a", "--base", "b").startswith("a would be trained from itself")
+
+
+def test_a_name_stays_one_model_with_one_base_until_it_is_removed(machine, checkpoint, tmp_path):
+    machine.add("--model", checkpoint, "--base", "tiny-base")
+    before = machine.rows()
+    remove = 'take it out first with make model REMOVE=mine, or give another with ARGS="--name NAME"'
+    other = Path(shutil.copytree(checkpoint, tmp_path / "elsewhere" / "mine"))
+    for line, said in (
+        (("--model", checkpoint, "--base", "tiny-math"), "mine was added with base tiny-base, not tiny-math"),
+        (("--model", checkpoint), "mine was added with base tiny-base, not none"),
+        (("--model", checkpoint, "--base", "tiny-base", "--added", "math"), "mine was added with added code, not math"),
+        (("--model", other, "--base", "tiny-base"), f"mine was added with path {checkpoint}, not {other}"),
+        (("--model", "org/x", "--base", other), "mine was added with base tiny-base, not none"),
+    ):
+        assert machine.refused(*line) == f"{said}; {remove}"
+        assert machine.rows() == before
+    assert machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "Mine") == "tiny mine tiny-base"
+    machine.add("--remove", "mine")
+    assert machine.add("--model", checkpoint, "--base", "tiny-math") == "tiny mine tiny-math"
+
+
+def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
+    base = Path(shutil.copytree(TINY_FOLDER / "tiny-base", tmp_path / "my-base"))
+    for _ in range(2):  # the second time it is a row already
+        line = ("--model", checkpoint, "--base", base, "--profile", "paper")
+        assert machine.add(*line) == "paper mine my-base"
+    assert [(row["name"], row.get("base")) for row in machine.rows()] == [("my-base", None), ("mine", "my-base")]
+    machine.add("--remove", "mine")
+    assert machine.add("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math") == "tiny mine tiny-math"
+
+
+@pytest.mark.parametrize("line", ["--model {} --base tiny-base", "--model org/x --base {}"])
+def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(alone, checkpoint, line):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    status, out, said = alone(*line.replace("{}", str(checkpoint)).split())
+    assert (status, out, said.count("\n")) == (2, "", 0)
+    assert said.startswith(f"{checkpoint}: no tokenizer (none of tokenizer.json, ")
+    assert not (checkpoint.parent / "records").exists()
+
+
+def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machine, checkpoint, tmp_path):
+    blobs = tmp_path / "hub" / "models--some-org--new--model" / "blobs"
+    snapshot = blobs.parent / "snapshots" / COMMIT
+    shutil.copytree(checkpoint, blobs)
+    snapshot.mkdir(parents=True)
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    assert machine.add("--model", snapshot, "--base", "tiny-base") == "tiny new--model tiny-base"
+    [row] = machine.rows()
+    assert (row["path"], "hub_id" in row and row["hub_id"]) == (str(snapshot), None)
+    fetched = machine.run("experiments/tools/fetch_weights.py", "--profile", "tiny", "--models", "new--model")
+    assert (fetched.returncode, fetched.stdout.splitlines()[0]) == (0, f"new--model: in {snapshot}"), fetched.stderr
+    assert not (machine.records / "revisions.json").exists()
+
+
+@pytest.mark.parametrize("parent", ["100 % sure", "a#b", "my$HOME", "it's", "größer"])
+def test_a_folder_lies_where_it_may(alone, checkpoint, tmp_path, monkeypatch, parent):
+    """What Make cannot name is looked into every time."""
+    moved = tmp_path / parent / "mine"
+    moved.parent.mkdir()
+    checkpoint.rename(moved)
+    assert alone("--model", moved, "--base", "tiny-base")[:2] == (0, "tiny mine tiny-base")
+    [row] = read_added(tmp_path / "records" / "added.json")
+    assert row.path == str(moved)
+    monkeypatch.setattr("boxes.models.table.MODELS", {row.name: row})
+    assert "LOOK_INTO := mine" in depend.added(tmp_path / "depend.mk")
+
+
+@pytest.mark.parametrize("name", ["50%", "two words", "a#b", "a$b", "größer"])
+def test_a_row_needs_a_plain_name(alone, checkpoint, tmp_path, name):
+    moved = checkpoint.rename(tmp_path / name)
+    said = f'{name}: a name has letters, digits and . _ - alone; give another with ARGS="--name NAME"'
+    assert alone("--model", moved, "--base", "tiny-base") == (2, "", said)
+    assert alone("--model", moved, "--base", "tiny-base", "--name", "plain")[:2] == (0, "tiny plain tiny-base")
+
+
+@pytest.mark.parametrize("content", ["{", '{"models": [{"name": "x"}]}', '{"models": 3}', "{}"])
+def test_a_damaged_file_is_one_line(machine, content):
+    machine.records.mkdir()
+    (machine.records / "added.json").write_text(content)
+    ran = machine.run("experiments/04_decode.py", "--help")
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
+    assert f"{machine.records}/added.json: " in ran.stderr
+
+
+RENDER = """
+from pathlib import Path
+from results_fixture import write_scores
+write_scores(Path({folder!r}), "tiny")
+"""
+
+
+def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint, tmp_path):
+    machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "My Code")
+    results, out = tmp_path / "results", tmp_path / "out"
+    assert machine.run("-c", RENDER.format(folder=str(results))).returncode == 0
+    for module in ("paper.tables", "paper.figures"):
+        ran = machine.run("-m", module, "--profile", "tiny", "--results", results, "--out", out)
+        assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^\| My Code +\|", (out / "table6.md").read_text(), re.MULTILINE)
+    assert "mine,My Code,run,all" in (out / "table6.csv").read_text()
+    assert "My Code" in (out / "table4.csv").read_text()
+    assert b"mine" not in (out / "figure2.pdf").read_bytes()
+    ids = machine.run("-c", "from boxes.claims import claims_of; print([c.id for c in claims_of('tiny')])").stdout
+    assert ids.count("'tiny-code'") == 1
+    assert "mine" not in ids

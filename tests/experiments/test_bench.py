@@ -1,0 +1,202 @@
+"""The benches: what they write, that they fail where a way answers otherwise, and that both READMEs say what the CSVs say."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from scenarios_fixture import prompts, write_dataset
+
+from boxes.completion import Completion, Status
+from boxes.decoding.engine import Decoder
+from boxes.models import load
+from boxes.records import UserError
+from experiments.bench import decoding, measure, precision, scaling
+from paper import bench
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    torch.set_num_threads(1)
+
+
+def run(monkeypatch, module, *arguments) -> int:
+    """A script's exit status."""
+    monkeypatch.setattr("sys.argv", ["bench", *map(str, arguments)])
+    try:
+        module.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("bench") / "data.jsonl", 2)
+
+
+def test_all_ways_are_measured_and_agree(monkeypatch, capsys, tmp_path, data):
+    monkeypatch.setattr(decoding, "GENERATE_BATCHES", (3,))
+    out = tmp_path / "decoding.csv"
+    assert run(monkeypatch, decoding, "--data", data, "--out", out, "--rounds", 1) == 0
+    table = pd.read_csv(out)
+    assert list(table.way) == list(bench.WAYS)
+    assert list(table.prompts) == [6] * 6
+    assert (table.seconds > 0).all()
+    assert (table[table.way == "e engine"].times_engine == 1).all()
+    assert table.set_index(["way", "prompts"]).times_engine["a paper", 6] > 1
+    drafts = table[table.way == "e engine"]
+    assert ((drafts.drafted_confirmed > 0.5) & (drafts.tokens_per_forward > 20)).all()
+    assert "e engine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["reference_decode", "batched_generate"])
+def test_a_way_with_other_tokens_fails_loudly(monkeypatch, capsys, tmp_path, data, way):
+    monkeypatch.setattr(decoding, "GENERATE_BATCHES", (4,))
+    honest = getattr(decoding, way)
+
+    def altered(*arguments, **more):
+        first, *rest = honest(*arguments, **more)
+        tokens = first.tokens if isinstance(first, Completion) else first
+        other = (*tokens[:-1], tokens[-1] + 1)
+        return [Completion(first.text, other, Status.OK) if isinstance(first, Completion) else other, *rest]
+
+    monkeypatch.setattr(decoding, way, altered)
+    out = tmp_path / "decoding.csv"
+    assert run(monkeypatch, decoding, "--data", data, "--out", out, "--prompts", 2, "--rounds", 1) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 2 statements have other tokens than the ways before it" in error
+    assert not out.exists()
+
+
+def test_the_floor_runs_every_token_once(monkeypatch):
+    """The prefix once, and each prompt's own tokens and its statement once; what is beside them is padding."""
+    loaded = load("tiny-base", "cpu", "float32")
+    asked = prompts(6)
+    decoder = Decoder(loaded.model, loaded.tokenizer, batch_size=3)
+    answers = decoder.decode(asked)
+    shapes, forward = [], decoding.forward
+
+    def counted(model, store, first, tokens, *more):
+        shapes.append(tuple(tokens.shape))
+        return forward(model, store, first, tokens, *more)
+
+    monkeypatch.setattr(decoding, "forward", counted)
+    monkeypatch.setattr(decoding, "prefill_tokens", lambda _device: 3 * 350)
+    decoding.teacher_forced(decoder, asked, answers)
+    encoded = [prompt.ids for prompt in decoder.prompts(asked)]
+    skip, _ = decoding.share_prefix(loaded.model, encoded)
+    lengths = sorted(
+        (len(ids) - skip + len(one.tokens) for ids, one in zip(encoded, answers, strict=True)), reverse=True
+    )
+    assert skip > 100
+    assert [rows for rows, _ in shapes] == [1050 // lengths[0], *(rows for rows, _ in shapes[1:])]
+    assert sum(rows for rows, _ in shapes) == len(lengths)
+    assert shapes[0][1] == lengths[0]
+    assert sum(rows * width for rows, width in shapes) < 1.3 * sum(lengths)
+
+
+def test_growth_is_measured(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(scaling, "TIMES", (1, 2, 3))
+    out = tmp_path / "scaling.csv"
+    assert run(monkeypatch, scaling, "--data", data, "--out", out, "--unit", 2, "--rounds", 1) == 0
+    table = pd.read_csv(out)
+    assert list(table.prompts)[-3:] == [2, 4, 6]
+    assert table.threads[0] == 1
+    assert table.times_first.iloc[-3] == 1
+
+
+def test_growth_needs_enough_descriptions(monkeypatch, capsys, tmp_path, data):
+    assert run(monkeypatch, scaling, "--data", data, "--out", tmp_path / "s.csv", "--unit", 4) == 2
+    assert capsys.readouterr().err == f"bench: {data}: 6 descriptions, 64 are needed; give a smaller --unit\n"
+
+
+def test_thread_counts():
+    assert [scaling.thread_counts(cores) for cores in (1, 2, 6)] == [[1], [1, 2], [1, 2, 4, 6]]
+
+
+def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(precision, "BATCH", 3)
+    out = tmp_path / "bfloat16.csv"
+    assert run(monkeypatch, precision, "--data", data, "--out", out) == 0
+    table = pd.read_csv(out)
+    assert list(table.dtype) == ["bfloat16"] * 4 + ["float32"] * 2
+    assert table.flips[0] == table.points_from_base[0] == 0
+    assert table.way[0] == precision.BASE
+    assert table.flips[4] == table.flips[5]  # in float32 drafts change nothing
+    assert (table.accuracy > 80).all()
+
+
+def test_rounds_take_turns_and_ratios_are_of_one_round():
+    turns = []
+    runs = measure.rounds({"x": lambda: turns.append("x"), "y": lambda: turns.append("y")}, 3, torch.device("cpu"))
+    assert turns == ["x", "y"] * 3
+    assert {name: len(taken) for name, taken in runs.items()} == {"x": 3, "y": 3}
+    assert measure.median_ratio([(2,), (30,), (4,)], [(1,), (10,), (4,)]) == 2
+    assert measure.median_seconds([(5, 0), (1, 0), (2, 0)]) == 2
+
+
+def test_peak_memory_is_what_a_way_had_beyond_the_start():
+    hold = 200 * measure.MIB
+    _, peak, _ = measure.measured(lambda: torch.ones(hold, dtype=torch.uint8).numel(), torch.device("cpu"))
+    assert 180 < peak < 320
+
+
+def test_memory_that_was_freed_before_is_not_there_before():
+    hold = 8 * measure.MIB  # small enough for the allocator to keep what is freed
+    before = [torch.ones(hold, dtype=torch.uint8) for _ in range(8)]
+    keep = torch.ones(100)  # behind them
+    del before
+    _, peak, _ = measure.measured(lambda: torch.ones(hold, dtype=torch.uint8).numel(), torch.device("cpu"))
+    assert peak > 7
+    assert len(keep) == 100
+
+
+def test_both_readmes_say_what_the_csvs_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert bench.replaced(text, bench.block(ROOT / "data/bench"), Path("README.md")) == text
+    assert (ROOT / "data/bench/README.md").read_text(encoding="utf-8") == bench.page(ROOT / "data/bench")
+
+
+def test_the_first_figure_of_the_readme_travels_between_machines():
+    table = pd.read_csv(ROOT / "data/bench/decoding.csv").set_index("way")
+    ratio = table.seconds["e engine"] / table.seconds["f floor"]
+    first = bench.block(ROOT / "data/bench").splitlines()[4]
+    assert first.startswith("| time, × the floor")
+    assert float(first.split("|")[2]) == pytest.approx(
+        ratio, abs=0.02
+    )  # the median of ratios, not the ratio of medians
+
+
+def test_what_was_not_measured_is_said(tmp_path):
+    assert bench.page(tmp_path).count("\nnot measured\n") == len(bench.TABLES)
+    assert "not measured" in bench.block(tmp_path)
+
+
+def test_the_command_writes_the_page_and_the_few_figures(tmp_path, monkeypatch):
+    for name in bench.TABLES:
+        shutil.copy(ROOT / f"data/bench/{name}.csv", tmp_path)
+    readme = tmp_path / "first.md"
+    readme.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nbehind\n")
+    assert run(monkeypatch, bench, "--bench", tmp_path, "--readme", readme) == 0
+    assert readme.read_text() == f"before\n{bench.block(tmp_path)}\nbehind\n"
+    assert (tmp_path / "README.md").read_text() == bench.page(tmp_path)
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_injected_and_held_is_a_table():
+    row = ["kill", "`kill -9`", "the same", 1200, 1199, ""]
+    text = bench.faults(pd.DataFrame([row], columns=["name", "fault", "held_to", "injected", "survived", "note"]))
+    assert "| `kill -9`" in text
+    assert "1,200 |" in text
+    assert "1,199 |" in text
+
+
+@pytest.mark.parametrize("text", ["", bench.BEGIN, bench.END + bench.BEGIN, (bench.BEGIN + bench.END) * 2])
+def test_a_readme_without_the_marks_is_an_error(text):
+    with pytest.raises(UserError, match=r"^README\.md: the marks "):
+        bench.replaced(text, "new", Path("README.md"))

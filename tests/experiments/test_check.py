@@ -1,0 +1,315 @@
+"""experiments/tools/check.py: what has to agree with the reference, by how much it may differ, and what a flipped claim does."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scripts_fixture import files, refusal, run_script
+
+from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.models.table import NOT_CHOSEN, models_of
+from boxes.records import read_csv, write_csv
+from boxes.score_tables import NUM_OPS, RANDOM, with_accuracy
+
+TINY = [spec.name for spec in models_of("tiny")]
+PAPER = [spec.name for spec in models_of("paper")]
+N = {"all": 800, "1+": 700} | dict.fromkeys("01234567", 100)
+VERDICTS = {"first": HOLDS, "second": FAILS, "third": NOT_RUN}
+
+
+def write(folder: Path, models: list[str], scores: str = "scores.csv", **changed: int) -> Path:
+    """Results of some models, half of every bucket right; changed: answers more, by bucket, of the first model."""
+    rows = [(model, num_ops, N[num_ops], N[num_ops] // 2) for model in (RANDOM, *models) for num_ops in NUM_OPS]
+    table = pd.DataFrame(rows, columns=["model", "num_ops", "n", "correct"])
+    for num_ops, answers in changed.items():
+        table.loc[(table.model == models[0]) & (table.num_ops == num_ops.strip("k")), "correct"] += answers
+    write_csv(folder / scores, with_accuracy(table))
+    write_csv(folder / "code.csv", pd.DataFrame([{"base": "a", "treated": "b", "num_ops": "all", "difference": 1.0}]))
+    claim(folder, VERDICTS)
+    return folder
+
+
+def claim(folder: Path, verdicts: dict[str, str], reported: dict[str, str] | None = None, number: float = 2.5) -> None:
+    """claims.csv."""
+    write_csv(
+        folder / "claims.csv",
+        pd.DataFrame({"id": verdicts.keys(), "verdict": verdicts.values(),
+                      "verdict_reported": (reported or verdicts).values(), "measure": "gain at 1+ (points)",
+                      "number": number, "low": 1.25, "high": 3.75, "number_reported": 2.0}),
+    )  # fmt: skip
+
+
+def check(tmp_path: Path, capsys, profile: str, *more: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    capsys.readouterr()
+    status = run_script("tools/check.py", "--profile", profile, "--results", tmp_path / "results",
+                        "--reference", tmp_path / "reference", *more)  # fmt: skip
+    return status, *capsys.readouterr()
+
+
+def line(out: str, *starts: str) -> list[str]:
+    """The cells of the printed line that begins with these."""
+    found = [
+        cells for row in out.splitlines() if (cells := row.split("  ")) and row.split()[: len(starts)] == list(starts)
+    ]
+    assert len(found) == 1, out
+    return [cell.strip() for cell in found[0] if cell.strip()]
+
+
+# --- rows ---
+
+
+def test_the_same_agrees_and_every_row_and_claim_has_its_line(tmp_path, capsys):
+    write(tmp_path / "results", TINY)
+    assert check(tmp_path, capsys, "tiny", "--write")[0] == 0
+    status, out, err = check(tmp_path, capsys, "tiny")
+    assert (status, err) == (0, "")
+    for model in TINY:
+        assert line(out, model, "overall")[-5:] == ["50.00", "50.00", "+0.00", "[-4.89, +4.89]", "agrees"]
+        assert line(out, model, "1+")[-1] == "agrees"
+    assert line(out, RANDOM, "overall")[-2:] == ["–", "agrees"]  # an expectation, no count
+    assert "tables behind the rows agree: code.csv, claims.csv (4 lines)" in out
+    for name, verdict in VERDICTS.items():
+        if verdict != NOT_RUN:
+            assert line(out, name) == [name, "gain at 1+ (points)", "2.50", "2.50", "+0.00", "[+1.25, +3.75]", verdict]
+    assert "claims: 1 holds, 1 does not hold, 1 not judged; 0 flipped" in out
+    assert out.endswith("check: all agrees\n")
+    assert "not run (" not in out
+
+
+@pytest.mark.parametrize(
+    ("profile", "models", "answers", "agrees"),
+    [("tiny", TINY, 2, True), ("tiny", TINY, 3, False), ("tiny", TINY, -3, False), ("reported", PAPER, 1, False)],
+)
+def test_how_much_a_cell_may_differ(tmp_path, capsys, profile, models, answers, agrees):
+    write(tmp_path / "reference", models)
+    write(tmp_path / "results", models, k3=answers)
+    code = tmp_path / "results/code.csv"
+    code.write_text(code.read_text().replace("1.0", "1.1"))
+    status, out, err = check(tmp_path, capsys, profile)
+    assert (status == 0) is agrees
+    assert (f"{models[0]} at 3: {answers:+.2f} points" in err) is not agrees
+    assert ("tables not compared, for the scores behind them differ" in out) is (
+        profile == "tiny"
+    )  # what follows from a score that differs
+    if not agrees:
+        difference = line(out, models[0], "3")
+        assert (difference[3:5], difference[-1]) == ([f"{50 + answers}.00", f"{answers:+.2f}"], "differs")
+
+
+def test_a_wrong_summary_of_the_same_scores_is_a_mismatch(tmp_path, capsys):
+    write(tmp_path / "reference", TINY)
+    write(tmp_path / "results", TINY)
+    claim(tmp_path / "results", VERDICTS, number=2.6)
+    status, _, err = check(tmp_path, capsys, "tiny")
+    assert status == 1
+    assert "claims.csv: 3 of 3 rows differ, first: id first" in err
+    assert err.splitlines()[-1] == "check: FAILED: 1 table behind the rows differs"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "more", "agrees"), [("3", 2, True), ("3", 3, False), ("all", 8, True), ("all", 9, False)]
+)
+def test_kinds_of_errors_may_differ_as_a_cell_may(tmp_path, capsys, bucket, more, agrees):
+    """2 answers of the bucket's 100 queries, 8 of 800 in all; the errors of models that were not run are passed over."""
+    for folder in ("reference", "results"):
+        write(tmp_path / folder, TINY if folder == "reference" else TINY[:2])
+        rows = [(model, num_ops, kind, 10) for model in TINY for num_ops in NUM_OPS for kind in ("wrong box", "other")]
+        table = pd.DataFrame(rows, columns=["model", "num_ops", "kind", "n"])
+        if folder == "results":
+            table = table[table.model.isin(TINY[:2])]
+            chosen = (table.model == TINY[1]) & (table.num_ops == bucket) & (table.kind == "other")
+            table.loc[chosen, "n"] += more
+        write_csv(tmp_path / folder / "errors.csv", table)
+    status, out, err = check(tmp_path, capsys, "tiny")
+    assert (status == 0) is agrees, err
+    if agrees:
+        assert "tables behind the rows agree: code.csv, errors.csv" in out
+    else:
+        where = f"model {TINY[1]}, num_ops {bucket}, kind other"
+        assert f"errors.csv: 1 of 40 rows differ, first: {where}" in err
+
+
+def test_a_cell_that_is_lacking_is_a_mismatch(tmp_path, capsys):
+    write(tmp_path / "reference", TINY)
+    scores = write(tmp_path / "results", TINY) / "scores.csv"
+    table = read_csv(scores)
+    write_csv(scores, table[(table.model != TINY[0]) | (table.num_ops != "4")])
+    status, out, err = check(tmp_path, capsys, "tiny")
+    assert status == 1
+    assert f"{TINY[0]} at 4" in err
+    assert line(out, TINY[0], "4")[-1] == "differs"
+
+
+@pytest.mark.parametrize(("answers", "agrees"), [(40, True), (41, False), (-41, False)])  # 5 points of 800
+def test_the_paper_allows_another_test_set_and_models_not_run(tmp_path, capsys, answers, agrees):
+    write(tmp_path / "reference", PAPER, scores="table6.csv")
+    write(tmp_path / "results", PAPER[:2], all=answers)
+    status, out, err = check(tmp_path, capsys, "paper")
+    assert (status == 0) is agrees, err
+    assert f"models not run (27): {PAPER[2]}, " in out
+    assert line(out, RANDOM, "overall")[-1] == "not compared"
+    if agrees:
+        assert "check: all agrees; 27 of 29 models were not run" in out
+
+
+# --- rows that were not run ---
+
+
+@pytest.mark.parametrize("profile", ["tiny", "paper"])
+def test_rows_not_run_are_listed_with_the_reason(tmp_path, capsys, profile):
+    models = TINY if profile == "tiny" else PAPER
+    write(tmp_path / "reference", models, scores="scores.csv" if profile == "tiny" else "table6.csv")
+    write(tmp_path / "results", models[:1])
+    reasons = ["", "weights not found"] + ["gated"] * (len(models) - 2)
+    write_csv(tmp_path / "results/runs.csv", pd.DataFrame({"model": models, "reason": reasons}))
+    status, out, err = check(tmp_path, capsys, profile)
+    assert (status, err) == (0, "")
+    assert models[1] not in out.partition("models not run")[0]  # no row without a number
+    assert f"models not run (1): weights not found: {models[1]}\n" in out
+    assert f"models not run ({len(models) - 2}): gated: {models[2]}, {models[3]}" in out
+    assert re.search(r"claims not judged \(1\), for they are about .*: third\n", out)
+    assert out.splitlines()[-1] == f"check: all agrees; {len(models) - 1} of {len(models)} models were not run"
+
+
+@pytest.mark.parametrize("profile", ["tiny", "paper"])
+def test_models_that_were_not_chosen_are_not_those_that_were_not_run(tmp_path, capsys, profile):
+    models = TINY if profile == "tiny" else PAPER
+    write(tmp_path / "reference", models, scores="scores.csv" if profile == "tiny" else "table6.csv")
+    write(tmp_path / "results", models[:1])
+    states = ["complete", "not run"] + [NOT_CHOSEN] * (len(models) - 2)
+    runs = pd.DataFrame({"model": models, "status": states, "reason": ""})
+    write_csv(tmp_path / "results/runs.csv", runs)
+    status, out, err = check(tmp_path, capsys, profile)
+    assert (status, err) == (0, "")
+    assert f"models not run (1): {models[1]}\n" in out
+    assert f"models not chosen (MODELS names others): {len(models) - 2}\n" in out
+    assert out.endswith("check: all agrees; 1 of 2 models were not run\n")
+
+
+def test_claims_of_the_paper_and_of_the_miniatures_are_two_kinds(tmp_path, capsys):
+    for folder in ("reference", "results"):
+        write(tmp_path / folder, TINY)
+        claim(tmp_path / folder, {"tiny-math": NOT_RUN, "math": NOT_RUN, "tiny-code": HOLDS})
+    _, out, _ = check(tmp_path, capsys, "tiny")
+    assert "claims not judged (1), for they are about models without results: tiny-math\n" in out
+    assert "claims not judged (1), for they are about the models of Table 6: math\n" in out
+
+
+def test_many_claims_without_a_verdict_are_one_line(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER, scores="table6.csv")
+    write(tmp_path / "results", PAPER)
+    claim(tmp_path / "results", {f"claim-{number}": NOT_RUN for number in range(38)})
+    _, out, _ = check(tmp_path, capsys, "paper")
+    assert sum("claim-" in text for text in out.splitlines()) == 1
+    assert "claim-7 and 30 more" in out
+    assert "not run" not in out  # models are run, claims are judged
+
+
+def test_what_was_not_run_is_not_called_reproduced(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER)
+    write(tmp_path / "results", PAPER)
+    _, out, _ = check(tmp_path, capsys, "reported")
+    assert "recomputed" in out
+    assert "reproduced" not in out
+
+
+def test_nothing_run_is_no_agreement(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER, scores="table6.csv")
+    write(tmp_path / "results", PAPER)
+    (tmp_path / "results/scores.csv").write_text("model,num_ops,n,correct,accuracy,ci_low,ci_high\n")
+    status, out, err = check(tmp_path, capsys, "paper")
+    assert status == 3
+    assert "none of 29 models was run" in err
+    assert "models not run (29): " in out
+
+
+# --- claims ---
+
+
+@pytest.mark.parametrize(("expected", "found"), [(HOLDS, FAILS), (FAILS, HOLDS)])
+@pytest.mark.parametrize("profile", ["tiny", "paper", "reported"])
+def test_a_claim_that_flips_fails_the_check(tmp_path, capsys, profile, expected, found):
+    """For tiny also where the scores differ as they may: a verdict is expected all the same."""
+    models = TINY if profile == "tiny" else PAPER
+    write(tmp_path / "reference", models, scores="table6.csv" if profile == "paper" else "scores.csv")
+    write(tmp_path / "results", models, **({"k3": 1} if profile == "tiny" else {}))
+    for folder, verdict in (("reference", expected), ("results", found)):
+        claim(tmp_path / folder, VERDICTS | {"second": verdict}, VERDICTS | {"second": expected})
+    status, out, err = check(tmp_path, capsys, profile)
+    assert status == 1
+    assert line(out, "second")[-1] == f"FLIPPED: {found}, expected: {expected}"
+    assert f"claim second flipped: {found}, expected: {expected}" in err
+    assert err.endswith("check: FAILED: 1 claim flipped\n")
+    assert "; 1 flipped" in out
+    assert "claim first" not in err
+
+
+@pytest.mark.parametrize(("expected", "found"), [(HOLDS, NOT_RUN), (NOT_RUN, HOLDS), (NOT_RUN, NOT_RUN)])
+def test_a_claim_that_cannot_be_judged_flips_nothing_and_is_listed(tmp_path, capsys, expected, found):
+    write(tmp_path / "reference", PAPER, scores="table6.csv")
+    write(tmp_path / "results", PAPER)
+    claim(tmp_path / "results", {"only": found}, {"only": expected})
+    status, out, err = check(tmp_path, capsys, "paper")
+    assert (status, err) == (0, "")
+    assert ("claims not judged (1), for they are about models without results: only" in out) is (found == NOT_RUN)
+    assert ("(nothing to compare with)" in out) is ((expected, found) == (NOT_RUN, HOLDS))
+    assert "0 flipped" in out
+
+
+# --- references and results that cannot be compared: status 2 ---
+
+
+def said(tmp_path: Path, capsys, profile: str, *more: str) -> str:
+    """The one line of a refusal; both folders stay as they were."""
+    before = files(tmp_path)
+    line = refusal(capsys, "tools/check.py", "--profile", profile, "--results", tmp_path / "results",
+                   "--reference", tmp_path / "reference", *more)  # fmt: skip
+    assert files(tmp_path) == before
+    return line
+
+
+def test_the_reference_of_another_profile_is_refused(tmp_path, capsys):
+    write(tmp_path / "reference", PAPER)
+    write(tmp_path / "results", TINY)
+    assert "is no cell of profile tiny; give the reference of profile tiny" in said(tmp_path, capsys, "tiny")
+    write(tmp_path / "reference", TINY[:3])
+    assert "tiny-chat 0 is lacking; give the reference of profile tiny" in said(tmp_path, capsys, "tiny")
+    (tmp_path / "reference/scores.csv").unlink()
+    assert "scores.csv: no such file" in said(tmp_path, capsys, "tiny")
+
+
+def test_results_on_another_test_set_are_refused(tmp_path, capsys):
+    write(tmp_path / "results", TINY)
+    scores = write(tmp_path / "reference", TINY) / "scores.csv"
+    table = read_csv(scores)
+    table.loc[table.num_ops == "0", "n"] = 99
+    write_csv(scores, table)
+    assert "another test set than the reference's, 100 queries at 0 and not 99" in said(tmp_path, capsys, "tiny")
+
+
+@pytest.mark.parametrize("side", ["reference", "results"])
+def test_malformed_results_are_refused(tmp_path, capsys, side):
+    for folder in ("reference", "results"):
+        write(tmp_path / folder, TINY)
+    path, row = tmp_path / side / "scores.csv", f"{TINY[0]},all,800,400,50.0,40,60\n"
+    path.write_text(path.read_text() + row)
+    assert f"{side}/scores.csv: {TINY[0]} all stands twice" in said(tmp_path, capsys, "tiny")
+    write(tmp_path / side, TINY)
+    path = tmp_path / side / "claims.csv"
+    path.write_text(path.read_text().replace("does not hold", "perhaps"))
+    assert "claims.csv: line 3: verdict 'perhaps' is none of" in said(tmp_path, capsys, "tiny")
+    claim(tmp_path / side, VERDICTS | {"fourth": HOLDS})
+    assert "fourth is not in both" in said(tmp_path, capsys, "tiny")
+    write(tmp_path / side, TINY)
+    (tmp_path / side / "code.csv").write_text("base,treated,num_ops\na,b,all\n")
+    assert "code.csv: other columns than" in said(tmp_path, capsys, "tiny")
+
+
+def test_only_a_whole_profile_becomes_a_reference(tmp_path, capsys):
+    (tmp_path / "reference").mkdir()
+    write(tmp_path / "results", TINY[:3])
+    assert "tiny-chat was not run; a reference needs all models" in said(tmp_path, capsys, "tiny", "--write")
+    write(tmp_path / "results", PAPER)
+    assert "the reference of profile paper is the paper" in said(tmp_path, capsys, "paper", "--write")

@@ -1,0 +1,332 @@
+"""Faults while one model is decoded, in this process and in forks of it: torch and the model are loaded once."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from scenarios_fixture import write_dataset
+from tqdm import tqdm
+
+from boxes.decoding import engine
+from boxes.decoding.constraint import token_bytes
+from boxes.interrupts import ENDING
+from boxes.models import loading
+from boxes.models.table import spec_of
+from boxes.records import JsonLines, command, read_json
+from boxes.runs import decode, lock
+from boxes.runs.decode import decode_run
+from boxes.runs.folder import score_run
+from boxes.runs.task import Settings, Task, read_task
+from boxes.score_tables import bucket_scores
+
+MODEL = "tiny-base"
+SETTINGS = Settings(batch_size=3, device="cpu", dtype="float32")
+KEPT = "what was written is kept"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset, a run's folder, the lines that an uninterrupted run writes, and how long it takes."""
+
+    task: Task
+    folder: Path
+    truth: list[str]
+    seconds: float
+
+    def decode(self, settings: Settings = SETTINGS) -> dict:
+        """decode_run in the folder."""
+        return decode_run(MODEL, self.task, self.folder, settings)
+
+    @property
+    def path(self) -> Path:
+        """predictions.jsonl."""
+        return self.folder / "predictions.jsonl"
+
+    def content(self) -> bytes:
+        """What there is of predictions.jsonl."""
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def as_without(self) -> bool:
+        """Whether the run is complete, its lines those of an uninterrupted one, and nothing else is left."""
+        names = {path.name for path in self.folder.iterdir()}
+        return (
+            read_json(self.folder / "run.json")["status"] == "complete"
+            and names == {"run.json", "predictions.jsonl"}
+            and sorted(self.path.read_text().splitlines()) == self.truth
+        )
+
+    def wipe(self) -> None:
+        """Delete the run."""
+        for path in self.folder.iterdir():
+            path.unlink()
+
+
+@contextlib.contextmanager
+def begin(folder: Path) -> Iterator[Place]:
+    """Decode without faults; while it lasts, the model is loaded once and torch has one thread, which a fork survives."""
+    threads, load = torch.get_num_threads(), decode.load
+    torch.set_num_threads(1)
+    # By default forks share a lock of tqdm's, which nobody releases for one that was killed.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
+    decode.load = cache(loading.load)
+    try:
+        data = write_dataset(folder / "test-t5.jsonl", count=5, operations=3)
+        place = Place(read_task(data), folder / MODEL, [], 0.0)
+        place.decode()
+        place.wipe()
+        began = time.monotonic()
+        place.decode()
+        seconds = time.monotonic() - began
+        truth = sorted(place.path.read_text().splitlines())
+        place.wipe()
+        yield Place(place.task, place.folder, truth, seconds)
+    finally:
+        decode.load = load
+        torch.set_num_threads(threads)
+
+
+def fork(run: Callable[[], object], stderr: Path, told: int | None = None) -> int:
+    """Run as a script does, in a fork. Every line that was reported as written is a byte in the pipe `told`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # the fork heeds them from where a script does
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return pid
+    status = 99
+    try:
+        for number in ENDING:  # jobs in the background inherit some of them ignored
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        with open(stderr, "w") as file:
+            os.dup2(file.fileno(), 2)
+        if told is not None:
+            append = JsonLines.append
+
+            def telling(self: JsonLines, values: list[dict]) -> None:
+                append(self, values)
+                os.write(told, b"." * len(values))
+
+            JsonLines.append = telling
+        sys.argv = ["04_decode.py"]
+
+        def main() -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            run()
+
+        command(main)()
+    except SystemExit as end:
+        status = end.code
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def stopped(pid: int, delay: float, number: int) -> int:
+    """Send a fork a signal after a while; its status as the shell would say it, 0 where it was through before."""
+    time.sleep(delay)
+    os.kill(pid, number)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status if status >= 0 else 128 - status
+
+
+def decoding_killed(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
+    """Kill, and go on; every third time a part of a line is left behind, as a machine that loses power may leave it."""
+    rng, killed, survived, pending, torn = np.random.default_rng(seed), 0, 0, 0, 0
+    with begin(folder) as place:
+        before = b""
+        while killed < rounds:
+            read, write = os.pipe()
+            pid = fork(place.decode, folder / "stderr", write)
+            status = stopped(pid, rng.uniform(0.01, place.seconds), signal.SIGKILL)
+            os.close(write)
+            with open(read, "rb") as pipe:
+                reported = len(pipe.read())
+            content = place.content()
+            whole = content[: content.rfind(b"\n") + 1]
+            if status:
+                killed += 1
+                pending += whole.startswith(before) and whole.count(b"\n") >= before.count(b"\n") + reported
+                if killed % 3 == 0 and whole:
+                    torn += 1
+                    next_line = json.dumps(json.loads(whole.splitlines()[0]) | {"sample_id": 9})
+                    place.path.write_bytes(whole + next_line.encode()[: rng.integers(1, len(next_line))])
+                before = whole
+            if status == 0 or killed == rounds:
+                survived += pending if place.decode()["status"] == "complete" and place.as_without() else 0
+                pending, before = 0, b""
+                place.wipe()
+    return survived, f"after {torn} of them a torn line was left behind"
+
+
+def decoding_ended(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
+    """Signals that ask a process to end; it goes on with what was written."""
+    rng, statuses, survived, pending = np.random.default_rng(seed), Counter(), 0, 0
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    with begin(folder) as place:
+        while statuses.total() < rounds:
+            number = numbers[statuses.total() % 3]
+            status = stopped(fork(place.decode, folder / "stderr"), rng.uniform(0.02, place.seconds), number)
+            if status:
+                statuses[status] += 1
+                said = (folder / "stderr").read_text()
+                content = place.content()
+                right = status == 128 + number and content[-1:] in (b"", b"\n")
+                right &= not (place.folder / lock.LOCK).exists() and "Traceback" not in said
+                right &= len(re.findall(rf"^04_decode\.py: .*; {KEPT}$", said, re.MULTILINE)) == 1
+                if not right:
+                    print(f"{number.name}: status {status}\n{said}", file=sys.stderr)
+                pending += right
+            if status == 0 or statuses.total() == rounds:
+                survived += pending if place.decode()["status"] == "complete" and place.as_without() else 0
+                pending = 0
+                place.wipe()
+    return survived, ", ".join(f"{count} with status {status}" for status, count in sorted(statuses.items()))
+
+
+def stale_locks(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
+    """Four processes want a folder that a dead one left locked: each gets it, one after the other."""
+    rng, survived, usual = np.random.default_rng(seed), 0, (lock.STALE, lock.POLL)
+    lock.STALE, lock.POLL = 0.4, 0.05
+    try:
+        for number in range(rounds):
+            place, log = folder / str(number), folder / f"{number}.log"
+            place.mkdir()
+            left_behind(place, ("here", "elsewhere", "empty")[number % 3], int(rng.integers(-9999, 9999)))
+
+            def enter(place=place, log=log) -> None:
+                with lock.held(place) as check:
+                    for word in ("in", "out"):
+                        check()
+                        with open(log, "a") as file:
+                            file.write(f"{os.getpid()} {word}\n")
+                        time.sleep(0.05)
+
+            pids = [fork(enter, folder / "stderr") for _ in range(4)]
+            statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+            words = log.read_text().split()
+            turns = [words[at : at + 4] for at in range(0, len(words), 4)]
+            alone = all(turn == [turn[0], "in", turn[0], "out"] for turn in turns)
+            survived += not any(statuses) and alone and len(turns) == 4 and not list(place.iterdir())
+    finally:
+        lock.STALE, lock.POLL = usual
+    return survived, "by turns of a process here, of one elsewhere, and empty"
+
+
+def left_behind(place: Path, kind: str, age: int) -> None:
+    """The lock of a process that was killed."""
+    path = place / lock.LOCK
+
+    def hold() -> None:
+        with lock.held(place):
+            time.sleep(60)
+
+    pid = fork(hold, place.with_suffix(".stderr"))
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    if kind == "elsewhere":
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "node7", "machine": "another boot"}))
+    elif kind == "empty":
+        path.write_text("")
+    os.utime(path, (time.time() - age, time.time() - age))  # whatever the other's clock says
+
+
+def failing(function: Callable, call: int, error: Exception) -> Callable:
+    """The function, but that one call, from 1, raises; `calls` are counted."""
+
+    def run(*arguments, **more):
+        run.calls += 1
+        if run.calls == call:
+            raise error
+        return function(*arguments, **more)
+
+    run.calls = 0
+    return run
+
+
+def memory_short(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
+    """An injected error of torch in one forward."""
+    rng, survived, forward = np.random.default_rng(seed), 0, engine.forward
+    settings = replace(SETTINGS, batch_size=8)
+    with begin(folder) as place:
+        try:
+            engine.forward = failing(forward, 0, ValueError())
+            place.decode(settings)
+            last = engine.forward.calls
+            for number in range(rounds):
+                place.wipe()
+                call = (1, int(rng.integers(2, last)), last)[number % 3]
+                engine.forward = failing(forward, call, torch.OutOfMemoryError("injected"))
+                run = place.decode(settings)
+                survived += place.as_without() and (run["halvings"], run["batch_size"]) == (1, 4)
+        finally:
+            engine.forward = forward
+    return survived, f"of {last} forwards"
+
+
+def broken_models(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
+    """Changed logits; then the same model unchanged."""
+    survived = 0
+    with begin(folder) as place:
+        loaded = decode.load(MODEL, "cpu", "float32")
+        letters = [id_ for id_, text in token_bytes(loaded.tokenizer).items() if re.fullmatch(rb" ?[a-z]", text)]
+        special = [loaded.tokenizer.bos_token_id, loaded.tokenizer.eos_token_id]
+        count = len(place.truth)
+        kinds = [
+            (value, constrained, {"invalid": count, "broken": count, "truncated": 0})
+            for value in (torch.nan, torch.inf, -torch.inf)
+            for constrained in (True, False)
+        ]
+        kinds += [
+            (letters, constrained, {"truncated": count, "invalid": 0, "broken": 0}) for constrained in (True, False)
+        ]
+        kinds += [(special, True, {"truncated": 0, "invalid": 0, "broken": 0})]
+        kinds += [(special[1:], False, {"truncated": 0, "invalid": count, "broken": 0})]
+        for number in range(seed, seed + rounds):
+            place.wipe()
+            wrong, constrained, expected = kinds[number % len(kinds)]
+            run = misbehaving(
+                place, loaded.model, wrong, replace(SETTINGS, constrained=constrained, max_new_tokens=150)
+            )
+            rows = score_run(spec_of(MODEL), place.path, place.task.by_key)
+            scores = bucket_scores(to_frame(rows))
+            right = len(rows) == 7 * count and np.isfinite(scores[scores.n > 0].accuracy).all()
+            right &= {key: run[key] for key in expected} == expected and run["status"] == "complete"
+            place.wipe()
+            survived += bool(right) and place.decode()["status"] == "complete" and place.as_without()
+    return survived, f"{len(kinds)} ways, with and without the regular expression"
+
+
+def misbehaving(place: Place, model, wrong: float | list[int], settings: Settings) -> dict:
+    """Decode while logits are replaced by a value, or some tokens win wherever they are allowed."""
+
+    def change(_module, _input, logits):
+        return logits.index_fill(-1, torch.tensor(wrong), 1e4) if isinstance(wrong, list) else logits.fill_(wrong)
+
+    handle = model.get_output_embeddings().register_forward_hook(change)
+    try:
+        return place.decode(settings)
+    finally:
+        handle.remove()
+
+
+def to_frame(rows: list[tuple]):
+    """The rows of score_run as 05_score.py has them."""
+    import pandas as pd
+
+    from boxes.minimal_pairs import QUERY_COLUMNS
+
+    return pd.DataFrame(rows, columns=list(QUERY_COLUMNS))

@@ -1,0 +1,58 @@
+"""The README: short, its commands and links exist, its Python runs as it stands."""
+
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+OTHERS = {"HF_TOKEN"}  # not written "NAME ?=" in the Makefile
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 120
+    assert max(map(len, README.splitlines())) <= 135
+
+
+def test_every_target_is_one_of_make():
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make +([a-z][a-z0-9-]+)", README, re.MULTILINE))
+    assert {"all", "table6", "test", "weights", "model", "doctor", "container"} <= named
+    assert named <= targets
+
+
+def test_every_variable_is_one_of_make():
+    variables = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"\b([A-Z][A-Z_]+)=", README))
+    assert {"PROFILE", "MODELS", "MODEL", "BASE", "FROM", "REMOVE"} <= named
+    assert named - OTHERS <= variables
+
+
+def test_every_link_and_picture_is_there():
+    links = re.findall(r"\]\(([^)#]+)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_first_picture_was_computed_here():
+    """From the decoded miniatures, not from the paper's numbers."""
+    assert re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)[0].startswith("data/reference/tiny/")
+
+
+def test_every_profile_has_a_row():
+    for profile in ("reported", "tiny", "paper", "modern"):
+        assert f"| `{profile}`" in README
+
+
+@pytest.mark.parametrize("answer", ["ok (True, True, True, True, True, True, True)\n"])
+def test_its_python_runs_and_says(answer):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    out = StringIO()
+    with redirect_stdout(out):
+        exec(compile(code, "README.md", "exec"), {})
+    assert out.getvalue() == answer
