@@ -130,7 +130,7 @@ endif
 endif
 CHOSEN := $(or $(filter-out all,$(MODELS)),$(MODELS_OF_$(PROFILE)))
 
-.make/depend.mk: experiments/tools/depend.py $(wildcard boxes/*.py experiments/*.py paper/*.py \
+.make/depend.mk: experiments/tools/depend.py $(wildcard boxes/*.py boxes/*/*.py experiments/*.py paper/*.py \
     $(or $(MODELS_RECORDS),data/models)/added.json)
 	@python=$$(test -x $(PY) && echo $(PY) || experiments/install/setup.sh) && $$python $< $@
 

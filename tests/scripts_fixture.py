@@ -24,8 +24,9 @@ def refusal(capsys, name: str, *arguments: object) -> str:
     status = run_script(name, *arguments)
     out, err = capsys.readouterr()
     assert (status, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith(f"{name}: ")
-    return err.removeprefix(f"{name}: ").removesuffix("\n")
+    said_by = f"{Path(name).name}: "
+    assert err.startswith(said_by)
+    return err.removeprefix(said_by).removesuffix("\n")
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -176,7 +176,7 @@ def test_scores_of_two_runs(workplace, capsys):
     assert (scores.correct["tiny-code", "0"], scores.correct["tiny-code", "1"]) == (11, 0)
     assert scores.accuracy["tiny-code", "0"] == pytest.approx(100 * 11 / 13)
     assert scores.accuracy["Random", "1"] == 75
-    assert scores.correct["Random", "all"] == pytest.approx(5.404)
+    assert scores.correct["Random", "all"] == pytest.approx(13.25)
     queries = read_csv(workplace / "out" / "queries.csv")
     assert len(queries) == 28
     assert queries.query("model == 'tiny-code' and correct == 0")[["num_operations", "box"]].values.tolist() == [

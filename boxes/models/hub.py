@@ -77,9 +77,17 @@ def check_sums(folder: Path, sums: dict[str, str]) -> None:
             raise UserError(f"{path}: not the file that was recorded in {REVISIONS}; delete it and fetch again")
 
 
+def _verified() -> dict[str, str]:
+    """What is remembered of files that were read; nothing where that cannot be read, and they are read again."""
+    with suppress(OSError, UserError):
+        if VERIFIED.exists():
+            return read_json(VERIFIED)
+    return {}
+
+
 def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
     """The SHA-256 of files. Those of large ones are remembered by size and times: such a file is read once."""
-    verified = read_json(VERIFIED) if VERIFIED.exists() else {}
+    verified = _verified()
     sums, unread = {}, []
     for path in paths:
         *stamp, sha256 = str(verified.get(str(path.resolve()), "")).rsplit(" ", 1)
@@ -95,7 +103,7 @@ def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
     large = {str(path.resolve()): f"{stamps[path]} {sums[path]}" for path in unread if path.stat().st_size >= LARGE}
     if large:
         with suppress(UserError):  # where nothing can be written, they are read again
-            write_json(VERIFIED, (read_json(VERIFIED) if VERIFIED.exists() else {}) | large)
+            write_json(VERIFIED, _verified() | large)
     return {path: sums[path] for path in paths}
 
 

@@ -7,7 +7,7 @@
 # base), LOCK (another lock), BUILD_OPTIONS and RUN_OPTIONS (more options of the engine), CACHE (a folder for weights),
 # MODELS_DIR and RELEASE_ZIP (mounted read-only), HF_TOKEN (handed on), and the engine's own, such as BUILDAH_ISOLATION=chroot.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 image=${IMAGE:-localhost/entity-tracking}
 outputs=(data/boxes data/runs data/results paper/out) # the image's volumes, with /cache
@@ -71,7 +71,7 @@ in_container() { # COMMAND...: in a new container with the options; buildah runs
     # It would mount volumes that the image declares over those of the options, or the other way round, by chance.
     for folder in /cache "${outputs[@]/#//artifact/}"; do undeclare+=(--volume "$folder-"); done
     buildah config "${undeclare[@]}" "$container"
-    buildah run "${options[@]}" "$container" -- /artifact/experiments/entrypoint.sh "$@" || status=$?
+    buildah run "${options[@]}" "$container" -- /artifact/experiments/install/entrypoint.sh "$@" || status=$?
     buildah rm "$container" > /dev/null
     return "$status"
 }

@@ -5,7 +5,7 @@
 # what requirements.in leaves open to its newest version.
 set -euo pipefail
 uv=${1:?usage: experiments/install/lock.sh UV}
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp requirements*.lock "$scratch/" 2>/dev/null || true

@@ -4,7 +4,7 @@
 # builds of torch. Without VENV only the interpreter found is printed. VENV/.installed, written last, records the lock.
 # What the user's shell (bash -p), Python, pip and uv are set to changes nothing but where packages are fetched from.
 set -euo pipefail
-cd -P "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/../.."
 for name in ${!PYTHON*}; do [[ $name == PYTHON ]] || unset "$name"; done
 
 say() { echo "setup: $*"; }

@@ -25,6 +25,12 @@ from tokenizers.models import BPE
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+
+from boxes.commandline import argument_parser, natural, out_folder, positive
+from boxes.generation import NUM_OPERATIONS, signature_splits
+from boxes.records import command, write_json, write_text
+from boxes.world import NOUNS
 from experiments.tiny.text import (
     ANSWER,
     Document,
@@ -34,13 +40,6 @@ from experiments.tiny.text import (
     plain_document,
     scenario_source,
 )
-
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
-
-from boxes.commandline import argument_parser, natural, out_folder, positive
-from boxes.generation import NUM_OPERATIONS, signature_splits
-from boxes.records import command, write_json, write_text
-from boxes.world import NOUNS
 
 VOCABULARY = 1024
 CHAT_TEMPLATE = (

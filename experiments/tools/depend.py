@@ -22,8 +22,9 @@ PLAIN = re.compile(r"[\w./+,@=~-]+", re.ASCII)  # a path that Make can have amon
 def module_file(name: str, folder: Path) -> Path | None:
     """boxes.world -> boxes/world.py, and a name that lies beside the script -> that file; None where it is not ours."""
     parts = name.split(".")
-    path = (ROOT if parts[0] in PACKAGES else folder).joinpath(*parts).with_suffix(".py")
-    return path if path.is_file() else None
+    place = (ROOT if parts[0] in PACKAGES else folder).joinpath(*parts)
+    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    return found[0] if found else None
 
 
 @cache

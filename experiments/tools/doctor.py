@@ -286,6 +286,8 @@ def verdict(profile: str, specs: list[ModelSpec], rows: list[Row], faults: list[
 
 @command
 def main() -> int:
+    from huggingface_hub import constants
+
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
@@ -308,7 +310,8 @@ def main() -> int:
     print(f"GPUs      {len(there) or 'none'}{each}{f' ({device})' if device else ''}")
     print(f"memory    {memory}")
     print(f"weights   {counted(row.weights or 'damaged' for row in rows)}; {disk}")
-    print(f"hub       {counted(row.access for row in rows)}; token: {token_state(specs)}")
+    hub = "offline" if constants.HF_HUB_OFFLINE else "asked"
+    print(f"hub       {hub}; {counted(row.access for row in rows)}; token: {token_state(specs)}")
     print(f"time      {time_line(rows)}")
     show_those_here(specs, rows)
     sys.stdout.flush()

@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+
 from boxes.commandline import argument_parser
 from boxes.models.loading import find, load_tokenizer
 from boxes.models.table import MODELS, PROFILES, ModelSpec, choose

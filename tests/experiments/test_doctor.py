@@ -194,7 +194,7 @@ def test_the_hub_is_offline_where_its_library_says_so(variables, said, monkeypat
     )
     with pytest.raises(SystemExit):
         doctor.main()
-    assert f"\nhub    {said}\n" in capsys.readouterr().out
+    assert f"\nhub       {said}; " in capsys.readouterr().out
 
 
 def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):

@@ -16,7 +16,7 @@ from checkout_fixture import LINKED, LOCKS, OUTER, ROOT
 from scripts_fixture import files
 
 from boxes.models.table import MODELS
-from boxes.runs import decode
+from boxes.runs import provenance
 
 ODD = "a b %p #h $d $(x) é'&;"
 # What would be found out at once were it heeded. {folder} holds the files below; {decoy} packages that must not be imported.
@@ -108,8 +108,9 @@ def place(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def clean(place: Path) -> tuple[str, dict[str, bytes]]:
     """What is printed and written where nothing is set."""
-    made = make(place / "checkout", "table6", "figures")
+    made = make(place / "checkout", "table6")
     assert (made.returncode, made.stderr) == (0, "")
+    assert make(place / "checkout", "figures").returncode == 0
     assert "Code Llama 70B Instruct" in made.stdout
     return made.stdout, outcome(place / "checkout")
 
@@ -203,8 +204,11 @@ def test_a_path_that_no_environment_can_have_is_refused_in_one_line(tmp_path):
 
 
 def scripts() -> list[str]:
-    found = (path for folder in ("experiments", "paper") for path in (ROOT / folder).rglob("*.py"))
-    return sorted(str(path.relative_to(ROOT)) for path in found if '__name__ == "__main__"' in path.read_text())
+    """Those that import something of ours."""
+    found = [path for folder in ("experiments", "paper") for path in (ROOT / folder).rglob("*.py")]
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in found}
+    ours = re.compile(r"^from (boxes|paper|experiments)\b", re.MULTILINE)
+    return sorted(name for name, text in texts.items() if '__name__ == "__main__"' in text and ours.search(text))
 
 
 @pytest.mark.parametrize("name", scripts())
@@ -258,8 +262,8 @@ def test_the_commit_on_record_is_this_checkouts(tmp_path, monkeypatch):
     unpacked.mkdir()
 
     def commit(folder: Path) -> str | None:
-        monkeypatch.setattr(decode, "__file__", str(folder / "boxes/runs/decode.py"))
-        return decode._git_commit()
+        monkeypatch.setattr(provenance, "__file__", str(folder / "boxes/runs/provenance.py"))
+        return provenance._git_commit()
 
     (tmp_path / "link").symlink_to(ours)
     assert [commit(around), commit(ours), commit(tmp_path / "link")] == [outer, inner, inner]

@@ -159,8 +159,8 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "SHAPES", table)
     data, out = write_dataset(tmp_path / "data.jsonl"), tmp_path / "shapes.csv"
 
-    def measured(*shapes: str, reference: int = 0, dtype: str = "float32"):
-        arguments = ["--shapes", *shapes, "--data", data, "--out", out, "--prompts", 3, "--repeats", 2]
+    def measured(*names: str, reference: int = 0, dtype: str = "float32"):
+        arguments = ["--shapes", *names, "--data", data, "--out", out, "--prompts", 3, "--repeats", 2]
         arguments += ["--device", "cpu", "--dtype", dtype, "--reference-prompts", reference]
         status = run(shapes, monkeypatch, *arguments)
         rows = read_csv(out, shapes.COLUMNS).set_index("shape")

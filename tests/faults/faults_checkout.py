@@ -29,7 +29,7 @@ WRITTEN = ("data/boxes", "data/runs", "data/results", "paper/out", ".make")
 TIMED = ["seconds", "statements_per_second", "device", "batch_size", "tokens_per_forward", "started"]
 STAGES = ("data", "decoding", "scoring", "rendering")
 STAGE_OF = {"01_": "data", "04_": "decoding", "paper.": "rendering"}  # other scripts: scoring
-SCRIPT = re.compile(r"(?:experiments/(?!depend|on_gpu|not_run)|-m (?=paper\.))(\S+)")
+SCRIPT = re.compile(r"(?:experiments/(?!tools/)|-m (?=paper\.))(\S+)")
 OUTER = re.compile(r"^(MAKE|MFLAGS|PROFILE|MODELS|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|DECODE|HARDWARE|ARGS)")
 
 

@@ -23,7 +23,7 @@ from boxes.models.table import TINY_FOLDER, models_of, spec_of
 from boxes.prompting import STATEMENT_REGEX, prompt_maker
 from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json, write_text
 from boxes.release_scoring import score_as_released
-from boxes.runs import decode
+from boxes.runs import decode, provenance
 from boxes.runs.decode import decode_run
 from boxes.runs.folder import read_predictions, score_run
 from boxes.runs.task import Settings, read_task
@@ -136,7 +136,7 @@ def test_run_json_says_how_predictions_were_made(whole, data, task):
     prompt = prompt_maker(decode.PromptSettings(), None)("{description}")
     assert run["prompt_sha256"] == sha256_text(prompt)
     assert run["device"].startswith("cpu")
-    assert set(run["versions"]) == {"python", *decode.PACKAGES}
+    assert set(run["versions"]) == {"python", *provenance.PACKAGES}
     assert run["seconds"] > 0
     assert run["statements_per_second"] == pytest.approx(8 / run["seconds"], rel=0.01)
     assert run["revision"].startswith("sha256:")
