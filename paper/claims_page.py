@@ -2,8 +2,9 @@
 
     python -m paper.claims_page --out CLAIMS.md
 
-Claims come from boxes/claims/sentences.py, expected values from data/reported (the paper's numbers) and data/reference (ours), GPU
-minutes and memory from data/bench/shapes.csv. What has not been measured is said to be so, or estimated from the shape.
+Claims come from boxes/claims/sentences.py, expected values from data/reported (the paper's numbers) and data/reference
+(ours), GPU minutes and memory from data/bench/shapes.csv. What has not been measured is said to be so, or estimated from
+the shape.
 """
 
 import sys
@@ -84,8 +85,8 @@ DEVIATIONS = (
      "none; the sampled row stands beside it in `random.csv`"),
     ("base model of Code Llama-Instruct in Table 1", "Code Llama, which it was trained from", "“Code Llama 2”, a slip",
      "Code Llama", "none"),
-    ("checkpoints", "commits pinned in `boxes/models/table.py`, one of codegemma-7b at its first download", "none named", "not known",
-     "the `revision` of a row in `boxes/models/table.py`"),
+    ("checkpoints", "commits pinned in `boxes/models/table.py`, one of codegemma-7b at its first download",
+     "none named", "not known", "the `revision` of a row in `boxes/models/table.py`"),
 )  # fmt: skip
 DEVIATION_COLUMNS = ("what", "here", "the paper", "the authors' release", "switch back")
 

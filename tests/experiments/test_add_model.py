@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "a" * 40
 LOOK = """
 import json
-from boxes.models import MODELS, figure_panels, models_of, pairs
+from boxes.models.pairs import figure_panels, pairs
+from boxes.models.table import MODELS, models_of
 profile = {profile!r}
 print(json.dumps({{
     "rows": [spec.name for spec in models_of(profile)],
@@ -271,6 +272,8 @@ def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint,
     assert "mine,My Code,run,all" in (out / "table6.csv").read_text()
     assert "My Code" in (out / "table4.csv").read_text()
     assert b"mine" not in (out / "figure2.pdf").read_bytes()
-    ids = machine.run("-c", "from boxes.claims import claims_of; print([c.id for c in claims_of('tiny')])").stdout
+    ids = machine.run(
+        "-c", "from boxes.claims.sentences import claims_of; print([c.id for c in claims_of('tiny')])"
+    ).stdout
     assert ids.count("'tiny-code'") == 1
     assert "mine" not in ids

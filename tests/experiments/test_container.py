@@ -70,7 +70,7 @@ def test_the_entry_point_chooses_and_says_why(tmp_path, nvidia_smi, lock, enviro
 
 
 def test_an_environment_of_these_locks_is_never_made_again(tmp_path):
-    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/install").mkdir(parents=True)
     for name in ("experiments/install/setup.sh", "requirements.lock", "requirements-cpu.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     digest = "{ echo compiled; grep -hv '^#' requirements.lock requirements-cpu.lock; } | sha256sum | cut -d ' ' -f 1"
@@ -110,8 +110,8 @@ def container(tmp_path):
         program(tmp_path / "bin", name, ENGINE)
     program(tmp_path / "bin", "nvidia-smi", NO_GPU)
     folder = tmp_path / "checkout"
-    (folder / "experiments").mkdir(parents=True)
-    shutil.copy(ROOT / "experiments/install/container.sh", folder / "experiments")
+    (folder / "experiments/install").mkdir(parents=True)
+    shutil.copy(ROOT / "experiments/install/container.sh", folder / "experiments/install")
     calls = tmp_path / "calls"
 
     def call(*command: str, **variables: object):

@@ -129,8 +129,8 @@ def empty_venv(tmp_path_factory) -> Path:
 def place(tmp_path: Path, empty_venv: Path) -> Iterator[SimpleNamespace]:
     """A checkout with set-up and two locks, an index, and an environment that is to be renewed."""
     checkout = tmp_path / "a b %p #h $d é"
-    (checkout / "experiments").mkdir(parents=True)
-    shutil.copy(ROOT / "experiments/install/setup.sh", checkout / "experiments")
+    (checkout / "experiments/install").mkdir(parents=True)
+    shutil.copy(ROOT / "experiments/install/setup.sh", checkout / "experiments/install")
     (checkout / CUDA).write_text(pinned("cuda", "uv"))
     (checkout / CPU).write_text(pinned("cpu", "cpu of another Python", "uv"))
     shutil.copytree(empty_venv, checkout / "venv", symlinks=True)
@@ -257,7 +257,7 @@ def test_settings_of_the_user_change_nothing_but_where_packages_are_fetched(plac
 
 def test_a_new_lock_keeps_the_hashes_of_other_pythons(place):
     """Here the index has the CPU build for one of them alone."""
-    shutil.copy(ROOT / "experiments/install/lock.sh", place.checkout / "experiments")
+    shutil.copy(ROOT / "experiments/install/lock.sh", place.checkout / "experiments/install")
     (place.checkout / "requirements.in").write_text("torch==2.0\nuv==1.0\n")
     written = {}
     for upgrade in ({}, {"UPGRADE": "1"}):

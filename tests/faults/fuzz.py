@@ -16,6 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # the fixtures of the tests
+
 from dataset_fixture import replay_text
 from edits_fixture import edited, edited_lines
 from hypothesis import HealthCheck, given, seed, settings

@@ -6,6 +6,7 @@
 Exit status 1 where a fault was not survived. What is written is a row a fault: how often it was injected, how often survived.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # the fixtures of the tests
+
 from faults_decoding import broken_models, decoding_ended, decoding_killed, memory_short, stale_locks
 from faults_make import (
     clock_jumps,

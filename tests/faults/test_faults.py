@@ -301,13 +301,13 @@ def test_time_and_work_of_interrupted_parts_add_up():
     assert decode._spent(old) == {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
 
     class Work:
-        forwards, tokens, rows, halvings = 4, 10, 3, 2
+        forwards, tokens, rows, halvings, way = 4, 10, 3, 2, "engine"
         counted = staticmethod({"broken": 1}.get)
 
     class Decoder:
         work = Work()
 
-    expected = {"seconds": 6.5, "halvings": 3, "broken": 3, "batch_size": 3, "tokens_per_forward": 2.5}
+    expected = {"seconds": 6.5, "halvings": 3, "broken": 3, "batch_size": 3, "way": "engine", "tokens_per_forward": 2.5}
     assert decode._spent(old, 1.5, Decoder()) == expected
 
 
