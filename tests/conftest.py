@@ -1,6 +1,19 @@
-"""For all tests: what was added or recorded on this machine (`make model`, `make weights`) is not there."""
+"""For all tests: what was added or recorded on this machine (`make model`, `make weights`) is not there; threads."""
 
 import os
 import tempfile
 
+import pytest
+
 os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")  # read when boxes.models.table is imported
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch on one thread: two tests at once on two cores must not wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

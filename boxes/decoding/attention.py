@@ -1,4 +1,4 @@
-"""Prefix-shared attention: the prompts' common beginning is stored once, whatever the batch, and every row attends to it.
+"""Prefix sharing: the prompts' common beginning is stored once, whatever the batch, and every row attends to it.
 
 One attention function, registered with transformers, serves every decoder that takes custom attention. Each row's own keys
 and values lie in preallocated memory with a length of its own. Shapes: B rows, T new tokens, P prefix tokens, C own tokens,
@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 NAME = "prefix_shared"
 
 
-class KVStore:
+class KVCache:
     """Keys and values of all layers, a row a prompt. It stands in for transformers' cache (the methods that it calls).
 
     A forward runs some neighbouring rows; `begin` says which before it. Every layer's memory lies on the layer's own device.
@@ -21,9 +21,9 @@ class KVStore:
     is_sliding = (False,)
     layers = ()  # transformers' own objects of layers: there are none
 
-    def __init__(self, rows: int, capacity: int, prefix: "KVStore | None" = None):
+    def __init__(self, rows: int, capacity: int, prefix: "KVCache | None" = None):
         self.shape = (rows, capacity)
-        self.prefix = prefix  # a store of one row
+        self.prefix = prefix  # a KV cache of one row
         # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those that look at images).
         self.stored: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         # Of the forward under way:
@@ -48,24 +48,28 @@ class KVStore:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store the new keys and values, (B, K, T, D), in each row's own slots."""
         if layer not in self.stored:
-            # Zeros, for what lies behind a row's end is weighted with 0, and 0 times garbage may not be a number.
-            rows, capacity = self.shape
-            made = (new.new_zeros(rows, new.shape[1], capacity, new.shape[3]) for new in (keys, values))
-            self.stored[layer] = tuple(made)
+            self.stored[layer] = (self._zeros(keys), self._zeros(values))
         index = torch.arange(len(keys), device=keys.device)[:, None]
         for stored, new in zip(self.stored[layer], (keys, values), strict=True):
             if self.fresh:
                 stored[self.rows, :, : self.width] = new
-                stored[self.rows, :, self.width : self.filled] = 0  # of rows before, which may not have been numbers
+                # Rows that lay here before may hold what is not a number.
+                stored[self.rows, :, self.width : self.filled] = 0
             else:
                 stored[self.rows][index, :, self.slots.to(keys.device)] = new.transpose(1, 2)
         return keys, values
+
+    def _zeros(self, new: torch.Tensor) -> torch.Tensor:
+        """Memory for all rows. What lies behind a row's end is weighted with 0, and 0 times garbage may not be a number."""
+        rows, capacity = self.shape
+        return new.new_zeros(rows, new.shape[1], capacity, new.shape[3])
 
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy what the rows `sources` hold into the rows `targets`."""
         for layer in self.stored.values():
             for stored in layer:
-                to, of = (torch.tensor(rows, dtype=torch.long, device=stored.device) for rows in (targets, sources))
+                to = torch.tensor(targets, dtype=torch.long, device=stored.device)
+                of = torch.tensor(sources, dtype=torch.long, device=stored.device)
                 stored[to, :, : self.filled] = stored[of, :, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
@@ -74,7 +78,9 @@ class KVStore:
 
     def get_mask_sizes(self, query_length, layer: int = 0) -> tuple[int, int]:
         """For transformers' mask, which is not used."""
-        return query_length if isinstance(query_length, int) else len(query_length), 0
+        if isinstance(query_length, int):
+            return query_length, 0
+        return len(query_length), 0
 
     def get_query_offset(self, layer: int = 0) -> int:
         """For transformers' mask, which is not used."""
@@ -83,15 +89,16 @@ class KVStore:
 
 def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, causal: bool):
     """Attention without a mask, or causal, and its log-sum-exp: (B, H, T, D) and (B, H, T); equal numbers of heads."""
+    options = {"dropout_p": 0.0, "is_causal": causal, "scale": scale}
     if query.device.type == "cpu":
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return flash(query, keys, values, dropout_p=0.0, is_causal=causal, scale=scale)
+        return flash(query, keys, values, **options)
     if query.dtype in (torch.float16, torch.bfloat16):
         flash = torch.ops.aten._scaled_dot_product_flash_attention
-        output, logsumexp, *_ = flash(query, keys, values, dropout_p=0.0, is_causal=causal, scale=scale)
+        output, logsumexp, *_ = flash(query, keys, values, **options)
         return output, logsumexp
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    output, logsumexp, *_ = efficient(query, keys, values, None, True, dropout_p=0.0, is_causal=causal, scale=scale)
+    output, logsumexp, *_ = efficient(query, keys, values, None, True, **options)
     return output, logsumexp[..., : query.shape[2]]
 
 
@@ -100,46 +107,69 @@ def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], 
     memory is laid out as projections leave it, (B, T, H, D)."""
     rows, heads, new, size = query.shape
     keys, values = (stored.repeat_interleave(heads // stored.shape[1], 1) for stored in layer)  # (1, H, P, D)
-    together = query.transpose(1, 2).reshape(1, rows * new, heads, size).transpose(1, 2)
+    together = query.transpose(1, 2).reshape(1, rows * new, heads, size).transpose(1, 2)  # (1, H, B * T, D)
     output, logsumexp = full(together, keys, values, scale, causal=False)
-    output = output.transpose(1, 2).reshape(rows, new, heads, size).transpose(1, 2)
-    return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)
+    output = output.transpose(1, 2).reshape(rows, new, heads, size).transpose(1, 2)  # (B, H, T, D)
+    return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)  # (B, H, T)
 
 
-def _over_own(query: torch.Tensor, store: KVStore, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
+def _over_own(query: torch.Tensor, cache: KVCache, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
     """A few new queries a row over the row's own tokens, by its length: grouped heads share their keys without copies."""
     rows, heads, new, size = query.shape
-    keys, values = (stored[store.rows, :, : store.width] for stored in layer)  # (B, K, C, D)
+    keys, values = (stored[cache.rows, :, : cache.width] for stored in layer)  # (B, K, C, D)
     grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
     scores = (grouped @ keys.transpose(2, 3)).float() * scale
-    scores = scores.view(rows, heads, new, -1)
-    visible = torch.arange(keys.shape[2], device=query.device) <= store.slots.to(query.device)[:, :, None]  # (B, T, C)
+    scores = scores.view(rows, heads, new, -1)  # (B, H, T, C)
+    slots = cache.slots.to(query.device)[:, :, None]  # (B, T, 1)
+    visible = torch.arange(keys.shape[2], device=query.device) <= slots  # (B, T, C)
     scores.masked_fill_(~visible[:, None], -torch.inf)
-    logsumexp = scores.logsumexp(dim=-1)
-    weights = (scores - logsumexp[..., None]).exp().to(values.dtype).view(rows, keys.shape[1], -1, keys.shape[2])
+    logsumexp = scores.logsumexp(dim=-1)  # (B, H, T)
+    weights = (scores - logsumexp[..., None]).exp().to(values.dtype)
+    weights = weights.view(rows, keys.shape[1], -1, keys.shape[2])  # (B, K, G * T, C)
     return (weights @ values).view(rows, heads, new, -1), logsumexp
 
 
-def attend(module, query, key, value, attention_mask=None, scaling=None, store: KVStore | None = None, s_aux=None, **_):
-    """transformers' attention function: over the prefix and over the row's own tokens, merged in float32."""
-    if store is None:
-        raise ValueError("prefix-shared attention needs the store as a keyword of the model's call")
+def merge(own: tuple[torch.Tensor, torch.Tensor], shared: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """One attention output (B, H, T, D), in float32, of those over two sets of keys and their log-sum-exps.
+
+    With o_i = sum_j exp(s_ij) v_ij / exp(L_i) and L_i = log sum_j exp(s_ij), the softmax over both sets gives
+    (exp(L_1) o_1 + exp(L_2) o_2) / (exp(L_1) + exp(L_2)) = o_1 + sigmoid(L_2 - L_1) (o_2 - o_1): of two parts the share
+    is the sigmoid of the difference of their log-sum-exps. No exponential is taken of a large number. Source: the online
+    softmax (Milakov & Gimelshein 2018), and FlashAttention (Dao et al. 2022), which merges blocks in this way.
+    """
+    (output, logsumexp), (prefix_output, prefix_logsumexp) = own, shared
+    share = torch.sigmoid(prefix_logsumexp.float() - logsumexp.float())[..., None]
+    return torch.lerp(output.float(), prefix_output.float(), share)
+
+
+def attend(
+    module,
+    query: torch.Tensor,  # (B, H, T, D)
+    key: torch.Tensor,  # (B, K, T, D)
+    value: torch.Tensor,  # (B, K, T, D)
+    attention_mask=None,
+    scaling=None,
+    kv_cache: KVCache | None = None,
+    s_aux=None,
+    **_,
+):
+    """transformers' attention function: over the prefix and over the row's own tokens, merged in float32; (B, T, H, D)."""
+    if kv_cache is None:
+        raise ValueError("prefix-shared attention needs kv_cache as a keyword of the model's call")
     if s_aux is not None:
         raise ValueError("its attention has sinks")
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    layer = store.stored[module.layer_idx]
-    if store.fresh:
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if kv_cache.fresh:
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
-            key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         own = full(query, key, value, scale, causal=True)
     else:
-        own = _over_own(query, store, layer, scale)
+        own = _over_own(query, kv_cache, kv_cache.stored[module.layer_idx], scale)
     output = own[0]
-    if store.prefix is not None:
-        shared = _over_prefix(query, store.prefix.stored[module.layer_idx], scale)
-        share = torch.sigmoid(shared[1].float() - own[1].float())[..., None]  # of the prefix in the whole softmax
-        output = torch.lerp(own[0].float(), shared[0].float(), share).to(query.dtype)
+    if kv_cache.prefix is not None:
+        shared = _over_prefix(query, kv_cache.prefix.stored[module.layer_idx], scale)
+        output = merge(own, shared).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None
 
 
@@ -149,6 +179,20 @@ def no_mask(*_, **__) -> None:
 
 AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, no_mask)
+
+
+class prefix_sharing:
+    """While it lasts, the model attends with `attend`; then as before."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.before = self.model.config._attn_implementation
+        self.model.set_attn_implementation(NAME)
+
+    def __exit__(self, *_) -> None:
+        self.model.set_attn_implementation(self.before)
 
 
 def why_not(model, longest: int) -> str | None:

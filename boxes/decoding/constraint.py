@@ -68,11 +68,16 @@ class Automaton:
         return Automaton(*tensors, self.starts, self.token_bytes, self.end_ids)
 
 
-def choose(automaton: Automaton, head: torch.nn.Module, hidden: torch.Tensor, states: torch.Tensor):
-    """The likeliest allowed token behind each of (B, N) hidden states, whether it ends the text, and the state behind it.
+def masked_argmax(
+    automaton: Automaton,
+    head: Callable[[torch.Tensor], torch.Tensor],  # makes logits (..., V) of hidden states
+    hidden: torch.Tensor,  # (B, N, hidden)
+    states: torch.Tensor,  # (B, N)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The likeliest allowed token behind each hidden state, whether it ends the text, and the state behind it, (B, N) each.
 
     Where no allowed token has a finite logit the text ends (the model is broken there), which the last of the results says.
-    `head` makes logits of hidden states; a few rows at a time, for a wide vocabulary's would fill the memory.
+    Logits are made of a few rows at a time, for a wide vocabulary's would fill the memory.
     """
     at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
     best, choice = [], []
@@ -109,9 +114,8 @@ def is_byte_level(tokenizer) -> bool:
     """Whether a tokenizer writes bytes as GPT-2's stand-in characters; otherwise it is of the SentencePiece kind."""
     if not tokenizer.is_fast:
         return False
-    decoder = (
-        tokenizer.backend_tokenizer.decoder
-    )  # not the whole tokenizer: writing out a wide vocabulary takes seconds
+    # Not the whole tokenizer: writing out a wide vocabulary takes seconds.
+    decoder = tokenizer.backend_tokenizer.decoder
     return decoder is not None and "ByteLevel" in _types(json.loads(decoder.__getstate__()))
 
 
@@ -301,7 +305,7 @@ def _bytes_list(spelled: dict[int, bytes], width: int) -> list[bytes]:
     return [spelled.get(index, b"") for index in range(width)]
 
 
-def free(tokenizer, width: int, head: str) -> Automaton:
+def free_automaton(tokenizer, width: int, head: str) -> Automaton:
     """Unconstrained decoding (A.2) in the same shape: every token of the tokenizer, until a period or an end.
 
     Everything behind the first period is dropped in scoring, so nothing is lost by stopping there. A prompt that ends in

@@ -1,17 +1,19 @@
-"""Decoding through a model's own forward, without a shared prefix or drafts: for models that the engine's forward does not fit.
+"""The fallback: decoding through a model's own forward, without a shared prefix or drafts, for models that the engine's
+forward does not fit.
 
 Its own head, its own attention and its own cache, whatever that is called; where none can be trusted everything is computed
 again for every token. B rows, V logits.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from boxes.decoding.constraint import choose
+from boxes.decoding.constraint import masked_argmax
+from boxes.decoding.job import Finished, Job, Prompt
 
 CACHES = ("past_key_values", "cache_params", "state")  # what models call what they keep of the tokens before
 
@@ -27,17 +29,18 @@ class Batch:
     positions: torch.Tensor  # (B,) of the next token
 
 
-def decode_rows(decoder, waiting: list) -> Iterator[list[tuple[int, list[int], bool]]]:
-    """Prompts (decoding.Prompt) in batches under a Decoder's settings: index, generated ids, and whether the text ended."""
-    for first in range(0, len(waiting), decoder.work.rows):
-        prompts = waiting[first : first + decoder.work.rows]
-        batch = prefill(decoder.model, [prompt.ids for prompt in prompts], [prompt.state for prompt in prompts])
-        rows, ended = _loop(decoder, batch, step)
-        yield [(prompt.index, *found) for prompt, *found in zip(prompts, rows, ended, strict=True)]
+def decode_batches(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
+    """Decode prompts, `job.work.rows` at a time."""
+    for first in range(0, len(waiting), job.work.rows):
+        prompts = waiting[first : first + job.work.rows]
+        states = [prompt.state for prompt in prompts]
+        batch = prefill_batch(job.model, [prompt.ids for prompt in prompts], states)
+        tokens, ended = _generate(job, batch, step_batch)
+        yield list(zip([prompt.index for prompt in prompts], tokens, ended, strict=True))
 
 
-def decode_uncached(decoder, waiting: list) -> Iterator[list[tuple[int, list[int], bool]]]:
-    """decode_rows one prompt at a time, all of it computed again for every token."""
+def decode_uncached(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
+    """Decode one prompt at a time, all of it computed again for every token."""
     for prompt in waiting:
         ids = list(prompt.ids)
 
@@ -45,30 +48,31 @@ def decode_uncached(decoder, waiting: list) -> Iterator[list[tuple[int, list[int
             ids.append(int(chosen))
             batch.logits = own_logits(model, ids, 1)[None]
 
-        batch = _begin(own_logits(decoder.model, ids, 1)[None], [prompt.state])
-        [tokens], [ended] = _loop(decoder, batch, step_again)
+        batch = _begin(own_logits(job.model, ids, 1)[None], [prompt.state])
+        [tokens], [ended] = _generate(job, batch, step_again)
         yield [(prompt.index, tokens, ended)]
 
 
-def _loop(decoder, batch: Batch, step) -> tuple[list[list[int]], list[bool]]:
-    """The token of each row and step, -1 behind a row's end, and which rows ended."""
-    batch.states = batch.states.to(decoder.device)
+def _generate(
+    job: Job,
+    batch: Batch,
+    feed: Callable[[Any, Batch, torch.Tensor], None],
+) -> tuple[list[list[int]], list[bool]]:
+    """The token of each row and step, -1 behind a row's end, and which rows ended. `feed` runs the chosen tokens (B,)."""
+    batch.states = batch.states.to(job.device)
     columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
-    for _ in range(decoder.max_new_tokens):
-        chosen, ends, after, broken = (
-            found[:, 0]
-            for found in choose(
-                decoder.automaton, _as_it_is, batch.logits[:, -1:].to(decoder.device), batch.states[:, None]
-            )
-        )
+    for _ in range(job.max_new_tokens):
+        last = batch.logits[:, -1:].to(job.device)  # (B, 1, V)
+        found = masked_argmax(job.automaton, _as_it_is, last, batch.states[:, None])
+        chosen, ends, after, broken = (column[:, 0] for column in found)  # (B,) each
         columns.append(chosen.masked_fill(finished, -1))
         batch.states = torch.where(finished, batch.states, after)
-        decoder.work.count(broken=(broken & ~finished).sum())
+        job.work.count(broken=(broken & ~finished).sum())
         finished |= ends
-        decoder.work.forwards += 1
+        job.work.forwards += 1
         if finished.all():
             break
-        step(decoder.model, batch, chosen)
+        feed(job.model, batch, chosen)
     return torch.stack(columns, dim=1).tolist(), finished.tolist()
 
 
@@ -81,18 +85,39 @@ def _as_it_is(logits: torch.Tensor) -> torch.Tensor:
 def own_logits(model, ids: Sequence[int], last: int) -> torch.Tensor:
     """(last, V): the model's own logits of a row's `last` tokens, without a cache, a batch or anything else of ours."""
     row = torch.tensor([list(ids)], device=model.device)
-    output = _run(model, input_ids=row, attention_mask=torch.ones_like(row), use_cache=False, logits_to_keep=last)
+    mask = torch.ones_like(row)
+    output = _run(
+        model,
+        input_ids=row,
+        attention_mask=mask,
+        use_cache=False,
+        logits_to_keep=last,
+    )
     return output.logits[0, -last:]
 
 
-def prefill(model, encoded: Sequence[Sequence[int]], starts: list[int], last: int = 1) -> Batch:
+def prefill_batch(
+    model,
+    encoded: Sequence[Sequence[int]],  # B rows of token ids
+    starts: list[int],  # B states
+    last: int = 1,  # logits of so many tokens at the end of each row
+) -> Batch:
     """Run the prompts once, padded on the left. TypeError where the model gives no cache back."""
     width = max(map(len, encoded))
-    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in encoded], device=model.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=model.device)
+    ids = torch.zeros(len(encoded), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(encoded):
+        ids[number, width - len(row) :] = torch.tensor(row)
+        mask[number, width - len(row) :] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     output = _run(
-        model, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=last
+        model,
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        use_cache=True,
+        logits_to_keep=last,
     )
     cache = getattr(output, cache_name(model) or "", None)
     if cache is None:
@@ -102,15 +127,17 @@ def prefill(model, encoded: Sequence[Sequence[int]], starts: list[int], last: in
     return batch
 
 
-def step(model, batch: Batch, chosen: torch.Tensor) -> None:
-    """Feed one token a row."""
+def step_batch(model, batch: Batch, chosen: torch.Tensor) -> None:
+    """Feed one token a row, `chosen` (B,)."""
     batch.attention_mask = torch.nn.functional.pad(batch.attention_mask, (0, 1), value=1)
     name = cache_name(model)
+    mask = None  # a state that stands for all that came before has no columns that could be masked
+    if name == CACHES[0]:
+        mask = batch.attention_mask
     output = _run(
         model,
         input_ids=chosen[:, None].to(model.device),
-        # A state that stands for all that came before has no columns that could be masked.
-        attention_mask=batch.attention_mask if name == CACHES[0] else None,
+        attention_mask=mask,
         position_ids=batch.positions[:, None],
         use_cache=True,
         **{name: batch.cache},

@@ -12,7 +12,7 @@ SHARE = 0.8  # of the free memory; the rest is for what the estimate does not kn
 _EXHAUSTED = ("out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def room(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
+def row_capacity(max_new_tokens: int, step_draft: int, longest_draft: int) -> int:
     """Tokens a row may have behind its prompt: drafts are run beyond the last token that counts."""
     return max(max_new_tokens + step_draft, longest_draft) + 2
 
@@ -55,6 +55,11 @@ def free_bytes(device: torch.device) -> int:
     raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
 
 
+def most_rows(device: torch.device) -> int:
+    """How many prompts are decoded at a time at most, whatever the memory."""
+    return MOST_ROWS.get(device.type, MOST_ROWS["cpu"])
+
+
 def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
     """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of `run` tokens: 1 at least,
     MOST_ROWS or `prompts` at most."""
@@ -62,12 +67,13 @@ def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
     config, itemsize = model.config.get_text_config(), model.dtype.itemsize
     free = SHARE * min(map(free_bytes, devices)) - run * passing_bytes(config, itemsize)
     fitting = free * len(devices) / (tokens * stored_bytes(config, itemsize))
-    most = MOST_ROWS.get(model.device.type, MOST_ROWS["cpu"])
-    return max(1, min(most, prompts, int(fitting)))
+    return max(1, min(most_rows(model.device), prompts, int(fitting)))
 
 
 def _exhausted(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _EXHAUSTED)
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in _EXHAUSTED)
 
 
 def raise_exhausted(error: Exception) -> None:

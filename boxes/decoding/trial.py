@@ -5,22 +5,24 @@ another name, and what nobody thought of: in transformers nothing says so, it sh
 that will be decoded, for windows and RoPE can change with length. P positions, V logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from boxes.decoding import fallback, memory
+from boxes.decoding import fallback, loop, memory
+from boxes.decoding.attention import KVCache, prefix_sharing
+from boxes.decoding.job import Finished, Job, Prompt
 from boxes.records import UserError
 
 SHORTEST = 24  # tokens of a row in a trial
 TAIL = 4  # of its tokens are run in cached steps
 BEFORE = 4  # and so many before them are looked at, too
-# How much farther a way's logits may be from the model's own than these move when each number of the embedding is changed by
-# one rounding (`noise`), which tells a dtype and a model's own chaos alike. That change enters once; a way rounds otherwise
-# than the model does about ten times a layer, each time by a third of it, and such errors add up in quadrature: 9 in 80 layers.
-# Measured over tests/architectures.py: at most 2 where a way is right (float32; bfloat16: 0.7), 80 or more in float32 where not.
+TRIED = 3  # tokens of an engine's step in a trial: several, as with drafts, and then one
+# How much farther a way's logits may be from the model's own than these move when the embedding is rounded once more
+# (`noise`). A way rounds about ten times a layer, each time by a third of that; in quadrature, 9 in 80 layers. Measured over
+# tests/architectures.py: at most 2 where a way is right (float32; bfloat16: 0.7), 80 or more in float32 where it is not.
 ROUNDINGS = 10
 # In standard deviations of a token's logits: farther apart is wrong in any dtype. bfloat16 came to 0.03 at most.
 MOST = 0.3
@@ -50,7 +52,7 @@ class Way:
     """
 
     name: str
-    decode: Callable
+    decode: Callable[[Job, list[Prompt]], Iterator[Finished]]
     logits: Callable[[Any, Trial], torch.Tensor]
     most: int | None = None
 
@@ -80,28 +82,51 @@ def rope_limit(model) -> tuple[str, float]:
     config = model.config.get_text_config()
     found = getattr(config, "rope_parameters", None) or {}
     for part in (found, *found.values()):
-        kind = part.get("rope_type") or "" if isinstance(part, dict) else ""
+        if not isinstance(part, dict):
+            continue
+        kind = part.get("rope_type") or ""
         if "dynamic" in kind or kind == "longrope":
             length = part.get("original_max_position_embeddings") or config.max_position_embeddings
             return kind, length
     return "", float("inf")
 
 
-# ------------------------------------------------------------------------------------------------ ways that need no engine
-def plain_logits(model, trial: Trial) -> torch.Tensor:
+# ------------------------------------------------------------------------------------------------ the ways
+def engine_logits(model, trial: Trial) -> torch.Tensor:
+    """Those of loop.py: both rows behind what they share, side by side, the last tokens in cached steps."""
+    device = model.get_output_embeddings().weight.device
+    skip, shared = loop.share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
+    whole = [row[skip : -trial.tail] for row in trial.rows]
+    lengths = torch.tensor([len(own) for own in whole], device=device)
+    width = max(map(len, whole))
+    cache = KVCache(len(whole), width + trial.tail, shared)
+    steps = torch.tensor([row[-trial.tail :] for row in trial.rows], device=device)  # (2, tail)
+    with prefix_sharing(model):
+        hidden = loop.forward(model, cache, 0, loop.padded(whole, width, 0, device))
+        before = [row[len(own) - BEFORE : len(own)] for row, own in zip(hidden, whole, strict=True)]
+        found = [torch.stack(before)]  # (2, BEFORE, hidden)
+        for tokens in steps.split(TRIED, dim=1):
+            width += tokens.shape[1]
+            found.append(loop.forward(model, cache, 0, tokens, lengths, width))
+            lengths = lengths + tokens.shape[1]
+    return model.get_output_embeddings()(torch.cat(found, dim=1))
+
+
+def batch_logits(model, trial: Trial) -> torch.Tensor:
     """Those of fallback.py with both rows in one batch."""
-    batch = fallback.prefill(model, [row[: -trial.tail] for row in trial.rows], [0] * len(trial.rows), BEFORE)
+    beginnings = [row[: -trial.tail] for row in trial.rows]
+    batch = fallback.prefill_batch(model, beginnings, [0] * len(trial.rows), BEFORE)
     found = [batch.logits]
     for column in range(trial.tail):
         tokens = [row[len(row) - trial.tail + column] for row in trial.rows]
-        fallback.step(model, batch, torch.tensor(tokens, device=model.device))
+        fallback.step_batch(model, batch, torch.tensor(tokens, device=model.device))
         found.append(batch.logits)
     return torch.cat(found, dim=1)
 
 
 def single_logits(model, trial: Trial) -> torch.Tensor:
     """Those of fallback.py with each row in a batch of its own."""
-    return torch.cat([plain_logits(model, Trial((row,), trial.tail)) for row in trial.rows])
+    return torch.cat([batch_logits(model, Trial((row,), trial.tail)) for row in trial.rows])
 
 
 def uncached_logits(model, trial: Trial) -> torch.Tensor:
@@ -109,9 +134,10 @@ def uncached_logits(model, trial: Trial) -> torch.Tensor:
     return torch.stack([fallback.own_logits(model, row, trial.looked_at) for row in trial.rows])
 
 
-PLAIN_WAYS = (
-    Way("plain", fallback.decode_rows, plain_logits),
-    Way("single", fallback.decode_rows, single_logits, 1),
+WAYS = (
+    Way("engine", loop.decode_shared, engine_logits),
+    Way("plain", fallback.decode_batches, batch_logits),
+    Way("single", fallback.decode_batches, single_logits, 1),
     Way("uncached", fallback.decode_uncached, uncached_logits, 1),
 )
 
@@ -129,18 +155,22 @@ def choose_way(model, ways: Sequence[Way], trial: Trial, reason: str | None) -> 
             reason = reason or f"the engine cannot run it ({_short(error)})"
             continue
         # Where it is small anyway, the noise need not be measured.
-        right = found <= ROUNDINGS * torch.finfo(model.dtype).eps or found <= ROUNDINGS * noise(model, trial, own)
+        eps = torch.finfo(model.dtype).eps
+        right = found <= ROUNDINGS * eps or found <= ROUNDINGS * noise(model, trial, own)
         if right and found <= MOST:
             return way, reason
         reason = reason or _kind(model, trial, own, found)
-    raise UserError(f"{_name(model)}: no way of decoding gives the model's own logits: {reason}; leave this model out")
+    wrong = f"no way of decoding gives the model's own logits: {reason}"
+    raise UserError(f"{_name(model)}: {wrong}; leave this model out")
 
 
 def _own(model, trial: Trial) -> torch.Tensor:
     """The model's own logits (2, P, V). UserError where it has none, or where they are others behind another row."""
     long, short = trial.rows
     try:
-        before, own, after = (fallback.own_logits(model, row, trial.looked_at) for row in (short, long, short))
+        before = fallback.own_logits(model, short, trial.looked_at)
+        own = fallback.own_logits(model, long, trial.looked_at)
+        after = fallback.own_logits(model, short, trial.looked_at)
     except Exception as error:  # see choose_way
         memory.raise_exhausted(error)
         raise UserError(f"{_name(model)}: its own forward fails ({_short(error)}); leave this model out") from None
@@ -155,8 +185,9 @@ def check_length(model, longest: int) -> None:
     kind, limit = rope_limit(model)
     if "dynamic" in kind and longest > limit:
         raise UserError(
-            f"{_name(model)}: its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens, and prompts with "
-            f"their answers have {longest}; leave this model out, or give it another rope_type in config.json"
+            f"{_name(model)}: its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens, "
+            f"and prompts with their answers have {longest}; "
+            "leave this model out, or give it another rope_type in config.json"
         )
 
 
@@ -171,11 +202,12 @@ def difference(own: torch.Tensor, found: torch.Tensor) -> float:
     apart = (_standard(own) - _standard(found.to(own.device))).pow(2).mean(dim=-1).sqrt()  # (2, P)
     apart = apart.masked_fill(apart.isnan(), torch.inf)
     whole = own.isfinite().all(dim=-1)
-    medians = [0.0]
+    largest = 0.0
     for phase in (slice(0, BEFORE), slice(BEFORE, None)):
         for row, good in zip(apart[:, phase], whole[:, phase], strict=True):
-            medians += [float(row[good].median())] if good.any() else []  # what is no number is so in every way
-    return max(medians)
+            if good.any():  # what is no number is so in every way
+                largest = max(largest, float(row[good].median()))
+    return largest
 
 
 def _standard(logits: torch.Tensor) -> torch.Tensor:
@@ -194,7 +226,7 @@ def noise(model, trial: Trial, own: torch.Tensor) -> float:
 
     handle = model.get_input_embeddings().register_forward_hook(change)
     try:
-        moved = torch.stack([fallback.own_logits(model, row, trial.looked_at) for row in trial.rows])
+        moved = uncached_logits(model, trial)
     finally:
         handle.remove()
     return max(difference(own, moved), eps)
@@ -205,7 +237,9 @@ def other_cache(model) -> str | None:
     name = fallback.cache_name(model)
     if name is None:
         return "its forward takes no cache"
-    return None if name == fallback.CACHES[0] else f"its cache is called {name}"
+    if name == fallback.CACHES[0]:
+        return None
+    return f"its cache is called {name}"
 
 
 def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
@@ -216,18 +250,13 @@ def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
     far = f"the engine's logits differ from the model's own by {found:.2g} standard deviations"
     try:
         row = torch.tensor([trial.rows[1]], device=model.device)
-        hidden = backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
+        hidden = loop.backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
         straight = model.get_output_embeddings()(hidden)[None]
         if difference(own[1:], straight) > found / 2:
             return f"{far}: its head changes the hidden states"
     except Exception:  # this is an attempt to say more
         return far
     return far
-
-
-def backbone(model):
-    """The part of a model that makes hidden states. Of some, base_model is the whole model (Mllama)."""
-    return model.base_model if model.base_model is not model else model.model
 
 
 def _name(model) -> str:
@@ -237,4 +266,6 @@ def _name(model) -> str:
 def _short(error: Exception) -> str:
     """An error of another library on one line of bearable length."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-    return text if len(text) <= REASON else f"{text[:REASON]}…"
+    if len(text) <= REASON:
+        return text
+    return f"{text[:REASON]}…"

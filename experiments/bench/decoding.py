@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, out_file, positive
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.dataset import read_examples
-from boxes.decoding.attention import KVStore
+from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.constraint import build_index, end_ids_of, token_bytes
-from boxes.decoding.engine import Decoder, Work, forward, own_attention, padded, prefill_tokens, share_prefix
+from boxes.decoding.engine import Decoder
+from boxes.decoding.job import Work
+from boxes.decoding.loop import forward, padded, prefill_tokens, share_prefix
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, command, write_csv
@@ -113,12 +115,12 @@ def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completio
     skip, shared = share_prefix(model, encoded)
     rows = [(ids[skip:], answer.tokens) for ids, answer in zip(encoded, answers, strict=True)]
     rows.sort(key=lambda row: -len(row[0]) - len(row[1]))
-    with own_attention(model):
+    with prefix_sharing(model):
         while rows:
             width = len(rows[0][0]) + len(rows[0][1])
             count = max(1, prefill_tokens(device) // width)
             whole = [[*own, *tokens] for own, tokens in rows[:count]]
-            hidden = forward(model, KVStore(len(whole), width, shared), 0, padded(whole, width, 0, device))
+            hidden = forward(model, KVCache(len(whole), width, shared), 0, padded(whole, width, 0, device))
             written = [
                 state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True)
             ]

@@ -37,7 +37,7 @@ def plain_batches(decoder: Decoder, prompts: list[str]) -> list[Completion]:
     """The texts of padded batches, without a shared prefix or drafts."""
     asked, found = decoder.prompts(prompts), {}
     decoder.work.rows = BATCH
-    for finished in fallback.decode_rows(decoder, sorted(asked, key=lambda prompt: -len(prompt.ids))):
+    for finished in fallback.decode_batches(decoder.job, sorted(asked, key=lambda prompt: -len(prompt.ids))):
         for index, ids, ended in finished:
             found[index] = decoder.completion(asked[index], ids, ended)
     return [found[index] for index in range(len(prompts))]

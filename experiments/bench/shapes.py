@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, natural, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import read_examples
-from boxes.decoding.engine import Decoder, common_prefix
+from boxes.decoding.engine import Decoder
+from boxes.decoding.loop import common_prefix
 from boxes.decoding.memory import release
 from boxes.models import load
 from boxes.models.shapes import SHAPES, Shape

@@ -7,22 +7,16 @@ from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 from transformers import AttentionInterface
 
-from boxes.decoding import attention, engine, trial
-from boxes.decoding.engine import WAYS, Decoder
+from boxes.decoding import attention, engine, loop, trial
+from boxes.decoding.engine import Decoder
+from boxes.decoding.trial import WAYS
 from boxes.prompting import encode_prompt
 from boxes.records import UserError
 
 REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."  # leaves a random model a choice at nearly every token
 LIMIT = 8  # tokens
 ALL = [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
@@ -146,16 +140,16 @@ def test_a_head_that_does_more_is_found_and_obeyed(asked, capfd):
 @pytest.mark.parametrize("fault", ["lengths", "scale"])
 def test_an_engine_that_is_wrong_is_found(fault, dtype, asked, monkeypatch):
     """In the second dtype rounding is five orders of magnitude larger, and no excuse."""
-    forward, attend = engine.forward, attention.attend
+    forward, attend = loop.forward, attention.attend
 
-    def one_token_short(model, store, first, tokens, lengths=None, width=0):
-        return forward(model, store, first, tokens, None if lengths is None else lengths - 1, width)
+    def one_token_short(model, cache, first, tokens, lengths=None, width=0):
+        return forward(model, cache, first, tokens, None if lengths is None else lengths - 1, width)
 
     def half_as_sharp(*inputs, scaling, **more):
         return attend(*inputs, scaling=scaling / 2, **more)
 
     if fault == "lengths":
-        monkeypatch.setattr(engine, "forward", one_token_short)
+        monkeypatch.setattr(loop, "forward", one_token_short)
     else:
         monkeypatch.setitem(AttentionInterface._global_mapping, attention.NAME, half_as_sharp)
     decoder = decoder_of(build("llama").to(dtype))

@@ -13,7 +13,7 @@ from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from boxes.decoding import constraint
-from boxes.decoding.constraint import FREE, compile_regex, free, is_byte_level, literal_beginning, token_bytes
+from boxes.decoding.constraint import FREE, compile_regex, free_automaton, is_byte_level, literal_beginning, token_bytes
 from boxes.models.table import TINY_FOLDER
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompt, statement_prompt
 from boxes.records import UserError
@@ -296,7 +296,7 @@ def test_a_tokenizer_without_an_end():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
     tokenizer = tokenizer_of(kind)
-    automaton = free(tokenizer, len(tokenizer) + WIDER, STATEMENT_HEAD)
+    automaton = free_automaton(tokenizer, len(tokenizer) + WIDER, STATEMENT_HEAD)
     assert automaton.allowed[FREE].nonzero()[:, 0].tolist() == list(range(len(tokenizer)))
     stops = {index for index, content in token_bytes(tokenizer).items() if b"." in content}
     assert stops

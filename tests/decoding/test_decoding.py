@@ -26,14 +26,7 @@ COUNT = 32  # prompts a tiny model by default; 64 with -m slow
 SHORT_REGEX = (
     r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."  # random weights finish it, and Figure 4's hardly ever
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

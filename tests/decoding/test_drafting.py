@@ -11,7 +11,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from boxes.completion import Completion
-from boxes.decoding import attention, engine
+from boxes.decoding import attention, engine, loop
 from boxes.decoding.drafting import Draft, draft_text, drafts
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
@@ -19,9 +19,9 @@ from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, prompt_maker, statement_prompt
 from boxes.world import describe, replay, statement
 
-TEMPLATE = (
-    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"  # as tiny-chat's
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+# As tiny-chat's:
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"
 
 
 def scenarios(count: int):
@@ -35,7 +35,6 @@ def scenarios(count: int):
 
 @pytest.fixture(scope="module")
 def tiny():
-    torch.set_num_threads(1)  # two tests at once on two cores must not wait for each other
     return load("tiny-math", "cpu", "float32")  # the least exact of the four: its answers leave the drafts most often
 
 
@@ -191,13 +190,13 @@ def test_the_batch_changes_nothing(tiny, prompts, truth, batch_size):
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_plain_decoding_gives_the_same(monkeypatch, shape, kind):
+def test_the_fallback_gives_the_same(monkeypatch, shape, kind):
     tokenizer = TOKENIZERS[kind]()
     model = miniature(shape, len(tokenizer) + 5)
     texts = [statement_prompt(description) for description, _ in scenarios(4)]
-    engine = Decoder(model, tokenizer, max_new_tokens=30).decode(texts)
+    expected = Decoder(model, tokenizer, max_new_tokens=30).decode(texts)
     monkeypatch.setattr(attention, "why_not", lambda *_: "a test asks for it")
-    assert Decoder(model, tokenizer, max_new_tokens=30).decode(texts) == engine
+    assert Decoder(model, tokenizer, max_new_tokens=30).decode(texts) == expected
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -208,12 +207,12 @@ def test_prefix_shared_attention_agrees_with_the_models_own(shape):
     ids[:, :prefix] = ids[0, :prefix]
     with torch.inference_mode():
         expected = model.base_model(ids).last_hidden_state[:, prefix:]
-        with engine.own_attention(model):
-            shared = attention.KVStore(1, prefix)
-            engine.forward(model, shared, 0, ids[:1, :prefix])
-            store, lengths = attention.KVStore(3, own, shared), torch.full((3,), width)
-            first = engine.forward(model, store, 0, ids[:, prefix : prefix + width])
-            second = engine.forward(model, store, 0, ids[:, prefix + width :], lengths, own)
+        with attention.prefix_sharing(model):
+            shared = attention.KVCache(1, prefix)
+            loop.forward(model, shared, 0, ids[:1, :prefix])
+            cache, lengths = attention.KVCache(3, own, shared), torch.full((3,), width)
+            first = loop.forward(model, cache, 0, ids[:, prefix : prefix + width])
+            second = loop.forward(model, cache, 0, ids[:, prefix + width :], lengths, own)
     torch.testing.assert_close(torch.cat([first, second], dim=1), expected, atol=2e-5, rtol=2e-5)
 
 

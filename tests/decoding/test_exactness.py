@@ -19,14 +19,7 @@ from boxes.prompting import PromptSettings, encode_prompt, prompt_maker
 
 DATASET = Path(__file__).resolve().parents[2] / "data/boxes/test-subsample-states-t5.jsonl"
 OTHERS = [spec.name for spec in models_of("tiny") if spec.name != "tiny-base"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

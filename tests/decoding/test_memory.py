@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, PreTrainedConfig
 
-from boxes.decoding import attention, engine, fallback, memory
+from boxes.decoding import attention, fallback, loop, memory
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
@@ -15,14 +15,7 @@ from boxes.world import describe
 
 COUNT = 24
 ONE = r"^out of memory with one prompt at a time; free memory, or spread the model over more GPUs$"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +52,9 @@ def failing(function, calls: set[int], error: Exception):
 
 
 def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
-    counting = failing(engine.forward, set(), ValueError())
+    counting = failing(loop.forward, set(), ValueError())
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "forward", counting)
+        patch.setattr(loop, "forward", counting)
         Decoder(tiny.model, tiny.tokenizer, **options).decode(prompts)
     return counting.count()
 
@@ -71,7 +64,7 @@ def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
 def test_the_engine_goes_on_with_half_a_batch(monkeypatch, capsys, tiny, prompts, truth, where, draft):
     last = forwards_of(monkeypatch, tiny, prompts, batch_size=8, draft=draft)
     call = {"first": 1, "middle": last // 2, "last": last}[where]
-    monkeypatch.setattr(engine, "forward", failing(engine.forward, {call}, torch.OutOfMemoryError("injected")))
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, {call}, torch.OutOfMemoryError("injected")))
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8, draft=draft)
     told = []
     assert decoder.decode(prompts, progress=told.append) == truth
@@ -81,7 +74,7 @@ def test_the_engine_goes_on_with_half_a_batch(monkeypatch, capsys, tiny, prompts
 
 def test_what_was_finished_is_not_decoded_again(monkeypatch, tiny, prompts):
     last = forwards_of(monkeypatch, tiny, prompts, batch_size=8)
-    monkeypatch.setattr(engine, "forward", failing(engine.forward, {last - 1, last}, torch.OutOfMemoryError()))
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, {last - 1, last}, torch.OutOfMemoryError()))
     found = [
         index for indices, _ in Decoder(tiny.model, tiny.tokenizer, batch_size=8).batches(prompts) for index in indices
     ]
@@ -92,14 +85,14 @@ def test_halved_again_and_again_down_to_one(monkeypatch, tiny, prompts, truth):
     error = RuntimeError(
         "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
     )
-    monkeypatch.setattr(engine, "forward", failing(engine.forward, {1, 3, 5}, error))
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, {1, 3, 5}, error))
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
     assert decoder.decode(prompts) == truth
     assert (decoder.work.rows, decoder.work.halvings) == (1, 3)
 
 
 def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
-    monkeypatch.setattr(engine, "forward", failing(engine.forward, {1, 2, 3, 4}, torch.OutOfMemoryError()))
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, {1, 2, 3, 4}, torch.OutOfMemoryError()))
     with pytest.raises(UserError, match=ONE):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
@@ -108,15 +101,15 @@ def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
     last = forwards_of(
         monkeypatch, tiny, prompts, batch_size=4
     )  # the first ones are a trial, which another way would follow
-    monkeypatch.setattr(engine, "forward", failing(engine.forward, {last}, RuntimeError("device-side assert")))
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, {last}, RuntimeError("device-side assert")))
     with pytest.raises(RuntimeError, match="device-side assert"):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
 
 @pytest.mark.parametrize("where", [1, 2, 3])
-def test_plain_decoding_goes_on_too(monkeypatch, tiny, prompts, truth, where):
+def test_the_fallback_goes_on_too(monkeypatch, tiny, prompts, truth, where):
     monkeypatch.setattr(attention, "why_not", lambda *_: "a test asks for it")
-    monkeypatch.setattr(fallback, "prefill", failing(fallback.prefill, {where}, torch.OutOfMemoryError()))
+    monkeypatch.setattr(fallback, "prefill_batch", failing(fallback.prefill_batch, {where}, torch.OutOfMemoryError()))
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
     assert decoder.decode(prompts) == truth
     assert (decoder.work.rows, decoder.work.halvings) == (4, 1)
@@ -164,6 +157,6 @@ def test_the_rows_of_a_70b_fit_beside_its_weights():
     config = LlamaConfig(
         hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8, intermediate_size=28672
     )
-    left = memory.SHARE * 10 * 2**30 - engine.PREFILL_TOKENS["cuda"] * memory.passing_bytes(config, 2)
+    left = memory.SHARE * 10 * 2**30 - loop.PREFILL_TOKENS["cuda"] * memory.passing_bytes(config, 2)
     assert memory.stored_bytes(config, 2) == 327_680
     assert 10 <= left // (470 * memory.stored_bytes(config, 2)) <= 60

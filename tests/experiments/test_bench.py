@@ -16,12 +16,12 @@ from experiments.bench import decoding, measure, precision, scaling
 from paper import bench
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    torch.set_num_threads(1)
 
 
 def run(monkeypatch, module, *arguments) -> int:
@@ -81,9 +81,9 @@ def test_the_floor_runs_every_token_once(monkeypatch):
     answers = decoder.decode(asked)
     shapes, forward = [], decoding.forward
 
-    def counted(model, store, first, tokens, *more):
+    def counted(model, cache, first, tokens, *more):
         shapes.append(tuple(tokens.shape))
-        return forward(model, store, first, tokens, *more)
+        return forward(model, cache, first, tokens, *more)
 
     monkeypatch.setattr(decoding, "forward", counted)
     monkeypatch.setattr(decoding, "prefill_tokens", lambda _device: 3 * 350)

@@ -30,14 +30,7 @@ PUBLISHED = {  # as the models' cards and papers count them
     "mistral-7b": 7_241_732_096,
     "gemma-7b": 8_537_680_896,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

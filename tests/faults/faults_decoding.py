@@ -19,7 +19,7 @@ import torch
 from scenarios_fixture import write_dataset
 from tqdm import tqdm
 
-from boxes.decoding import engine
+from boxes.decoding import loop
 from boxes.decoding.constraint import token_bytes
 from boxes.interrupts import ENDING
 from boxes.models import loading
@@ -259,21 +259,21 @@ def failing(function: Callable, call: int, error: Exception) -> Callable:
 
 def memory_short(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     """An injected error of torch in one forward."""
-    rng, survived, forward = np.random.default_rng(seed), 0, engine.forward
+    rng, survived, forward = np.random.default_rng(seed), 0, loop.forward
     settings = replace(SETTINGS, batch_size=8)
     with begin(folder) as place:
         try:
-            engine.forward = failing(forward, 0, ValueError())
+            loop.forward = failing(forward, 0, ValueError())
             place.decode(settings)
-            last = engine.forward.calls
+            last = loop.forward.calls
             for number in range(rounds):
                 place.wipe()
                 call = (1, int(rng.integers(2, last)), last)[number % 3]
-                engine.forward = failing(forward, call, torch.OutOfMemoryError("injected"))
+                loop.forward = failing(forward, call, torch.OutOfMemoryError("injected"))
                 run = place.decode(settings)
                 survived += place.as_without() and (run["halvings"], run["batch_size"]) == (1, 4)
         finally:
-            engine.forward = forward
+            loop.forward = forward
     return survived, f"of {last} forwards"
 
 

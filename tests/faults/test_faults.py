@@ -17,7 +17,7 @@ import pytest
 import torch
 from scenarios_fixture import write_dataset
 
-from boxes.decoding import engine
+from boxes.decoding import loop
 from boxes.decoding.constraint import token_bytes
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import spec_of
@@ -261,7 +261,7 @@ def test_what_a_misbehaving_model_does_is_on_record(place, monkeypatch, wrong, c
 @pytest.mark.parametrize("at", ["first", "middle", "last"])
 def test_out_of_memory_is_on_record_and_changes_no_line(place, monkeypatch, capsys, at):
     task, folder = place
-    loaded, forward, calls = decode.load(MODEL, "cpu", "float32"), engine.forward, []
+    loaded, forward, calls = decode.load(MODEL, "cpu", "float32"), loop.forward, []
     monkeypatch.setattr(decode, "load", lambda *_: loaded)
 
     def counted(*arguments, **more):
@@ -270,7 +270,7 @@ def test_out_of_memory_is_on_record_and_changes_no_line(place, monkeypatch, caps
             raise torch.OutOfMemoryError("injected")
         return forward(*arguments, **more)
 
-    monkeypatch.setattr(engine, "forward", counted)
+    monkeypatch.setattr(loop, "forward", counted)
     stop = 0
     decode_run(MODEL, task, folder, SETTINGS)
     truth = sorted((folder / "predictions.jsonl").read_text().splitlines())

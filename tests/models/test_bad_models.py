@@ -21,14 +21,7 @@ TINY = TINY_FOLDER / "tiny-base"
 TENSORS = load_file(TINY / "model.safetensors")
 UP = "model.layers.1.mlp.up_proj.weight"
 AGAIN = "fetch the model again"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from scenarios_fixture import write_dataset
 
@@ -20,14 +19,7 @@ from boxes.runs.task import Settings, read_task
 
 SETTINGS = Settings(device="cpu", dtype="float32")
 SPEC = MODELS["CodeLlama-7b-hf"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

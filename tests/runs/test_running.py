@@ -40,14 +40,7 @@ FIELDS = {
     "regex", "dataset", "dataset_sha256", "dtype", "device", "max_new_tokens", "batch_size", "versions", "git_commit",
     "seconds", "statements_per_second", "examples", "truncated", "invalid", "started", "constrained",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

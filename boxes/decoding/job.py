@@ -1,0 +1,61 @@
+"""What is to be decoded, under which limits, and what was done: all that the ways of decoding (loop.py, fallback.py) know."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from boxes.decoding.constraint import Automaton
+from boxes.decoding.drafting import Draft
+
+Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is known of a prompt before it runs."""
+
+    index: int
+    text: str
+    ids: list[int]
+    state: int  # of the automaton, behind the prompt
+    head: str  # the beginning of the statement that the prompt ends in
+    draft: Draft
+
+    @property
+    def length(self) -> int:
+        """Tokens of it and its draft."""
+        return len(self.ids) + len(self.draft.tokens)
+
+
+@dataclass
+class Work:
+    """What a decoder has done: for the bench, and for run.json."""
+
+    way: str = ""  # trial.Way's name
+    rows: int = 0  # prompts decoded at a time, as far as memory held them
+    halvings: int = 0  # of that number, for want of memory
+    forwards: int = 0
+    tokens: int = 0  # generated
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)  # on the device: counting needs no stop
+
+    def count(self, **found: torch.Tensor) -> None:
+        """Add numbers of drafted tokens that were run (`proposed`), of those that the model confirmed
+        (`accepted`: the acceptance rate's numerator), of texts that ended for want of a finite logit (`broken`)."""
+        for name, number in found.items():
+            self.sums[name] = self.sums.get(name, 0) + number
+
+    def counted(self, name: str) -> int:
+        """A number that was added up."""
+        return int(self.sums.get(name, 0))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a way of decoding needs of a decoder: the model, what it may write, and where it is counted."""
+
+    model: torch.nn.Module
+    automaton: Automaton  # on `device`
+    device: torch.device  # of everything but the layers of a model that is spread
+    max_new_tokens: int
+    draft: bool
+    work: Work

@@ -1,0 +1,305 @@
+"""Prefill, one step, the loop: prefix sharing, speculative decoding, and rows that make room when they are finished.
+
+The prompts' common prefix is computed and stored once; rows keep their own keys and values, each with its own length; drafts
+(drafting.py) are verified several tokens at a time by the model's own masked argmax (speculative decoding: Leviathan et al.
+2023, here greedy, so that no answer changes). Shapes: B rows, R their capacity in tokens, N tokens a forward, V logits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch.nn.functional import pad
+
+from boxes.decoding import memory
+from boxes.decoding.attention import KVCache, prefix_sharing
+from boxes.decoding.constraint import Automaton, masked_argmax
+from boxes.decoding.job import Finished, Job, Prompt
+
+# A step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500),
+STEP_TOKENS = 512
+STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
+# Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
+PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
+LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each stops a device; 1 elsewhere
+
+
+@dataclass
+class Rows:
+    """Rows being decoded, on the device. `pending` is each row's last token that is not in the KV cache yet."""
+
+    prompts: torch.Tensor  # (B,) index of the prompt
+    lengths: torch.Tensor  # (B,) own tokens in the KV cache
+    pending: torch.Tensor  # (B,) token ids
+    states: torch.Tensor  # (B,) of the automaton, behind `pending`
+    tokens: torch.Tensor  # (B, R) generated so far, -1 behind
+    counts: torch.Tensor  # (B,) how many of them
+    ended: torch.Tensor  # (B,) bool
+    drafted: torch.Tensor  # (B, R) proposed tokens, -1 behind
+    restart: torch.Tensor  # (B, R) where the first clause at or behind each drafted token begins
+    pointer: torch.Tensor  # (B,) the next drafted token
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def map(self, change: Callable[[torch.Tensor, str], torch.Tensor]) -> "Rows":
+        """The same rows with every tensor changed."""
+        changed = {}
+        for field in fields(self):
+            changed[field.name] = change(getattr(self, field.name), field.name)
+        return Rows(**changed)
+
+
+# ------------------------------------------------------------------------------------------------ the loop
+def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
+    """Decode prompts, `job.work.rows` at a time; whenever half of the rows are finished they make room for others."""
+    skip, shared = share_prefix(job.model, [prompt.ids for prompt in waiting])
+    longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
+    capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
+    size = min(job.work.rows, len(waiting))
+    cache = KVCache(size, max(len(prompt.ids) for prompt in waiting) - skip + capacity, shared)
+    look = LOOK.get(job.device.type, 1)
+    rows, longest, steps, taken = None, 0, 0, 0  # `longest`: no row has more own tokens in the KV cache
+    while rows is not None or taken < len(waiting):
+        used = 0 if rows is None else len(rows)
+        room, left = size - used, len(waiting) - taken
+        with prefix_sharing(job.model):
+            if room >= min((size + 1) // 2, left) > 0:
+                for new in portions(waiting[taken : taken + room], skip, prefill_tokens(job.device)):
+                    first = 0 if rows is None else len(rows)
+                    rows = join(rows, prefill(job, cache, first, new, skip, capacity))
+                    taken += len(new)
+                    longest = max(longest, *(prompt.length - skip for prompt in new))
+                steps = 0
+            else:
+                ahead = draft_length(job, len(rows))
+                longest += ahead + 1
+                step(job, cache, rows, ahead, longest)
+                steps += 1
+        if steps % look == 0:
+            wanted = size if taken < len(waiting) else len(rows)
+            rows, longest, finished = harvest(job, cache, rows, wanted)
+            if finished:
+                yield finished
+
+
+def prefill_tokens(device: torch.device) -> int:
+    """How many tokens are prefilled at a time on a device."""
+    return PREFILL_TOKENS.get(device.type, PREFILL_TOKENS["cpu"])
+
+
+def portions(prompts: list[Prompt], skip: int, most: int) -> Iterator[list[Prompt]]:
+    """Prompts in groups of about `most` tokens, longer ones first: what is prefilled at a time."""
+    while prompts:
+        count = max(1, most // (prompts[0].length - skip))
+        yield prompts[:count]
+        prompts = prompts[count:]
+
+
+def draft_length(job: Job, rows: int) -> int:
+    """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost the more."""
+    if not job.draft:
+        return 0
+    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
+
+
+def harvest(job: Job, cache: KVCache, rows: Rows, size: int) -> tuple[Rows | None, int, Finished]:
+    """Take finished rows out where at most half of `size` are left. The others, closed up; how many own tokens the longest
+    of them has; the finished ones."""
+    open_rows = ~rows.ended & (rows.counts < job.max_new_tokens)
+    *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()  # one copy from the device
+    left = sum(going)
+    if left > size // 2:
+        return rows, longest, []
+    gone = [row for row, goes_on in enumerate(going) if not goes_on]
+    columns = [column[gone].tolist() for column in (rows.prompts, rows.tokens, rows.ended)]
+    finished = list(zip(*columns, strict=True))
+    if not left:
+        return None, 0, finished
+    movers, holes, order = close_up(going)
+    cache.move(movers, holes)
+    return rows.map(lambda tensor, _: tensor[order]), longest, finished
+
+
+def close_up(going: list[bool]) -> tuple[list[int], list[int], list[int]]:
+    """Which rows move where, so that those that go on are the first ones: movers, holes, and the new rows' old numbers.
+
+    Before: row i of Rows is row i of the KV cache, `left` of them go on. After: the same for rows 0 to left - 1. Only rows
+    from `left` on move, each into a hole below: there are as many, for of the first `left` rows as many are finished as
+    go on behind them; no row is both read and written, and each is copied once at most.
+    """
+    left = sum(going)
+    holes = [row for row in range(left) if not going[row]]
+    movers = [row for row in range(left, len(going)) if going[row]]
+    order = list(range(left))
+    for hole, mover in zip(holes, movers, strict=True):
+        order[hole] = mover
+    return movers, holes, order
+
+
+def join(rows: Rows | None, new: Rows) -> Rows:
+    """Both, the new ones behind."""
+    if rows is None:
+        return new
+    return rows.map(lambda tensor, name: torch.cat([tensor, getattr(new, name)]))
+
+
+# ------------------------------------------------------------------------------------------------ prefix and forward
+def common_prefix(encoded: list[list[int]]) -> int:
+    """How many tokens all prompts begin with, so that each keeps one of its own at least."""
+    if len(encoded) < 2:
+        return 0
+    first, last = min(encoded), max(encoded)  # the two that differ earliest
+    limit = min(map(len, encoded)) - 1
+    return next((index for index in range(limit) if first[index] != last[index]), limit)
+
+
+def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:
+    """How many tokens all prompts begin with, and their KV cache; 0 and None where they have nothing in common."""
+    length = common_prefix(encoded)
+    if not length:
+        return 0, None
+    cache = KVCache(1, length)
+    with prefix_sharing(model):
+        forward(model, cache, 0, torch.tensor([encoded[0][:length]], device=model.device))
+    return length, cache
+
+
+def forward(
+    model,
+    cache: KVCache,
+    first: int,
+    tokens: torch.Tensor,  # (B, N)
+    lengths: torch.Tensor | None = None,  # (B,) each row's own tokens in the KV cache, by default none
+    width: int = 0,  # bounds lengths + N
+) -> torch.Tensor:
+    """Run tokens in the rows from `first` on; the last hidden states, (B, N, hidden)."""
+    if lengths is None:
+        lengths = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    cache.begin(first, lengths, tokens.shape[1], width)
+    before = cache.prefix.shape[1] if cache.prefix else 0
+    positions = cache.slots + before  # (B, N)
+    output = backbone(model)(
+        tokens.to(model.device),
+        position_ids=positions.to(model.device),
+        past_key_values=cache,
+        kv_cache=cache,
+        use_cache=True,
+    )
+    return output.last_hidden_state.to(tokens.device)
+
+
+def backbone(model):
+    """The part of a model that makes hidden states. Of some, base_model is the whole model (Mllama)."""
+    return model.base_model if model.base_model is not model else model.model
+
+
+def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torch.Tensor:
+    """(B, width) of rows, filled on the right."""
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
+
+
+# ------------------------------------------------------------------------------------------------ prefill, step, verify
+def prefill(
+    job: Job,
+    cache: KVCache,
+    first: int,  # row of the KV cache
+    prompts: list[Prompt],  # B
+    skip: int,  # tokens of the shared prefix
+    capacity: int,  # R
+) -> Rows:
+    """Run prompts' own tokens with their whole drafts behind them in the rows from `first` on, and verify the drafts."""
+    device = job.device
+    own = [prompt.ids[skip:] for prompt in prompts]
+    drafted = [prompt.draft.tokens for prompt in prompts]
+    restart = [prompt.draft.restarts for prompt in prompts]
+    rows = Rows(
+        prompts=torch.tensor([prompt.index for prompt in prompts], device=device),
+        lengths=torch.tensor([len(ids) - 1 for ids in own], device=device),
+        pending=torch.tensor([ids[-1] for ids in own], device=device),
+        states=torch.tensor([prompt.state for prompt in prompts], device=device),
+        tokens=torch.full((len(own), capacity), -1, device=device),
+        counts=torch.zeros(len(own), dtype=torch.long, device=device),
+        ended=torch.zeros(len(own), dtype=torch.bool, device=device),
+        drafted=padded(drafted, capacity, -1, device),
+        restart=padded(restart, capacity, capacity - 1, device),
+        pointer=torch.zeros(len(own), dtype=torch.long, device=device),
+    )
+    whole = [[*ids, *draft] for ids, draft in zip(own, drafted, strict=True)]
+    tokens = padded(whole, max(map(len, whole)), 0, device)  # (B, own + drafted)
+    hidden = forward(job.model, cache, first, tokens)  # (B, own + drafted, hidden)
+    window = torch.arange(max(map(len, drafted)) + 1, device=device)  # (N,)
+    window = (rows.lengths[:, None] + window).clamp(max=hidden.shape[1] - 1)  # (B, N)
+    verify(job, rows, hidden.gather(1, window[:, :, None].expand(-1, -1, hidden.shape[2])))
+    return rows
+
+
+def step(job: Job, cache: KVCache, rows: Rows, ahead: int, width: int) -> None:
+    """Run each row's pending token and its next `ahead` drafted tokens, and verify those; N = 1 + ahead."""
+    drafted = next_drafted(rows, ahead).clamp(min=0)  # (B, ahead)
+    tokens = torch.cat([rows.pending[:, None], drafted], dim=1)  # (B, N)
+    verify(job, rows, forward(job.model, cache, 0, tokens, rows.lengths, width))
+
+
+def next_drafted(rows: Rows, count: int) -> torch.Tensor:
+    """Each row's next drafted tokens, (B, count), -1 where there are none."""
+    ahead = rows.pointer[:, None] + torch.arange(count, device=rows.pointer.device)
+    return rows.drafted.gather(1, ahead.clamp(max=rows.drafted.shape[1] - 1))
+
+
+def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
+    """Accept what the masked argmax confirms of each row's draft, and one token more.
+
+    hidden: (B, N, hidden), behind the pending token and N - 1 drafted ones. No row is looked at in Python: all of this is
+    tensor arithmetic on the device.
+    """
+    count = hidden.shape[1]  # N
+    proposed = next_drafted(rows, count)  # (B, N)
+    states = states_along(job.automaton, rows.states, proposed)  # (B, N)
+    head = job.model.get_output_embeddings()
+    choice, ends, after, broken = masked_argmax(job.automaton, head, hidden, states)  # (B, N) each
+    room = (job.max_new_tokens - rows.counts).masked_fill(rows.ended, 0)[:, None]  # (B, 1)
+    confirmed = (choice == proposed) & ~ends  # (B, N)
+    # The model's first choice always counts; each further one if all drafted tokens before it are confirmed.
+    reached = pad(confirmed[:, :-1], (1, 0), value=True).cumprod(1).bool()  # (B, N)
+    taken = reached & (torch.arange(count, device=room.device) < room)  # (B, N)
+    append(rows, taken, choice, after)
+    rows.ended |= (taken & ends).any(dim=1)
+    job.work.forwards += 1
+    job.work.count(
+        proposed=((proposed[:, :-1] >= 0) & (room > 0)).sum(),
+        accepted=taken[:, 1:].sum(),
+        broken=(taken & broken).sum(),
+    )
+
+
+def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tensor) -> torch.Tensor:
+    """The automaton's states from `state` (B,) on along the draft `proposed` (B, N): (B, N), before each token."""
+    path = [state]
+    for position in range(proposed.shape[1] - 1):
+        path.append(automaton.next_state[path[-1], proposed[:, position].clamp(min=0)].long())
+    return torch.stack(path, dim=1)
+
+
+def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.Tensor) -> None:
+    """Add to each row the tokens of `choice` (B, N) that are `taken`, the first ones of a row; `after`: states behind them."""
+    accepted = taken.sum(dim=1)  # (B,)
+    position = torch.arange(taken.shape[1], device=taken.device)  # (N,)
+    columns = (rows.counts[:, None] + position).clamp(max=rows.tokens.shape[1] - 1)  # (B, N)
+    rows.tokens.scatter_(1, columns, torch.where(taken, choice, rows.tokens.gather(1, columns)))
+    last = (accepted - 1).clamp(min=0)[:, None]  # (B, 1)
+    moved = accepted > 0  # (B,)
+    rows.pending = torch.where(moved, choice.gather(1, last)[:, 0], rows.pending)
+    rows.states = torch.where(moved, after.gather(1, last)[:, 0], rows.states)
+    rows.counts, rows.lengths = rows.counts + accepted, rows.lengths + accepted
+    move_pointer(rows, accepted)
+
+
+def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
+    """Where each row's draft goes on: behind its last token where that was drafted, else at the next clause."""
+    end = rows.drafted.shape[1] - 1
+    last = (rows.pointer + accepted - 1).clamp(min=0, max=end)[:, None]  # (B, 1)
+    at_next = rows.restart.gather(1, last)  # (B, 1)
+    followed = rows.drafted.gather(1, last)[:, 0] == rows.pending  # (B,)
+    entered = rows.drafted.gather(1, at_next)[:, 0] == rows.pending  # (B,)
+    rows.pointer = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered).clamp(max=end)
