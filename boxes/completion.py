@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_NEW_TOKENS = 256  # twice the longest true statement of the task; the authors' script stops at 100
+# Twice the longest true statement of the task; the authors' script stops at 100.
+MAX_NEW_TOKENS = 256
 
 
 class Status(StrEnum):
-    """ok: a whole statement; truncated: the token limit came first; invalid: it ended without being a statement."""
+    """ok: a whole statement; truncated: the token limit came first; invalid: it ended as none."""
 
     OK = "ok"
     TRUNCATED = "truncated"
@@ -17,7 +18,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole statement, from "Statement: Box 0 contains" to the period; the generated ids (no end token); its status."""
+    """A whole statement, from "Statement: Box 0 contains" to the period; the generated ids (no end
+    token); its status."""
 
     text: str
     tokens: tuple[int, ...]
@@ -25,6 +27,11 @@ class Completion:
 
 
 def finish(text: str, tokens: list[int], ended: bool, regex: str) -> Completion:
-    """A completion with its status: every finished output must match the whole expression, whatever produced it."""
-    whole = Status.OK if re.fullmatch(regex, text) else Status.INVALID
-    return Completion(text, tuple(tokens), whole if ended else Status.TRUNCATED)
+    """A completion with its status: every finished output must match the whole expression."""
+    if not ended:
+        status = Status.TRUNCATED
+    elif re.fullmatch(regex, text):
+        status = Status.OK
+    else:
+        status = Status.INVALID
+    return Completion(text, tuple(tokens), status)

@@ -1,6 +1,7 @@
-"""The paper's way of decoding (A.2): transformers' `generate` under outlines' processor, one prompt at a time. The oracle.
+"""The paper's way of decoding (A.2): transformers' `generate` under outlines' processor.
 
-Slow on purpose: everything here is somebody else's code, so that the engine in decoding.py has an independent judge.
+One prompt at a time, slow on purpose: everything here is somebody else's code, so that the engine
+in decoding/ has an independent judge, an oracle.
 """
 
 import copy
@@ -16,16 +17,21 @@ from boxes.prompting import STATEMENT_REGEX, encode_prompt
 
 
 def reference_decode(
-    model, tokenizer, prompts: Sequence[str], regex: str = STATEMENT_REGEX, max_new_tokens: int = 256
+    model,
+    tokenizer,
+    prompts: Sequence[str],
+    regex: str = STATEMENT_REGEX,
+    max_new_tokens: int = 256,
 ) -> list[Completion]:
-    """Greedy constrained decoding, a prompt at a time. One that ends in the expression's literal beginning has begun it."""
+    """Greedy constrained decoding. A prompt that ends in the expression's literal beginning has
+    begun it."""
     literal, spelled = literal_beginning(regex), token_bytes(tokenizer)
     processors: dict[str, OutlinesCoreLogitsProcessor] = {}
     completions = []
     for prompt in prompts:
         head = literal if literal and prompt.endswith(literal) else ""
         if head not in processors:
-            # The head's own characters are literal, so what is left of the expression begins right behind it.
+            # The head's characters are literal: what is left of the expression begins behind it.
             index, _ = build_index(regex[len(head) :], tokenizer, spelled)
             processors[head] = OutlinesCoreLogitsProcessor(index, "torch")
         # One token more, for the end behind a statement of exactly max_new_tokens.
@@ -37,12 +43,24 @@ def reference_decode(
     return completions
 
 
-def _generate(model, tokenizer, prompt: str, processor: OutlinesCoreLogitsProcessor, max_new_tokens: int) -> list[int]:
-    """The new token ids for one prompt, the end included. A clean configuration: no stop ids, penalties or sampling leak in."""
+def _generate(
+    model,
+    tokenizer,
+    prompt: str,
+    processor: OutlinesCoreLogitsProcessor,
+    max_new_tokens: int,
+) -> list[int]:
+    """The new token ids for one prompt, the end included. A clean configuration: no stop ids,
+    penalties or sampling leak in."""
     processor.reset()
     input_ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
     end = end_ids_of(tokenizer)[0]
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end, pad_token_id=end)
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     defaults = model.generation_config
     try:
         model.generation_config = copy.deepcopy(settings)

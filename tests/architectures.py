@@ -1,4 +1,5 @@
-"""Miniatures with random weights of as many architectures as transformers builds quickly, and how each is decoded."""
+"""Miniatures with random weights of as many architectures as transformers builds quickly, and how
+each is decoded."""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ WINDOW = 256  # tokens, shorter than any prompt
 
 @dataclass(frozen=True)
 class Architecture:
-    """A configuration class and its fields, and the way (boxes/decoding/trial.py) in which it is decoded in float32."""
+    """A configuration class and its fields, and the way (boxes/decoding/trial.py) in which it is
+    decoded in float32."""
 
     config: str
     fields: dict
@@ -42,7 +44,12 @@ _LATENT = {  # attention with values of another size than keys
 _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_chunk_size": 32}
 _STATES = {"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8}
 _BLOOM = {"hidden_size": 64, "n_layer": 2, "n_head": 4}
-_LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8, "rope_theta": 10000.0}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0] * 8,
+    "long_factor": [2.0] * 8,
+    "rope_theta": 10000.0,
+}
 
 
 def _rope(kind: str, original: int, **more) -> dict:
@@ -127,7 +134,8 @@ MANY = {
                                     block_types=["recurrent", "recurrent", "attention"], num_key_value_heads=1,
                                     w_init_variance_scale=0.3), "uncached"),
     "openai-gpt": Architecture("OpenAIGPTConfig", _gpt(), "uncached"),
-    # RoPE by length: within the first length, beyond it before the prompts part, and beyond it while the answer is written.
+    # RoPE by length: within the first length, beyond it before the prompts part, and beyond it
+    # while the answer is written.
     "llama-dynamic-within": Architecture("LlamaConfig", _rope("dynamic", 2048, factor=4.0), "engine"),
     "phi3-longrope-within": Architecture("Phi3Config", _common(rope_parameters=_LONGROPE,
                                          original_max_position_embeddings=2048), "engine"),
@@ -141,8 +149,8 @@ ARCHITECTURES = FEW | MANY
 
 
 def build(name: str, between: int = 0):
-    """A float32 model, its logits a little wider than the byte-level tokenizer. `between`: the length that stands for this
-    word in the table."""
+    """A float32 model, its logits a little wider than the byte-level tokenizer. `between`: the
+    length that stands for this word in the table."""
     architecture = ARCHITECTURES[name]
     fields = {key: between if value == "between" else value for key, value in architecture.fields.items()}
     tokens = {"vocab_size": len(byte_level_tokenizer()) + 24, "bos_token_id": 0, "eos_token_id": 1}

@@ -1,11 +1,13 @@
-"""For all tests: what was added or recorded on this machine (`make model`, `make weights`) is not there; threads."""
+"""For all tests: what was added or recorded on this machine (`make model`, `make weights`) is not
+there; threads."""
 
 import os
 import tempfile
 
 import pytest
 
-os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")  # read when boxes.models.table is imported
+# Read when boxes.models.table is imported.
+os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")
 
 
 @pytest.fixture(scope="module")

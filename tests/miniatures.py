@@ -1,4 +1,5 @@
-"""Random-weight miniatures in the shapes of real models, and tokenizers of both kinds, made on the spot."""
+"""Random-weight miniatures in the shapes of real models, and tokenizers of both kinds, made on the
+spot."""
 
 import json
 from functools import cache
@@ -7,6 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import (
+    AutoTokenizer,
     GemmaConfig,
     GemmaForCausalLM,
     LlamaConfig,
@@ -16,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from boxes.models.table import TINY_FOLDER
 from boxes.prompting import statement_prompt
 from boxes.world import NOUNS
 
@@ -30,7 +33,10 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        vocab_size=600,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_TEXTS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 0)])
@@ -60,21 +66,46 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 TOKENIZERS = {"byte-level": byte_level_tokenizer, "sentencepiece": sentencepiece_tokenizer}
+KINDS = (*TOKENIZERS, "tiny")
+
+
+def tokenizer_of(kind: str):
+    return TOKENIZERS[kind]() if kind in TOKENIZERS else AutoTokenizer.from_pretrained(TINY_FOLDER / "tiny-base")
+
+
+def small_tokenizer(pieces: list[str], added=(), byte_level: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer of exactly these pieces behind <unk>, <s>, </s> (ids 0, 1, 2), then the added
+    tokens."""
+    pieces = ["<unk>", "<s>", "</s>", *pieces]
+    tokenizer = Tokenizer(BPE({piece: index for index, piece in enumerate(pieces)}, [], unk_token="<unk>"))
+    plain = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.decoder = decoders.ByteLevel() if byte_level else plain
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    made.add_tokens(list(added))
+    return made
+
+
 _COMMON = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "max_position_embeddings": 2048, "initializer_range": 0.3,
 }  # fmt: skip
-# Gemma: a head size unlike width / heads, scaled embeddings, tied to the output. Mistral: grouped KV heads.
+# Gemma: a head size unlike width / heads, scaled embeddings, tied to the output. Mistral: grouped
+# KV heads.
 SHAPES = {
     "llama": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 4}),
-    "mistral": (MistralForCausalLM, MistralConfig, {"num_key_value_heads": 2, "sliding_window": None}),
+    "mistral": (
+        MistralForCausalLM,
+        MistralConfig,
+        {"num_key_value_heads": 2, "sliding_window": None},
+    ),
     "gemma": (GemmaForCausalLM, GemmaConfig, {"num_key_value_heads": 4, "head_dim": 32}),
 }
 
 
 @cache
 def miniature(shape: str, width: int):
-    """A float32 model of a shape with random weights, its logits `width` wide; large enough weights that argmaxes differ."""
+    """A float32 model of a shape with random weights, its logits `width` wide; large enough weights
+    that argmaxes differ."""
     kind, config, more = SHAPES[shape]
     torch.manual_seed(0)
     return kind(config(vocab_size=width, **_COMMON, **more)).eval()

@@ -1,20 +1,24 @@
-"""Prefix sharing: the prompts' common beginning is stored once, whatever the batch, and every row attends to it.
+"""Prefix sharing: the prompts' common beginning is stored once, and every row attends to it.
 
-One attention function, registered with transformers, serves every decoder that takes custom attention. Each row's own keys
-and values lie in preallocated memory with a length of its own. Shapes: B rows, T new tokens, P prefix tokens, C own tokens,
-H query heads, K key-value heads, G = H / K, D head size.
+One attention function, registered with transformers, serves every decoder that takes custom
+attention. Each row's own keys and values lie in preallocated memory with a length of its own.
+Shapes: B rows, T new tokens, P prefix tokens, C own tokens, H query heads, K key-value heads,
+G = H / K, D head size.
 """
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 NAME = "prefix_shared"
+Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values, or an output and its log-sum-exp
 
 
 class KVCache:
-    """Keys and values of all layers, a row a prompt. It stands in for transformers' cache (the methods that it calls).
+    """Keys and values of all layers, a row a prompt; with the methods of its cache that
+    transformers calls.
 
-    A forward runs some neighbouring rows; `begin` says which before it. Every layer's memory lies on the layer's own device.
+    A forward runs some neighbouring rows; `begin` says which before it. Every layer's memory lies
+    on the layer's own device.
     """
 
     is_compileable = False
@@ -24,17 +28,20 @@ class KVCache:
     def __init__(self, rows: int, capacity: int, prefix: "KVCache | None" = None):
         self.shape = (rows, capacity)
         self.prefix = prefix  # a KV cache of one row
-        # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those that look at images).
-        self.stored: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those
+        # that look at images).
+        self.stored: dict[int, Pair] = {}
         # Of the forward under way:
         self.rows = slice(0, rows)
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
-        self.fresh = True  # nothing is stored for these rows yet: own tokens attend causally among themselves
+        # Nothing is stored for these rows yet: own tokens attend causally among themselves.
+        self.fresh = True
         self.width = 0  # none of these rows has more own tokens than this, the new ones included
         self.filled = 0  # no row ever had
 
     def begin(self, first: int, lengths: torch.Tensor, new: int, width: int = 0) -> None:
-        """Announce a forward of `new` tokens a row in the rows from `first` on, behind `lengths` (B,) own tokens.
+        """Announce a forward of `new` tokens a row in the rows from `first` on, behind `lengths`
+        (B,) own tokens.
 
         `width` bounds what any of the rows then holds; 0: they are fresh and `lengths` are zero.
         """
@@ -60,7 +67,8 @@ class KVCache:
         return keys, values
 
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
-        """Memory for all rows. What lies behind a row's end is weighted with 0, and 0 times garbage may not be a number."""
+        """Memory for all rows. What lies behind a row's end is weighted with 0, and 0 times garbage
+        may not be a number."""
         rows, capacity = self.shape
         return new.new_zeros(rows, new.shape[1], capacity, new.shape[3])
 
@@ -73,7 +81,8 @@ class KVCache:
                 stored[to, :, : self.filled] = stored[of, :, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens before this forward; positions are passed explicitly, so only that it is not None matters."""
+        """Tokens before this forward; positions are passed explicitly, so only that it is not None
+        matters."""
         return 0
 
     def get_mask_sizes(self, query_length, layer: int = 0) -> tuple[int, int]:
@@ -88,7 +97,8 @@ class KVCache:
 
 
 def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, causal: bool):
-    """Attention without a mask, or causal, and its log-sum-exp: (B, H, T, D) and (B, H, T); equal numbers of heads."""
+    """Attention without a mask, or causal, and its log-sum-exp: (B, H, T, D) and (B, H, T); equal
+    numbers of heads."""
     options = {"dropout_p": 0.0, "is_causal": causal, "scale": scale}
     if query.device.type == "cpu":
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -102,19 +112,22 @@ def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: f
     return output, logsumexp[..., : query.shape[2]]
 
 
-def _over_prefix(query: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
-    """Every row's queries over the one prefix: the rows are laid out as more queries of one sequence, without a copy where
-    memory is laid out as projections leave it, (B, T, H, D)."""
+def _over_prefix(query: torch.Tensor, layer: Pair, scale: float) -> Pair:
+    """Every row's queries over the one prefix: the rows are laid out as more queries of one
+    sequence, without a copy where memory is laid out as projections leave it, (B, T, H, D)."""
     rows, heads, new, size = query.shape
-    keys, values = (stored.repeat_interleave(heads // stored.shape[1], 1) for stored in layer)  # (1, H, P, D)
-    together = query.transpose(1, 2).reshape(1, rows * new, heads, size).transpose(1, 2)  # (1, H, B * T, D)
+    groups = heads // layer[0].shape[1]
+    keys, values = (stored.repeat_interleave(groups, 1) for stored in layer)  # (1, H, P, D)
+    together = query.transpose(1, 2).reshape(1, rows * new, heads, size)
+    together = together.transpose(1, 2)  # (1, H, B * T, D)
     output, logsumexp = full(together, keys, values, scale, causal=False)
     output = output.transpose(1, 2).reshape(rows, new, heads, size).transpose(1, 2)  # (B, H, T, D)
     return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)  # (B, H, T)
 
 
-def _over_own(query: torch.Tensor, cache: KVCache, layer: tuple[torch.Tensor, torch.Tensor], scale: float):
-    """A few new queries a row over the row's own tokens, by its length: grouped heads share their keys without copies."""
+def _over_own(query: torch.Tensor, cache: KVCache, layer: Pair, scale: float) -> Pair:
+    """A few new queries a row over the row's own tokens, by its length: grouped heads share their
+    keys without copies."""
     rows, heads, new, size = query.shape
     keys, values = (stored[cache.rows, :, : cache.width] for stored in layer)  # (B, K, C, D)
     grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
@@ -129,13 +142,16 @@ def _over_own(query: torch.Tensor, cache: KVCache, layer: tuple[torch.Tensor, to
     return (weights @ values).view(rows, heads, new, -1), logsumexp
 
 
-def merge(own: tuple[torch.Tensor, torch.Tensor], shared: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """One attention output (B, H, T, D), in float32, of those over two sets of keys and their log-sum-exps.
+def merge(own: Pair, shared: Pair) -> torch.Tensor:
+    """One attention (B, H, T, D), in float32, of two over parts of the keys, by log-sum-exps.
 
-    With o_i = sum_j exp(s_ij) v_ij / exp(L_i) and L_i = log sum_j exp(s_ij), the softmax over both sets gives
-    (exp(L_1) o_1 + exp(L_2) o_2) / (exp(L_1) + exp(L_2)) = o_1 + sigmoid(L_2 - L_1) (o_2 - o_1): of two parts the share
-    is the sigmoid of the difference of their log-sum-exps. No exponential is taken of a large number. Source: the online
-    softmax (Milakov & Gimelshein 2018), and FlashAttention (Dao et al. 2022), which merges blocks in this way.
+    Part i has scores s_ij, L_i = log sum_j exp(s_ij) and output o_i = sum_j exp(s_ij - L_i) v_ij.
+    The softmax over both parts gives
+
+        (exp(L_1) o_1 + exp(L_2) o_2) / (exp(L_1) + exp(L_2)) = o_1 + sigmoid(L_2 - L_1) (o_2 - o_1)
+
+    for a softmax over two parts is the sigmoid of the difference of their log-sum-exps. Source: the
+    online softmax (Milakov & Gimelshein 2018); FlashAttention (Dao et al. 2022) merges blocks so.
     """
     (output, logsumexp), (prefix_output, prefix_logsumexp) = own, shared
     share = torch.sigmoid(prefix_logsumexp.float() - logsumexp.float())[..., None]
@@ -153,7 +169,8 @@ def attend(
     s_aux=None,
     **_,
 ):
-    """transformers' attention function: over the prefix and over the row's own tokens, merged in float32; (B, T, H, D)."""
+    """transformers' attention function: over the prefix and over the row's own tokens, merged in
+    float32; (B, T, H, D)."""
     if kv_cache is None:
         raise ValueError("prefix-shared attention needs kv_cache as a keyword of the model's call")
     if s_aux is not None:

@@ -1,7 +1,7 @@
-"""Regular expression + tokenizer -> an automaton over token ids as dense tensors. Nothing here knows about boxes.
+"""Regular expression + tokenizer -> an automaton over token ids. Nothing here knows about boxes.
 
-The vocabulary is keyed by the bytes a token stands for, so SentencePiece-style and byte-level tokenizers take one path and
-no decoder's treatment of leading spaces gets in the way.
+The vocabulary is keyed by the bytes a token stands for, so SentencePiece-style and byte-level
+tokenizers take one path and no decoder's treatment of leading spaces gets in the way.
 """
 
 import io
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from re import _constants as sre
@@ -21,97 +21,39 @@ import numpy as np
 import torch
 from outlines_core import Index, Vocabulary
 
+from boxes.decoding.automaton import Automaton
 from boxes.records import UserError, sha256_text, write_bytes
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-_OPEN = (sre.ANY, sre.NOT_LITERAL, sre.NEGATE, sre.CATEGORY)  # stand for characters that are not named
-LOGITS_AT_ONCE = 2**26  # numbers
+# They stand for characters that are not named.
+_OPEN = (sre.ANY, sre.NOT_LITERAL, sre.NEGATE, sre.CATEGORY)
 WIDE = 50_000  # tokens; fewer compile in a moment
 FREE = 0  # the one state of free decoding that goes on
 
 
-@dataclass(frozen=True)
-class Automaton:
-    """States 0..S-1 over token ids 0..V-1 (V: width of the model's logits).
-
-    allowed: (S, V) bool; next_state: (S, V) int32, meaningful where allowed; done: (S,) bool, nothing but the end follows;
-    starts: the state behind each literal beginning of the expression, "" included; token_bytes: what each id stands for.
-    """
-
-    allowed: torch.Tensor
-    next_state: torch.Tensor
-    done: torch.Tensor
-    starts: dict[str, int]
-    token_bytes: list[bytes]
-    end_ids: tuple[int, ...]
-
-    @cached_property
-    def forbidden(self) -> torch.Tensor:
-        """(S, V) bool, what is not allowed: the mask of every step."""
-        return ~self.allowed
-
-    def start(self, prompt: str) -> tuple[int, str]:
-        """The state a prompt leaves the automaton in, and the literal beginning of the expression that the prompt ends in."""
-        for head in sorted(self.starts, key=len, reverse=True):
-            before = prompt.removesuffix(head)[-1:] if head else ""
-            if prompt.endswith(head) and (not before or before.isspace()):
-                return self.starts[head], head
-        return self.starts[""], ""
-
-    def text(self, ids: list[int]) -> str:
-        """The text of token ids, the ends dropped."""
-        return b"".join(self.token_bytes[i] for i in ids if i not in self.end_ids).decode("utf-8", errors="replace")
-
-    def to(self, device: torch.device | str) -> "Automaton":
-        """The same automaton with its tensors on a device."""
-        tensors = (self.allowed.to(device), self.next_state.to(device), self.done.to(device))
-        return Automaton(*tensors, self.starts, self.token_bytes, self.end_ids)
-
-
-def masked_argmax(
-    automaton: Automaton,
-    head: Callable[[torch.Tensor], torch.Tensor],  # makes logits (..., V) of hidden states
-    hidden: torch.Tensor,  # (B, N, hidden)
-    states: torch.Tensor,  # (B, N)
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The likeliest allowed token behind each hidden state, whether it ends the text, and the state behind it, (B, N) each.
-
-    Where no allowed token has a finite logit the text ends (the model is broken there), which the last of the results says.
-    Logits are made of a few rows at a time, for a wide vocabulary's would fill the memory.
-    """
-    at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
-    best, choice = [], []
-    for some, where in zip(hidden.split(at_once), states.split(at_once), strict=True):
-        value, token = head(some).masked_fill_(automaton.forbidden[where], -torch.inf).max(dim=-1)
-        best.append(value)
-        choice.append(token)
-    broken = ~torch.cat(best).isfinite()
-    choice = torch.cat(choice).masked_fill(broken, automaton.end_ids[0])
-    after = automaton.next_state[states, choice].long()
-    ends = automaton.done[after]
-    for end in automaton.end_ids:
-        ends = ends | (choice == end)
-    return choice, ends, after, broken
-
-
 def _byte_of_character() -> dict[str, int]:
     """The printable stand-in of each byte in byte-level BPE (GPT-2's table)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
+    characters = [*map(chr, printable), *map(chr, range(256, 256 + len(others)))]
+    return dict(zip(characters, [*printable, *others], strict=True))
 
 
 def _types(part: object) -> set[str]:
     """The types of all components of a tokenizer's decoder or pre-tokenizer."""
     if isinstance(part, list):
         return set().union(*map(_types, part))
-    if not isinstance(part, dict):
-        return set()
-    return {part.get("type")}.union(*(_types(value) for value in part.values() if isinstance(value, (list, dict))))
+    if isinstance(part, dict):
+        return {part.get("type")}.union(*map(_types, part.values()))
+    return set()
 
 
 def is_byte_level(tokenizer) -> bool:
-    """Whether a tokenizer writes bytes as GPT-2's stand-in characters; otherwise it is of the SentencePiece kind."""
+    """Whether a tokenizer writes bytes as GPT-2's stand-ins, not as SentencePiece does."""
     if not tokenizer.is_fast:
         return False
     # Not the whole tokenizer: writing out a wide vocabulary takes seconds.
@@ -120,24 +62,30 @@ def is_byte_level(tokenizer) -> bool:
 
 
 def token_bytes(tokenizer) -> dict[int, bytes]:
-    """The bytes each ordinary token stands for; special tokens and tokens that stand for nothing are left out."""
-    added = tokenizer.added_tokens_decoder
-    special = set(tokenizer.all_special_ids) | {index for index, token in added.items() if token.special}
-    stand_in = _byte_of_character() if is_byte_level(tokenizer) else None
+    """The bytes each ordinary token stands for; special ones and those for nothing are left out."""
+    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
+    byte_level, stand_in = is_byte_level(tokenizer), _byte_of_character()
     found = {}
     for piece, index in tokenizer.get_vocab().items():
-        if index in special:
+        if index in special or (index in added and added[index].special):
             continue
-        if index in added and stand_in is not None:
+        if not byte_level:
+            content = _sentencepiece_bytes(piece)
+        elif index in added:
             content = added[index].content.encode()
-        elif stand_in is not None:
-            content = bytes(stand_in[character] for character in piece if character in stand_in)
         else:
-            byte = piece.startswith("<0x") and _BYTE_PIECE.fullmatch(piece)
-            content = bytes([int(byte[1], 16)]) if byte else piece.replace("▁", " ").encode()
+            content = bytes(stand_in[character] for character in piece if character in stand_in)
         if content:
             found[index] = content
     return found
+
+
+def _sentencepiece_bytes(piece: str) -> bytes:
+    """Of "<0x0A>" (byte fallback) and of "▁Box"."""
+    byte = piece.startswith("<0x") and _BYTE_PIECE.fullmatch(piece)
+    if byte:
+        return bytes([int(byte[1], 16)])
+    return piece.replace("▁", " ").encode()
 
 
 def literal_beginning(regex: str) -> str:
@@ -163,7 +111,8 @@ def _parts(parsed) -> Iterator[tuple[object, object]]:
 
 
 def _characters(regex: str) -> tuple[set[str], bool]:
-    """The characters an expression names, literally or in a range of a class, and whether a match has no others."""
+    """The characters an expression names, literally or in a range of a class, and whether a match
+    has no others."""
     found, parsed = set(), _parser.parse(regex)
     closed = parsed.state.flags == re.UNICODE.value  # not, say, in upper case as well
     for kind, value in _parts(parsed):
@@ -177,23 +126,32 @@ def _characters(regex: str) -> tuple[set[str], bool]:
 
 
 def _check_spelling(regex: str, spelled: dict[int, bytes], name: str) -> None:
-    known = set().union(*spelled.values()) if spelled else set()
-    missing = sorted(char for char in _characters(regex)[0] if not set(char.encode()) <= known)
+    known = set().union(*spelled.values())
+    missing = sorted(char for char in _characters(regex)[0] if not known.issuperset(char.encode()))
     if missing:
-        raise UserError(f"{name}: the vocabulary cannot spell {' '.join(map(repr, missing))} of the regular expression")
+        characters = " ".join(map(repr, missing))
+        wrong = f"the vocabulary cannot spell {characters} of the regular expression"
+        raise UserError(f"{name}: {wrong}")
 
 
 def end_ids_of(tokenizer) -> tuple[int, ...]:
-    """The ids that end a text. Only the tokenizer's own: stop ids of a generation_config must not leak in."""
+    """The ids that end a text: the tokenizer's own. Those of a generation_config do not leak in."""
     if tokenizer.eos_token_id is None:
-        wrong = "the tokenizer has no end-of-sequence token; name its eos_token in tokenizer_config.json"
-        raise UserError(f"{tokenizer.name_or_path}: {wrong}")
+        wrong = "the tokenizer has no end-of-sequence token"
+        mend = "name its eos_token in tokenizer_config.json"
+        raise UserError(f"{tokenizer.name_or_path}: {wrong}; {mend}")
     return (tokenizer.eos_token_id,)
 
 
-def build_index(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[str, ...] = ()) -> tuple[Index, int]:
-    """outlines_core's index of an expression over byte-keyed tokens (`spelled`, of token_bytes), and the number of the first
-    pseudo-token: each of `heads` is one. UserError names the characters that the vocabulary cannot spell."""
+def build_index(
+    regex: str,
+    tokenizer,
+    spelled: dict[int, bytes],
+    heads: tuple[str, ...] = (),
+) -> tuple[Index, int]:
+    """outlines_core's index of an expression over byte-keyed tokens (`spelled`, of token_bytes),
+    and the number of the first pseudo-token: each of `heads` is one. UserError names the characters
+    that the vocabulary cannot spell."""
     name = tokenizer.name_or_path or "tokenizer"
     _check_spelling(regex, spelled, name)
     first_pseudo = max(*spelled, *end_ids_of(tokenizer)) + 1
@@ -213,10 +171,11 @@ def build_index(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[s
 
 @dataclass(frozen=True)
 class Edges:
-    """An automaton as its E edges. What is kept: a few million numbers, where the dense tensors of a wide vocabulary have
-    fifty times as many.
+    """An automaton as its E edges. What is kept: a few million numbers, where the dense tensors of
+    a wide vocabulary have fifty times as many.
 
-    sources, tokens, targets: (E,); done: (S,) bool; starts: the state behind each beginning of the expression.
+    sources, tokens, targets: (E,); done: (S,) bool; starts: the state behind each beginning of the
+    expression.
     """
 
     sources: np.ndarray
@@ -227,9 +186,11 @@ class Edges:
 
 
 def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -> Automaton:
-    """The automaton of an expression for logits of `width` entries. Ids the tokenizer does not have are never allowed.
+    """The automaton of an expression for logits of `width` entries. Ids the tokenizer does not have
+    are never allowed.
 
-    `kept`: a folder to keep what a wide vocabulary compiles to, some seconds of work, by a hash of all that it depends on.
+    `kept`: a folder to keep what a wide vocabulary compiles to, some seconds of work, by a hash of
+    all that it depends on.
     """
     spelled, ends = token_bytes(tokenizer), end_ids_of(tokenizer)
     literal = literal_beginning(regex)
@@ -250,7 +211,8 @@ def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -
 
 
 def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
-    """The edges of a file; made and written there where it cannot be read (zip's checksum tells of one cut short)."""
+    """The edges of a file; made and written there where it cannot be read (zip's checksum tells of
+    one cut short)."""
     with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), np.load(path) as file:
         return Edges(*(file[field.name] for field in fields(Edges)))
     edges, content = make(), io.BytesIO()
@@ -260,18 +222,30 @@ def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
     return edges
 
 
-def _edges(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[str, ...], width: int) -> Edges:
-    """The edges of outlines_core's index, without those that lead where the expression can no longer be finished."""
+def _edges(
+    regex: str,
+    tokenizer,
+    spelled: dict[int, bytes],
+    heads: tuple[str, ...],
+    width: int,
+) -> Edges:
+    """Those of outlines_core's index, without those to where the expression cannot be finished."""
     ends = end_ids_of(tokenizer)
     index, first_pseudo = build_index(regex, tokenizer, spelled, heads[1:])
-    transitions, initial, finals = index.get_transitions(), index.get_initial_state(), index.get_final_states()
+    transitions, finals = index.get_transitions(), index.get_final_states()
+    initial = index.get_initial_state()
     states = np.array(sorted({*transitions, *finals, initial}))
-    starts = [initial, *(transitions[initial][first_pseudo + rank] for rank in range(len(heads) - 1))]
-    counts = [len(edges) for edges in transitions.values()]
-    tokens = np.concatenate([np.fromiter(edges, np.int32, len(edges)) for edges in transitions.values()])
-    targets = np.concatenate([np.fromiter(edges.values(), np.int64, len(edges)) for edges in transitions.values()])
+    starts = [initial]
+    for rank in range(len(heads) - 1):
+        starts.append(transitions[initial][first_pseudo + rank])
+    sources, tokens, targets = [], [], []
+    numbers = np.searchsorted(states, list(transitions))
+    for number, edges in zip(numbers, transitions.values(), strict=True):
+        sources.append(np.full(len(edges), number, np.int16))
+        tokens.append(np.fromiter(edges, np.int32, len(edges)))
+        targets.append(np.fromiter(edges.values(), np.int64, len(edges)))
+    sources, tokens, targets = map(np.concatenate, (sources, tokens, targets))
     targets = np.searchsorted(states, targets).astype(np.int16)
-    sources = np.repeat(np.searchsorted(states, list(transitions)), counts).astype(np.int16)
     real = tokens < min(width, first_pseudo)  # the model has them, and they are no pseudo-token
     sources, tokens, targets = sources[real], tokens[real], targets[real]
 
@@ -290,8 +264,7 @@ def _edges(regex: str, tokenizer, spelled: dict[int, bytes], heads: tuple[str, .
 
 
 def _alive(sources: np.ndarray, targets: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """(S,) bool: the states from which one of those alive can be reached, found on the graph of states, (S, S), which is small
-    however wide the vocabulary is."""
+    """(S,) bool: the states from which one of those alive can be reached, on the graph (S, S)."""
     leads = np.zeros((len(alive), len(alive)), dtype=bool)
     leads[sources, targets] = True
     while True:
@@ -306,10 +279,11 @@ def _bytes_list(spelled: dict[int, bytes], width: int) -> list[bytes]:
 
 
 def free_automaton(tokenizer, width: int, head: str) -> Automaton:
-    """Unconstrained decoding (A.2) in the same shape: every token of the tokenizer, until a period or an end.
+    """Unconstrained decoding (A.2) in the same shape: every token of the tokenizer, until a period
+    or an end.
 
-    Everything behind the first period is dropped in scoring, so nothing is lost by stopping there. A prompt that ends in
-    `head` has begun the text.
+    Everything behind the first period is dropped in scoring, so nothing is lost by stopping there.
+    A prompt that ends in `head` has begun the text.
     """
     spelled = token_bytes(tokenizer)
     ends = end_ids_of(tokenizer)
@@ -319,4 +293,5 @@ def free_automaton(tokenizer, width: int, head: str) -> Automaton:
     stops = [index for index, content in spelled.items() if b"." in content and index < width]
     next_state[FREE, [*stops, *ends]] = 1
     done = torch.tensor([False, True])
-    return Automaton(allowed, next_state, done, {"": FREE, head: FREE}, _bytes_list(spelled, width), ends)
+    starts = {"": FREE, head: FREE}
+    return Automaton(allowed, next_state, done, starts, _bytes_list(spelled, width), ends)

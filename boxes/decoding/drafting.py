@@ -1,7 +1,8 @@
-"""Text drafts: a proposed statement as the tokens a model would write it in. By default it is what a symbolic reading of the
-description says; for free decoding, what the model wrote under the expression. In float32 no draft changes an answer.
+"""Text drafts: a proposed statement as the tokens a model would write it in.
 
-The model's own masked argmax decides on every token; a wrong draft costs time and never changes an answer.
+By default it is what a symbolic reading of the description says; for free decoding, what the model
+wrote under the expression. The model's own masked argmax decides on every token: in float32 a wrong
+draft costs time and never changes an answer.
 """
 
 import re
@@ -13,27 +14,30 @@ from itertools import accumulate
 from boxes.prompting import encode_prompts
 from boxes.world import parse, replay, statement
 
-_DESCRIPTION = re.compile(r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)")
+_DESCRIPTION = re.compile(
+    r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)",
+)
 _CLAUSE = re.compile(r", Box [1-6] contains|\.$")
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Token ids of a proposed statement (behind the prompt), and where its clauses begin: the comma before "Box 1", ..., and
-    the final period. After a divergence drafting starts again at the next of them."""
+    """Token ids of a proposed statement (behind the prompt), and where its clauses begin: the comma
+    before "Box 1", ..., and the final period. After a divergence drafting starts again at the next
+    of them."""
 
     tokens: tuple[int, ...] = ()
     clauses: tuple[int, ...] = ()
 
     @property
     def restarts(self) -> list[int]:
-        """For each token, where the first clause at or behind it begins; the draft's length where there is none."""
-        behind = [bisect_left(self.clauses, index) for index in range(len(self.tokens))]
-        return [self.clauses[rank] if rank < len(self.clauses) else len(self.tokens) for rank in behind]
+        """For each token, where the first clause at or behind it begins, or the draft ends."""
+        begins = [*self.clauses, len(self.tokens)]
+        return [begins[bisect_left(self.clauses, index)] for index in range(len(self.tokens))]
 
 
 def draft_text(prompt: str) -> str | None:
-    """The true statement about the last description of a prompt; None where there is none that can be read."""
+    """The true statement about the last description of a prompt; None where none can be read."""
     descriptions = _DESCRIPTION.findall(prompt)
     if not descriptions:
         return None
@@ -44,10 +48,14 @@ def draft_text(prompt: str) -> str | None:
 
 
 def drafts(
-    tokenizer, spelled: list[bytes], prompts: list[str], heads: list[str], proposed: Sequence[str | None]
+    tokenizer,
+    spelled: list[bytes],
+    prompts: list[str],
+    heads: list[str],
+    proposed: Sequence[str | None],
 ) -> list[Draft]:
-    """A draft for each prompt: of its proposed statement, whose beginning the prompt ends in (`heads`); empty without one.
-    `spelled` are the bytes each token id stands for."""
+    """A draft for each prompt: of its proposed statement, whose beginning the prompt ends in
+    (`heads`); empty without one. `spelled` are the bytes each token id stands for."""
     tails, rests = [], []
     for prompt, head, text in zip(prompts, heads, proposed, strict=True):
         rests.append(text[len(head) :] if text and text.startswith(head) else "")
@@ -58,12 +66,15 @@ def drafts(
         # ".Statement" of the released style may be merged across the seam.
         tails.append(prompt[max(prompt.rfind("\n"), 0) :] if head else "\n")
     before = dict(zip(set(tails), encode_prompts(tokenizer, list(set(tails))), strict=True))
-    whole = encode_prompts(tokenizer, [tail + rest for tail, rest in zip(tails, rests, strict=True)])
-    return [
-        # Where the seam is tokenized in another way, nothing is proposed.
-        _draft(rest, after[len(before[tail]) :], spelled) if after[: len(before[tail])] == before[tail] else Draft()
-        for tail, rest, after in zip(tails, rests, whole, strict=True)
-    ]
+    whole = encode_prompts(tokenizer, list(map(str.__add__, tails, rests)))
+    found = []
+    for tail, rest, tokens in zip(tails, rests, whole, strict=True):
+        seam = len(before[tail])
+        if tokens[:seam] == before[tail]:
+            found.append(_draft(rest, tokens[seam:], spelled))
+        else:  # the seam is tokenized in another way: nothing is proposed
+            found.append(Draft())
+    return found
 
 
 def _draft(rest: str, tokens: list[int], spelled: list[bytes]) -> Draft:

@@ -1,7 +1,8 @@
 """The engine: greedy decoding under an automaton, exact and near the floor.
 
-A model is decoded in the first way (trial.py) that gives its own logits: with prefix sharing and drafts (loop.py), or through
-its own forward (fallback.py). In float32 the token ids equal those of reference.py, one prompt at a time.
+A model is decoded in the first way (trial.py) that gives its own logits: with prefix sharing and
+drafts (loop.py), or through its own forward (fallback.py). In float32 the token ids equal those of
+reference.py, one prompt at a time.
 """
 
 import sys
@@ -24,11 +25,13 @@ Progress = Callable[[int], None]
 
 
 class Decoder:
-    """Decodes prompts greedily under a regular expression; `regex=None` decodes freely, to the first period.
+    """Decodes prompts greedily under a regular expression; `regex=None` decodes freely, to the
+    first period.
 
-    `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None: as many as the device's
-    memory holds, up to memory.MOST_ROWS. It is halved when memory runs out all the same. A model of which the engine does not
-    give the logits is decoded in another way (trial.py), or refused. What was done is counted in `work`.
+    `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None:
+    as many as the device's memory holds, up to memory.MOST_ROWS. It is halved when memory runs out
+    all the same. A model of which the engine does not give the logits is decoded in another way
+    (trial.py), or refused. What was done is counted in `work`.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class Decoder:
         self.regex, self.max_new_tokens = regex, max_new_tokens
         self.batch_size, self.draft = batch_size, draft
         head = model.get_output_embeddings().weight
-        width, self.device = len(head), head.device  # of everything but the layers of a model that is spread
+        # Of everything but the layers of a model that is spread.
+        width, self.device = len(head), head.device
         if regex:
             automaton = compile_regex(regex, tokenizer, width, AUTOMATA)
         else:
@@ -58,10 +62,18 @@ class Decoder:
     @property
     def job(self) -> Job:
         """What a way of decoding needs of this decoder."""
-        return Job(self.model, self.automaton, self.device, self.max_new_tokens, self.draft, self.work)
+        return Job(
+            model=self.model,
+            automaton=self.automaton,
+            device=self.device,
+            max_new_tokens=self.max_new_tokens,
+            draft=self.draft,
+            work=self.work,
+        )
 
     def decode(self, prompts: Sequence[str], progress: Progress | None = None) -> list[Completion]:
-        """The completions of prompts, in their order. `progress` is told how many more are finished."""
+        """The completions of prompts, in their order. `progress` is told how many more are
+        finished."""
         completions: list[Completion | None] = [None] * len(prompts)
         for indices, finished in self.batches(prompts):
             for index, completion in zip(indices, finished, strict=True):
@@ -76,9 +88,11 @@ class Decoder:
         texts: Sequence[str],
         proposed: Sequence[str | None] | None = None,
     ) -> Iterator[tuple[list[int], list[Completion]]]:
-        """Finished prompts as they come: their indices, and their completions. Longer ones come first. `proposed`: the
-        statements to draft; by default those that a symbolic reading of the prompts gives."""
-        waiting = sorted(self.prompts(texts, proposed), key=lambda prompt: prompt.length, reverse=True)
+        """Finished prompts as they come: their indices, and their completions. Longer ones come
+        first. `proposed`: the statements to draft; by default those that a symbolic reading of the
+        prompts gives."""
+        waiting = self.prompts(texts, proposed)
+        waiting.sort(key=lambda prompt: prompt.length, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
         self.work.rows = self.batch_size or self._rows_that_fit(waiting, alone=False)
         while waiting:
@@ -114,7 +128,8 @@ class Decoder:
         return self.way
 
     def _rows_that_fit(self, waiting: list[Prompt], alone: bool) -> int:
-        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin with, and none drafted."""
+        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin
+        with, and none drafted."""
         if not waiting:
             return 1
         own = max(len(prompt.ids) for prompt in waiting)
@@ -125,7 +140,11 @@ class Decoder:
             own -= common_prefix([prompt.ids for prompt in waiting])
         return memory.rows_that_fit(self.model, own + self.max_new_tokens, run, len(waiting))
 
-    def prompts(self, texts: Sequence[str], proposed: Sequence[str | None] | None = None) -> list[Prompt]:
+    def prompts(
+        self,
+        texts: Sequence[str],
+        proposed: Sequence[str | None] | None = None,
+    ) -> list[Prompt]:
         """Prompts as tokens, with their drafts and where in the expression each begins."""
         encoded = encode_prompts(self.tokenizer, texts)
         starts = [self.automaton.start(text) for text in texts]
@@ -141,7 +160,8 @@ class Decoder:
         return prompts
 
     def completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:
-        """What generated ids say. In free decoding everything behind the first period is dropped."""
+        """What generated ids say. In free decoding everything behind the first period is
+        dropped."""
         ids = [token for token in ids if token not in (-1, *self.automaton.end_ids)]
         text = self.automaton.text(ids)
         if not self.regex and "." in text:

@@ -1,8 +1,8 @@
-"""The fallback: decoding through a model's own forward, without a shared prefix or drafts, for models that the engine's
-forward does not fit.
+"""The fallback: decoding through a model's own forward, without a shared prefix or drafts, for
+models that the engine's forward does not fit.
 
-Its own head, its own attention and its own cache, whatever that is called; where none can be trusted everything is computed
-again for every token. B rows, V logits.
+Its own head, its own attention and its own cache, whatever that is called; where none can be
+trusted everything is computed again for every token. B rows, V logits.
 """
 
 import inspect
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from boxes.decoding.constraint import masked_argmax
+from boxes.decoding.automaton import masked_argmax
 from boxes.decoding.job import Finished, Job, Prompt
 
-CACHES = ("past_key_values", "cache_params", "state")  # what models call what they keep of the tokens before
+# What models call what they keep of the tokens before.
+CACHES = ("past_key_values", "cache_params", "state")
 
 
 @dataclass
@@ -58,7 +59,8 @@ def _generate(
     batch: Batch,
     feed: Callable[[Any, Batch, torch.Tensor], None],
 ) -> tuple[list[list[int]], list[bool]]:
-    """The token of each row and step, -1 behind a row's end, and which rows ended. `feed` runs the chosen tokens (B,)."""
+    """The token of each row and step, -1 behind a row's end, and which rows ended. `feed` runs the
+    chosen tokens (B,)."""
     batch.states = batch.states.to(job.device)
     columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
     for _ in range(job.max_new_tokens):
@@ -81,9 +83,10 @@ def _as_it_is(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-# ------------------------------------------------------------------------------------------------ a model's own forward
+# ---------------------------------------------------------------------------- a model's own forward
 def own_logits(model, ids: Sequence[int], last: int) -> torch.Tensor:
-    """(last, V): the model's own logits of a row's `last` tokens, without a cache, a batch or anything else of ours."""
+    """(last, V): the model's own logits of a row's `last` tokens, without a cache, a batch or
+    anything else of ours."""
     row = torch.tensor([list(ids)], device=model.device)
     mask = torch.ones_like(row)
     output = _run(
@@ -147,7 +150,8 @@ def step_batch(model, batch: Batch, chosen: torch.Tensor) -> None:
 
 
 def return_objects(model) -> None:
-    """Have a model return objects with names, where its configuration asks for tuples (return_dict)."""
+    """Have a model return objects with names, where its configuration asks for tuples
+    (return_dict)."""
     for module in model.modules():
         if hasattr(module, "config"):
             module.config.return_dict = True

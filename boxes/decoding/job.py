@@ -1,10 +1,11 @@
-"""What is to be decoded, under which limits, and what was done: all that the ways of decoding (loop.py, fallback.py) know."""
+"""What is to be decoded, under which limits, and what was done: all that the ways of decoding
+(loop.py, fallback.py) know."""
 
 from dataclasses import dataclass, field
 
 import torch
 
-from boxes.decoding.constraint import Automaton
+from boxes.decoding.automaton import Automaton
 from boxes.decoding.drafting import Draft
 
 Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
@@ -36,11 +37,13 @@ class Work:
     halvings: int = 0  # of that number, for want of memory
     forwards: int = 0
     tokens: int = 0  # generated
-    sums: dict[str, torch.Tensor] = field(default_factory=dict)  # on the device: counting needs no stop
+    # On the device: counting needs no stop.
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def count(self, **found: torch.Tensor) -> None:
-        """Add numbers of drafted tokens that were run (`proposed`), of those that the model confirmed
-        (`accepted`: the acceptance rate's numerator), of texts that ended for want of a finite logit (`broken`)."""
+        """Add numbers of drafted tokens that were run (`proposed`), of those that the model
+        confirmed (`accepted`: the acceptance rate's numerator), of texts that ended for want of a
+        finite logit (`broken`)."""
         for name, number in found.items():
             self.sums[name] = self.sums.get(name, 0) + number
 
@@ -51,7 +54,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """What a way of decoding needs of a decoder: the model, what it may write, and where it is counted."""
+    """What a way of decoding needs of a decoder: the model, what it may write, and where it is
+    counted."""
 
     model: torch.nn.Module
     automaton: Automaton  # on `device`

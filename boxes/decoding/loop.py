@@ -1,71 +1,50 @@
-"""Prefill, one step, the loop: prefix sharing, speculative decoding, and rows that make room when they are finished.
+"""Prefill, one step, the loop: prefix sharing, speculative decoding, rows that make room.
 
-The prompts' common prefix is computed and stored once; rows keep their own keys and values, each with its own length; drafts
-(drafting.py) are verified several tokens at a time by the model's own masked argmax (speculative decoding: Leviathan et al.
-2023, here greedy, so that no answer changes). Shapes: B rows, R their capacity in tokens, N tokens a forward, V logits.
+The prompts' common prefix is computed and stored once; rows keep their own keys and values, each
+with its own length; drafts (drafting.py) are verified several tokens at a time by the model's own
+masked argmax (speculative decoding: Leviathan et al. 2023, here greedy, so that no answer changes).
+Shapes: B rows, R their capacity in tokens, N tokens a forward, V logits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.nn.functional import pad
 
 from boxes.decoding import memory
 from boxes.decoding.attention import KVCache, prefix_sharing
-from boxes.decoding.constraint import Automaton, masked_argmax
+from boxes.decoding.automaton import Automaton, masked_argmax
 from boxes.decoding.job import Finished, Job, Prompt
+from boxes.decoding.rows import Rows, append, close_up, join, next_drafted
 
 # A step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500),
 STEP_TOKENS = 512
 STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
 PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
-LOOK = {"cuda": 4}  # steps between looks at which rows are finished: each stops a device; 1 elsewhere
+# Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
+LOOK = {"cuda": 4}
 
 
-@dataclass
-class Rows:
-    """Rows being decoded, on the device. `pending` is each row's last token that is not in the KV cache yet."""
-
-    prompts: torch.Tensor  # (B,) index of the prompt
-    lengths: torch.Tensor  # (B,) own tokens in the KV cache
-    pending: torch.Tensor  # (B,) token ids
-    states: torch.Tensor  # (B,) of the automaton, behind `pending`
-    tokens: torch.Tensor  # (B, R) generated so far, -1 behind
-    counts: torch.Tensor  # (B,) how many of them
-    ended: torch.Tensor  # (B,) bool
-    drafted: torch.Tensor  # (B, R) proposed tokens, -1 behind
-    restart: torch.Tensor  # (B, R) where the first clause at or behind each drafted token begins
-    pointer: torch.Tensor  # (B,) the next drafted token
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def map(self, change: Callable[[torch.Tensor, str], torch.Tensor]) -> "Rows":
-        """The same rows with every tensor changed."""
-        changed = {}
-        for field in fields(self):
-            changed[field.name] = change(getattr(self, field.name), field.name)
-        return Rows(**changed)
-
-
-# ------------------------------------------------------------------------------------------------ the loop
+# ----------------------------------------------------------------------------------------- the loop
 def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
-    """Decode prompts, `job.work.rows` at a time; whenever half of the rows are finished they make room for others."""
+    """Decode prompts, `job.work.rows` at a time; whenever half of the rows are finished they make
+    room for others."""
     skip, shared = share_prefix(job.model, [prompt.ids for prompt in waiting])
     longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
     capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
     size = min(job.work.rows, len(waiting))
     cache = KVCache(size, max(len(prompt.ids) for prompt in waiting) - skip + capacity, shared)
     look = LOOK.get(job.device.type, 1)
-    rows, longest, steps, taken = None, 0, 0, 0  # `longest`: no row has more own tokens in the KV cache
+    # `longest`: no row has more own tokens in the KV cache.
+    rows, longest, steps, taken = None, 0, 0, 0
     while rows is not None or taken < len(waiting):
         used = 0 if rows is None else len(rows)
         room, left = size - used, len(waiting) - taken
         with prefix_sharing(job.model):
             if room >= min((size + 1) // 2, left) > 0:
-                for new in portions(waiting[taken : taken + room], skip, prefill_tokens(job.device)):
+                most = prefill_tokens(job.device)
+                for new in portions(waiting[taken : taken + room], skip, most):
                     first = 0 if rows is None else len(rows)
                     rows = join(rows, prefill(job, cache, first, new, skip, capacity))
                     taken += len(new)
@@ -97,17 +76,19 @@ def portions(prompts: list[Prompt], skip: int, most: int) -> Iterator[list[Promp
 
 
 def draft_length(job: Job, rows: int) -> int:
-    """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost the more."""
+    """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost
+    the more."""
     if not job.draft:
         return 0
     return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
 
 
 def harvest(job: Job, cache: KVCache, rows: Rows, size: int) -> tuple[Rows | None, int, Finished]:
-    """Take finished rows out where at most half of `size` are left. The others, closed up; how many own tokens the longest
-    of them has; the finished ones."""
+    """Take finished rows out where at most half of `size` are left. The others, closed up; how many
+    own tokens the longest of them has; the finished ones."""
     open_rows = ~rows.ended & (rows.counts < job.max_new_tokens)
-    *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()  # one copy from the device
+    # One copy from the device.
+    *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()
     left = sum(going)
     if left > size // 2:
         return rows, longest, []
@@ -121,30 +102,7 @@ def harvest(job: Job, cache: KVCache, rows: Rows, size: int) -> tuple[Rows | Non
     return rows.map(lambda tensor, _: tensor[order]), longest, finished
 
 
-def close_up(going: list[bool]) -> tuple[list[int], list[int], list[int]]:
-    """Which rows move where, so that those that go on are the first ones: movers, holes, and the new rows' old numbers.
-
-    Before: row i of Rows is row i of the KV cache, `left` of them go on. After: the same for rows 0 to left - 1. Only rows
-    from `left` on move, each into a hole below: there are as many, for of the first `left` rows as many are finished as
-    go on behind them; no row is both read and written, and each is copied once at most.
-    """
-    left = sum(going)
-    holes = [row for row in range(left) if not going[row]]
-    movers = [row for row in range(left, len(going)) if going[row]]
-    order = list(range(left))
-    for hole, mover in zip(holes, movers, strict=True):
-        order[hole] = mover
-    return movers, holes, order
-
-
-def join(rows: Rows | None, new: Rows) -> Rows:
-    """Both, the new ones behind."""
-    if rows is None:
-        return new
-    return rows.map(lambda tensor, name: torch.cat([tensor, getattr(new, name)]))
-
-
-# ------------------------------------------------------------------------------------------------ prefix and forward
+# ------------------------------------------------------------------------------- prefix and forward
 def common_prefix(encoded: list[list[int]]) -> int:
     """How many tokens all prompts begin with, so that each keeps one of its own at least."""
     if len(encoded) < 2:
@@ -155,7 +113,8 @@ def common_prefix(encoded: list[list[int]]) -> int:
 
 
 def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:
-    """How many tokens all prompts begin with, and their KV cache; 0 and None where they have nothing in common."""
+    """How many tokens all prompts begin with, and their KV cache; 0 and None where they have
+    nothing in common."""
     length = common_prefix(encoded)
     if not length:
         return 0, None
@@ -168,9 +127,9 @@ def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:
 def forward(
     model,
     cache: KVCache,
-    first: int,
+    first: int,  # row of the KV cache
     tokens: torch.Tensor,  # (B, N)
-    lengths: torch.Tensor | None = None,  # (B,) each row's own tokens in the KV cache, by default none
+    lengths: torch.Tensor | None = None,  # (B,) own tokens in the KV cache, by default none
     width: int = 0,  # bounds lengths + N
 ) -> torch.Tensor:
     """Run tokens in the rows from `first` on; the last hidden states, (B, N, hidden)."""
@@ -190,8 +149,10 @@ def forward(
 
 
 def backbone(model):
-    """The part of a model that makes hidden states. Of some, base_model is the whole model (Mllama)."""
-    return model.base_model if model.base_model is not model else model.model
+    """The part of a model that makes hidden states."""
+    if model.base_model is model:  # Mllama's
+        return model.model
+    return model.base_model
 
 
 def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torch.Tensor:
@@ -199,7 +160,7 @@ def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torc
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-# ------------------------------------------------------------------------------------------------ prefill, step, verify
+# ---------------------------------------------------------------------------- prefill, step, verify
 def prefill(
     job: Job,
     cache: KVCache,
@@ -208,7 +169,8 @@ def prefill(
     skip: int,  # tokens of the shared prefix
     capacity: int,  # R
 ) -> Rows:
-    """Run prompts' own tokens with their whole drafts behind them in the rows from `first` on, and verify the drafts."""
+    """Run prompts' own tokens with their whole drafts behind them in the rows from `first` on, and
+    verify the drafts."""
     device = job.device
     own = [prompt.ids[skip:] for prompt in prompts]
     drafted = [prompt.draft.tokens for prompt in prompts]
@@ -235,23 +197,17 @@ def prefill(
 
 
 def step(job: Job, cache: KVCache, rows: Rows, ahead: int, width: int) -> None:
-    """Run each row's pending token and its next `ahead` drafted tokens, and verify those; N = 1 + ahead."""
+    """Run each row's pending token and its next `ahead` drafted ones, and verify; N = 1 + ahead."""
     drafted = next_drafted(rows, ahead).clamp(min=0)  # (B, ahead)
     tokens = torch.cat([rows.pending[:, None], drafted], dim=1)  # (B, N)
     verify(job, rows, forward(job.model, cache, 0, tokens, rows.lengths, width))
 
 
-def next_drafted(rows: Rows, count: int) -> torch.Tensor:
-    """Each row's next drafted tokens, (B, count), -1 where there are none."""
-    ahead = rows.pointer[:, None] + torch.arange(count, device=rows.pointer.device)
-    return rows.drafted.gather(1, ahead.clamp(max=rows.drafted.shape[1] - 1))
-
-
 def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
     """Accept what the masked argmax confirms of each row's draft, and one token more.
 
-    hidden: (B, N, hidden), behind the pending token and N - 1 drafted ones. No row is looked at in Python: all of this is
-    tensor arithmetic on the device.
+    hidden: (B, N, hidden), behind the pending token and N - 1 drafted ones. No row is looked at in
+    Python: all of this is tensor arithmetic on the device.
     """
     count = hidden.shape[1]  # N
     proposed = next_drafted(rows, count)  # (B, N)
@@ -260,7 +216,8 @@ def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
     choice, ends, after, broken = masked_argmax(job.automaton, head, hidden, states)  # (B, N) each
     room = (job.max_new_tokens - rows.counts).masked_fill(rows.ended, 0)[:, None]  # (B, 1)
     confirmed = (choice == proposed) & ~ends  # (B, N)
-    # The model's first choice always counts; each further one if all drafted tokens before it are confirmed.
+    # The model's first choice always counts; each further one if all drafted tokens before it are
+    # confirmed.
     reached = pad(confirmed[:, :-1], (1, 0), value=True).cumprod(1).bool()  # (B, N)
     taken = reached & (torch.arange(count, device=room.device) < room)  # (B, N)
     append(rows, taken, choice, after)
@@ -274,32 +231,8 @@ def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
 
 
 def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tensor) -> torch.Tensor:
-    """The automaton's states from `state` (B,) on along the draft `proposed` (B, N): (B, N), before each token."""
+    """The states (B, N) from `state` (B,) on, before each token of `proposed` (B, N)."""
     path = [state]
     for position in range(proposed.shape[1] - 1):
         path.append(automaton.next_state[path[-1], proposed[:, position].clamp(min=0)].long())
     return torch.stack(path, dim=1)
-
-
-def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.Tensor) -> None:
-    """Add to each row the tokens of `choice` (B, N) that are `taken`, the first ones of a row; `after`: states behind them."""
-    accepted = taken.sum(dim=1)  # (B,)
-    position = torch.arange(taken.shape[1], device=taken.device)  # (N,)
-    columns = (rows.counts[:, None] + position).clamp(max=rows.tokens.shape[1] - 1)  # (B, N)
-    rows.tokens.scatter_(1, columns, torch.where(taken, choice, rows.tokens.gather(1, columns)))
-    last = (accepted - 1).clamp(min=0)[:, None]  # (B, 1)
-    moved = accepted > 0  # (B,)
-    rows.pending = torch.where(moved, choice.gather(1, last)[:, 0], rows.pending)
-    rows.states = torch.where(moved, after.gather(1, last)[:, 0], rows.states)
-    rows.counts, rows.lengths = rows.counts + accepted, rows.lengths + accepted
-    move_pointer(rows, accepted)
-
-
-def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
-    """Where each row's draft goes on: behind its last token where that was drafted, else at the next clause."""
-    end = rows.drafted.shape[1] - 1
-    last = (rows.pointer + accepted - 1).clamp(min=0, max=end)[:, None]  # (B, 1)
-    at_next = rows.restart.gather(1, last)  # (B, 1)
-    followed = rows.drafted.gather(1, last)[:, 0] == rows.pending  # (B,)
-    entered = rows.drafted.gather(1, at_next)[:, 0] == rows.pending  # (B,)
-    rows.pointer = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered).clamp(max=end)

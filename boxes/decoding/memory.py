@@ -1,4 +1,4 @@
-"""How many prompts are decoded at a time: as many as memory holds, and half as many when it did not."""
+"""How many prompts are decoded at a time: as many as memory holds, half as many when it did not."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,8 @@ import torch
 
 from boxes.records import UserError
 
-MOST_ROWS = {"cuda": 256, "cpu": 64}  # more gain nothing: a forward's matrices are large enough by then
+# More gain nothing: a forward's matrices are large enough by then.
+MOST_ROWS = {"cuda": 256, "cpu": 64}
 SHARE = 0.8  # of the free memory; the rest is for what the estimate does not know
 _EXHAUSTED = ("out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -26,12 +27,12 @@ def stored_bytes(config, itemsize: int) -> int:
 def passing_bytes(config, itemsize: int) -> int:
     """What one layer's forward holds of one token at a time."""
     attention = 4 * _heads(config) * _head_size(config) * (itemsize + 4)  # merged in float32
-    wide = _number(config, "intermediate_size") or 4 * config.hidden_size  # GPT-2's configuration does not say
+    wide = _number(config, "intermediate_size") or 4 * config.hidden_size  # GPT-2's does not say
     return (4 * config.hidden_size + 3 * wide) * itemsize + attention
 
 
 def _heads(config) -> int:
-    return _number(config, "num_attention_heads") or 1  # of one as wide as the model where there is no attention
+    return _number(config, "num_attention_heads") or 1  # as wide as a model without attention
 
 
 def _head_size(config) -> int:
@@ -39,9 +40,11 @@ def _head_size(config) -> int:
 
 
 def _number(config, name: str) -> int | None:
-    """A number of a configuration, the largest where each layer has its own; None where it has none."""
+    """A number of a configuration, the largest where layers have their own; None without one."""
     value = getattr(config, name, None)
-    return max(value) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return max(value)
+    return value
 
 
 def free_bytes(device: torch.device) -> int:
@@ -61,8 +64,8 @@ def most_rows(device: torch.device) -> int:
 
 
 def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
-    """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of `run` tokens: 1 at least,
-    MOST_ROWS or `prompts` at most."""
+    """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of
+    `run` tokens: 1 at least, MOST_ROWS or `prompts` at most."""
     devices = {parameter.device for parameter in model.parameters()}
     config, itemsize = model.config.get_text_config(), model.dtype.itemsize
     free = SHARE * min(map(free_bytes, devices)) - run * passing_bytes(config, itemsize)
@@ -83,15 +86,15 @@ def raise_exhausted(error: Exception) -> None:
 
 
 def halved(rows: int, error: Exception) -> int:
-    """Half as many rows, where an error says that memory ran out. Any other error is raised again; UserError where not even
-    one row fits."""
+    """Half as many rows, where an error says that memory ran out. Any other error is raised again;
+    UserError where not even one row fits."""
     if not _exhausted(error):
         raise error
     if rows == 1:
-        raise UserError(
-            "out of memory with one prompt at a time; free memory, or spread the model over more GPUs"
-        ) from None
-    print(f"out of memory with {rows} prompts at a time; going on with {rows // 2}", file=sys.stderr)
+        mend = "free memory, or spread the model over more GPUs"
+        raise UserError(f"out of memory with one prompt at a time; {mend}") from None
+    said = f"out of memory with {rows} prompts at a time; going on with {rows // 2}"
+    print(said, file=sys.stderr)
     return rows // 2
 
 

@@ -1,8 +1,9 @@
-"""Which way a model is decoded: the first whose logits are the model's own, tried on two rows before any prompt is decoded.
+"""Which way a model is decoded: the first whose logits are the model's own, tried on two rows.
 
-A head with a transform of its own, attention that is not one softmax, positions that depend on the longest row, a cache of
-another name, and what nobody thought of: in transformers nothing says so, it shows in the logits. Rows are as long as those
-that will be decoded, for windows and RoPE can change with length. P positions, V logits.
+A head with a transform of its own, attention that is not one softmax, positions that depend on the
+longest row, a cache of another name, and what nobody thought of: in transformers nothing says so,
+it shows in the logits. Rows are as long as those that will be decoded, for windows and RoPE can
+change with length. P positions, V logits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,20 +21,23 @@ SHORTEST = 24  # tokens of a row in a trial
 TAIL = 4  # of its tokens are run in cached steps
 BEFORE = 4  # and so many before them are looked at, too
 TRIED = 3  # tokens of an engine's step in a trial: several, as with drafts, and then one
-# How much farther a way's logits may be from the model's own than these move when the embedding is rounded once more
-# (`noise`). A way rounds about ten times a layer, each time by a third of that; in quadrature, 9 in 80 layers. Measured over
-# tests/architectures.py: at most 2 where a way is right (float32; bfloat16: 0.7), 80 or more in float32 where it is not.
+# How much farther a way's logits may be from the model's own than these move when the embedding is
+# rounded once more (`noise`). A way rounds about ten times a layer, each time by a third of that;
+# in quadrature, 9 in 80 layers. Measured over tests/architectures.py: at most 2 where a way is
+# right (float32; bfloat16: 0.7), 80 or more in float32 where it is not.
 ROUNDINGS = 10
-# In standard deviations of a token's logits: farther apart is wrong in any dtype. bfloat16 came to 0.03 at most.
+# In standard deviations of a token's logits: farther apart is wrong in any dtype. bfloat16 came to
+# 0.03 at most.
 MOST = 0.3
-# The same forward twice is equal to the bit, but for sums that a GPU adds in any order. In roundings of the dtype.
+# The same forward twice is equal to the bit, but for sums that a GPU adds in any order. In
+# roundings of the dtype.
 SAME = 1000
 REASON = 120  # characters of another library's error
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Two rows of token ids, of different length, of which the last `tail` are run in steps behind a cache."""
+    """Two rows of token ids, of different length; the last `tail` are run in cached steps."""
 
     rows: tuple[list[int], ...]
     tail: int
@@ -46,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Way:
-    """A way of decoding: its name in run.json, how it decodes prompts, and its logits (2, P, V) in a trial.
+    """A way of decoding: its name in run.json, how it decodes, its logits (2, P, V) in a trial.
 
     `most` rows are decoded at a time, None: as many as memory holds.
     """
@@ -58,10 +62,12 @@ class Way:
 
 
 def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Trial:
-    """The longest and the shortest of the prompts `encoded`; one of them alone is its own neighbour, without a piece."""
+    """The longest and the shortest of the prompts `encoded`; one of them alone is its own
+    neighbour, without a piece."""
     first, last = max(encoded, key=len), min(encoded, key=len)
     long, tail = _lengthened(first, SHORTEST), TAIL
-    if len(long) + max_new_tokens > rope_limit(model)[1]:  # a row can pass it while it is being written
+    # A row can pass it while it is being written.
+    if len(long) + max_new_tokens > rope_limit(model)[1]:
         tail = max(TAIL, max_new_tokens)
         long = _lengthened(long, len(long) + tail)
     short = _lengthened(last, SHORTEST - 3)
@@ -72,13 +78,14 @@ def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Tr
 
 
 def _lengthened(ids: Sequence[int], length: int) -> list[int]:
-    """The same tokens again and again until there are so many of them; all of them where there are more."""
+    """The same tokens again and again until there are so many; all where there are more."""
     return (list(ids) * -(-length // len(ids)))[: max(length, len(ids))]
 
 
 def rope_limit(model) -> tuple[str, float]:
-    """The kind of a RoPE whose angles depend on how long a row is, or the longest beside it or before it ("dynamic",
-    "longrope"), and the tokens beyond which they do; "" and infinity of others."""
+    """The kind of a RoPE whose angles depend on how long a row is, or the longest beside it or
+    before it ("dynamic", "longrope"), and the tokens beyond which they do; "" and infinity of
+    others."""
     config = model.config.get_text_config()
     found = getattr(config, "rope_parameters", None) or {}
     for part in (found, *found.values()):
@@ -91,9 +98,9 @@ def rope_limit(model) -> tuple[str, float]:
     return "", float("inf")
 
 
-# ------------------------------------------------------------------------------------------------ the ways
+# ----------------------------------------------------------------------------------------- the ways
 def engine_logits(model, trial: Trial) -> torch.Tensor:
-    """Those of loop.py: both rows behind what they share, side by side, the last tokens in cached steps."""
+    """Those of loop.py: both rows behind what they share, the last tokens in cached steps."""
     device = model.get_output_embeddings().weight.device
     skip, shared = loop.share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
     whole = [row[skip : -trial.tail] for row in trial.rows]
@@ -142,15 +149,22 @@ WAYS = (
 )
 
 
-# ------------------------------------------------------------------------------------------------ the comparison
-def choose_way(model, ways: Sequence[Way], trial: Trial, reason: str | None) -> tuple[Way, str | None]:
-    """The first of the ways that gives the model's own logits, and why it is not the first of all. `reason`: why the first
-    cannot be, where that is known. UserError where none does; an error for want of memory is raised as it is."""
+# ----------------------------------------------------------------------------------- the comparison
+def choose_way(
+    model,
+    ways: Sequence[Way],
+    trial: Trial,
+    reason: str | None,
+) -> tuple[Way, str | None]:
+    """The first of the ways that gives the model's own logits, and why it is not the first of all.
+    `reason`: why the first cannot be, where that is known. UserError where none does; an error for
+    want of memory is raised as it is."""
     own = _own(model, trial)
     for way in ways[1:] if reason else ways:
         try:
             found = difference(own, way.logits(model, trial))
-        except Exception as error:  # an architecture can fail here in as many ways as there are lines that run it
+        except Exception as error:
+            # An architecture can fail here in as many ways as there are lines that run it.
             memory.raise_exhausted(error)
             reason = reason or f"the engine cannot run it ({_short(error)})"
             continue
@@ -165,7 +179,8 @@ def choose_way(model, ways: Sequence[Way], trial: Trial, reason: str | None) -> 
 
 
 def _own(model, trial: Trial) -> torch.Tensor:
-    """The model's own logits (2, P, V). UserError where it has none, or where they are others behind another row."""
+    """The model's own logits (2, P, V). UserError where it has none, or where they are others
+    behind another row."""
     long, short = trial.rows
     try:
         before = fallback.own_logits(model, short, trial.looked_at)
@@ -173,29 +188,33 @@ def _own(model, trial: Trial) -> torch.Tensor:
         after = fallback.own_logits(model, short, trial.looked_at)
     except Exception as error:  # see choose_way
         memory.raise_exhausted(error)
-        raise UserError(f"{_name(model)}: its own forward fails ({_short(error)}); leave this model out") from None
+        wrong = f"its own forward fails ({_short(error)})"
+        raise UserError(f"{_name(model)}: {wrong}; leave this model out") from None
     if difference(before[None], after[None]) > min(SAME * torch.finfo(model.dtype).eps, MOST):
-        raise UserError(f"{_name(model)}: its own logits depend on the rows before; leave this model out")
+        wrong = "its own logits depend on the rows before"
+        raise UserError(f"{_name(model)}: {wrong}; leave this model out")
     return torch.stack([own, before])
 
 
 def check_length(model, longest: int) -> None:
-    """UserError where a RoPE keeps the length of the longest row so far, and rows are long enough for it to matter: what such
-    a model says depends on what it was asked before, with a cache or without."""
+    """UserError where a RoPE keeps the length of the longest row so far, and rows are long enough
+    for it to matter: what such a model says depends on what it was asked before, with a cache or
+    without."""
     kind, limit = rope_limit(model)
     if "dynamic" in kind and longest > limit:
+        depends = f"its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens"
         raise UserError(
-            f"{_name(model)}: its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens, "
-            f"and prompts with their answers have {longest}; "
+            f"{_name(model)}: {depends}, and prompts with their answers have {longest}; "
             "leave this model out, or give it another rope_type in config.json"
         )
 
 
 def difference(own: torch.Tensor, found: torch.Tensor) -> float:
-    """How far logits (2, P, V) are from the model's own, in standard deviations of a token's logits.
+    """How far logits (2, P, V) are from the model's own, in a token's standard deviations.
 
-    A shift and a scale change no argmax and do not count. The median over the tokens of a row and of a phase (before the cached
-    steps, in them), the largest of these: one token alone can differ by rounding, where a mixture takes another expert.
+    A shift and a scale change no argmax and do not count. The median over the tokens of a row and
+    of a phase (before the cached steps, in them), the largest of these: one token alone can differ
+    by rounding, where a mixture takes another expert.
     """
     if own.shape != found.shape:
         raise ValueError(f"logits of the shape {tuple(found.shape)} in place of {tuple(own.shape)}")
@@ -216,7 +235,8 @@ def _standard(logits: torch.Tensor) -> torch.Tensor:
 
 
 def noise(model, trial: Trial, own: torch.Tensor) -> float:
-    """How far the model's own logits move when every number of the embedding is changed by one rounding of its dtype."""
+    """How far the model's own logits move when every number of the embedding is changed by one
+    rounding of its dtype."""
     eps = torch.finfo(model.dtype).eps
     generator = torch.Generator().manual_seed(0)
 
@@ -233,7 +253,8 @@ def noise(model, trial: Trial, own: torch.Tensor) -> float:
 
 
 def other_cache(model) -> str | None:
-    """What is said of a model that keeps what came before under another name than the engine's; None of others."""
+    """What is said of a model that keeps what came before under another name than the engine's;
+    None of others."""
     name = fallback.cache_name(model)
     if name is None:
         return "its forward takes no cache"

@@ -1,4 +1,5 @@
-"""Whatever the architecture: exact against an uncached forward of the model's own, one row at a time, or refused in one line."""
+"""Whatever the architecture: exact against an uncached forward of the model's own, one row at a
+time, or refused in one line."""
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from boxes.decoding.trial import WAYS
 from boxes.prompting import encode_prompt
 from boxes.records import UserError
 
-REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."  # leaves a random model a choice at nearly every token
+# Leaves a random model a choice at nearly every token.
+REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."
 LIMIT = 8  # tokens
 ALL = [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -96,10 +98,14 @@ def test_a_rope_by_the_longest_row_is_named(asked):
 
 
 def test_rows_are_as_long_as_needed_where_a_rope_changes_with_length(asked):
-    """The length at which it does must be passed in the steps behind a cache, not only in prefilling."""
+    """The length at which it does must be passed in the steps behind a cache, not only in
+    prefilling."""
     encoded = [encode_prompt(byte_level_tokenizer(), prompt) for prompt in asked]
     longest = max(lengths(asked))
-    for name, between, tail in (("phi3-longrope-within", 0, trial.TAIL), ("phi3-longrope-between", longest + 3, 50)):
+    for name, between, tail in (
+        ("phi3-longrope-within", 0, trial.TAIL),
+        ("phi3-longrope-between", longest + 3, 50),
+    ):
         rows = trial.trial_of(build(name, between), encoded, 50)
         assert rows.tail == tail
         assert len(rows.rows[0]) == longest + (tail if between else 0)
@@ -205,8 +211,17 @@ def test_the_check_is_made_once_a_decoder(asked, monkeypatch):
 def test_rows_of_a_trial_are_as_those_to_be_decoded(asked):
     model = build("llama")
     encoded = [encode_prompt(byte_level_tokenizer(), prompt) for prompt in asked]
-    assert [len(row) for row in trial.trial_of(model, encoded, 50).rows] == [max(lengths(asked)), min(lengths(asked))]
-    for few in ([encoded[0]], [[5, 6]], [encoded[0], encoded[0]], [encoded[0], encoded[0][:-3]], [[5, 6], [7, 8, 9]]):
+    assert [len(row) for row in trial.trial_of(model, encoded, 50).rows] == [
+        max(lengths(asked)),
+        min(lengths(asked)),
+    ]
+    for few in (
+        [encoded[0]],
+        [[5, 6]],
+        [encoded[0], encoded[0]],
+        [encoded[0], encoded[0][:-3]],
+        [[5, 6], [7, 8, 9]],
+    ):
         rows = trial.trial_of(model, few, 50)
         assert len(rows.rows[0]) > len(rows.rows[1]) > rows.looked_at
         assert trial.choose_way(model, WAYS, rows, None)[0] is WAYS[0]

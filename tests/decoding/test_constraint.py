@@ -6,28 +6,26 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from miniatures import TOKENIZERS
+from miniatures import KINDS, small_tokenizer, tokenizer_of
 from scenarios_fixture import final_states
-from tokenizers import AddedToken, Tokenizer, decoders
-from tokenizers.models import BPE
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from boxes.decoding import constraint
-from boxes.decoding.constraint import FREE, compile_regex, free_automaton, is_byte_level, literal_beginning, token_bytes
-from boxes.models.table import TINY_FOLDER
+from boxes.decoding.constraint import (
+    FREE,
+    compile_regex,
+    free_automaton,
+    literal_beginning,
+    token_bytes,
+)
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompt, statement_prompt
 from boxes.records import UserError
 from boxes.world import statement
 
 WIDER = 29  # logits wider than the tokenizer
-# A match through every place of the expression: what can be finished at all is finished by one of its endings.
+# A match through every place of the expression: what can be finished at all is finished by one of
+# its endings.
 SHORTEST = "Statement: " + ", ".join(f"Box {box} contains a" for box in range(7)) + "."
-KINDS = (*TOKENIZERS, "tiny")
 PLAIN = statement_prompt("Box 0 contains nothing.")
-
-
-def tokenizer_of(kind: str):
-    return TOKENIZERS[kind]() if kind in TOKENIZERS else AutoTokenizer.from_pretrained(TINY_FOLDER / "tiny-base")
 
 
 @cache
@@ -36,24 +34,14 @@ def automaton_of(kind: str, regex: str = STATEMENT_REGEX):
     return compile_regex(regex, tokenizer, len(tokenizer) + WIDER)
 
 
-def small_tokenizer(pieces: list[str], added=(), byte_level: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer of exactly these pieces behind <unk>, <s>, </s> (ids 0, 1, 2), then the added tokens."""
-    pieces = ["<unk>", "<s>", "</s>", *pieces]
-    tokenizer = Tokenizer(BPE({piece: index for index, piece in enumerate(pieces)}, [], unk_token="<unk>"))
-    plain = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.decoder = decoders.ByteLevel() if byte_level else plain
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
-    made.add_tokens(list(added))
-    return made
-
-
 def viable(text: str, regex: str = STATEMENT_REGEX, shortest: str = SHORTEST) -> bool:
     """Whether a text begins some match, by Python's `re` alone."""
     return any(re.fullmatch(regex, text + shortest[start:]) for start in range(len(shortest) + 1))
 
 
 def walk(automaton, state: int, rng: np.random.Generator, limit: int = 300):
-    """Random allowed tokens: (state, ids so far) before each, and behind the last. Half of them leave the current word."""
+    """Random allowed tokens: (state, ids so far) before each, and behind the last. Half of them
+    leave the current word."""
     ids: list[int] = []
     yield state, ids
     while not automaton.done[state] and len(ids) < limit:
@@ -64,40 +52,6 @@ def walk(automaton, state: int, rng: np.random.Generator, limit: int = 300):
         ids = [*ids, chosen]
         state = int(automaton.next_state[state, chosen])
         yield state, ids
-
-
-def test_sentencepiece_vocabulary():
-    pieces = ["▁", "▁Box", "Box", "<0x0A>", "<0xC3>", "<0x0>", "é", "▁▁a", "\u2580"]
-    added = ["<mask>", "▁▁", AddedToken("<|turn|>", special=True)]
-    tokenizer = small_tokenizer(pieces, added)
-    assert not is_byte_level(tokenizer)
-    assert token_bytes(tokenizer) == {
-        3: b" ", 4: b" Box", 5: b"Box", 6: b"\n", 7: b"\xc3", 8: b"<0x0>", 9: b"\xc3\xa9", 10: b"  a",
-        11: b"\xe2\x96\x80", 12: b"<mask>", 13: b"  ",
-    }  # fmt: skip
-
-
-def test_byte_level_vocabulary():
-    pieces = ["Ġ", "ĠBox", "Ċ", "Ã", "Ã©", "Ń", "!", "▁", "<0x0A>", "ĠĊ"]
-    added = ["é", "<mask> ", AddedToken("<|turn|>", special=True)]
-    tokenizer = small_tokenizer(pieces, added, byte_level=True)
-    assert is_byte_level(tokenizer)
-    # U+2581 is no stand-in of a byte, "<0x0A>" is spelled out, an added token stands for its own text.
-    assert token_bytes(tokenizer) == {
-        3: b" ", 4: b" Box", 5: b"\n", 6: b"\xc3", 7: b"\xc3\xa9", 8: b"\xad", 9: b"!", 11: b"<0x0A>", 12: b" \n",
-        13: b"\xc3\xa9", 14: b"<mask> ",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("text", [PLAIN, "Box 0 — naïve café,\n\ttwo  spaces ☃ 𝄞 <0x0A>"])
-def test_the_bytes_of_a_text_are_those_of_its_tokens(kind, text):
-    tokenizer = tokenizer_of(kind)
-    spelled = token_bytes(tokenizer)
-    ids = tokenizer(text, add_special_tokens=False).input_ids
-    lead = "" if kind == "byte-level" else " "  # the Llama kind puts a space before a text
-    assert b"".join(spelled[index] for index in ids).decode() == lead + text
-    assert not set(tokenizer.all_special_ids) & set(spelled)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,7 +87,11 @@ def test_every_token_is_allowed_where_re_allows_it(kind, steps):
 @pytest.mark.parametrize(
     ("regex", "shortest", "going_on"),
     [
-        (r"Box 0 contains( [a-zA-Z]+)*\.", "Box 0 contains a.", ["", "Box", "Box 0 contains", "Box 0 contains the"]),
+        (
+            r"Box 0 contains( [a-zA-Z]+)*\.",
+            "Box 0 contains a.",
+            ["", "Box", "Box 0 contains", "Box 0 contains the"],
+        ),
         (r"(yes|no)( [0-9]+)", "yes 1", ["", "ye", "yes", "yes ", "yes 12"]),
         pytest.param(
             r"(yes|no)( [0-9]+)?",
@@ -256,7 +214,8 @@ def test_literal_beginning(regex, literal):
 
 
 def test_dead_ends_are_removed():
-    """'d' occurs in a token, but never alone: behind "c" and "bc" one could go on for ever and never finish."""
+    """'d' occurs in a token, but never alone: behind "c" and "bc" one could go on for ever and
+    never finish."""
     tokenizer = small_tokenizer(["a", "b", "c", "xd", "bc"])
     automaton = compile_regex(r"(ab|b?ca*d|bb)", tokenizer, 8)
     state = automaton.starts[""]
@@ -265,7 +224,8 @@ def test_dead_ends_are_removed():
 
 
 @pytest.mark.parametrize(
-    ("regex", "message"), [(r"(cd|ad)", r'missing tokens .* \["d"\]'), (r"ca*d", "cannot spell any text that matches")]
+    ("regex", "message"),
+    [(r"(cd|ad)", r'missing tokens .* \["d"\]'), (r"ca*d", "cannot spell any text that matches")],
 )
 def test_no_text_can_be_spelled(regex, message):
     with pytest.raises(UserError, match=message) as caught:
@@ -305,48 +265,6 @@ def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
     assert automaton.done.tolist() == [False, True]
     assert automaton.start(PLAIN) == (FREE, STATEMENT_HEAD)
     assert automaton.start("Assistant:\n") == (FREE, "")
-
-
-def same_automaton(one, other) -> bool:
-    tensors = ("allowed", "done")
-    same = all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
-    leads = torch.equal(one.next_state[one.allowed], other.next_state[other.allowed])
-    return same and leads and one.starts == other.starts and one.token_bytes == other.token_bytes
-
-
-def test_what_a_wide_vocabulary_compiles_to_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(constraint, "WIDE", 1)
-    tokenizer = tokenizer_of("tiny")
-    made = compile_regex(STATEMENT_REGEX, tokenizer, 900, tmp_path)
-    (kept,) = tmp_path.iterdir()
-    monkeypatch.setattr(constraint, "_edges", lambda *_: pytest.fail("made again"))
-    assert same_automaton(compile_regex(STATEMENT_REGEX, tokenizer, 900, tmp_path), made)
-    monkeypatch.undo()
-    assert same_automaton(compile_regex(STATEMENT_REGEX, tokenizer, 900), made)
-    monkeypatch.setattr(constraint, "WIDE", 1)
-    tokenizer.add_tokens(["▁zyzzyva"])
-    for regex, width in ((STATEMENT_REGEX, 900), (STATEMENT_REGEX, 901), (STATEMENT_REGEX[:-2] + "!", 900)):
-        compile_regex(regex, tokenizer, width, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4, "another vocabulary, width or expression is another automaton"
-    assert kept.exists()
-
-
-@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase])
-def test_a_kept_automaton_that_is_damaged_is_made_anew(damage, tmp_path, monkeypatch):
-    monkeypatch.setattr(constraint, "WIDE", 1)
-    tokenizer = tokenizer_of("tiny")
-    made = compile_regex(STATEMENT_REGEX, tokenizer, 900, tmp_path)
-    (kept,) = tmp_path.iterdir()
-    kept.write_bytes(damage(kept.read_bytes()))
-    assert same_automaton(compile_regex(STATEMENT_REGEX, tokenizer, 900, tmp_path), made)
-    monkeypatch.setattr(constraint, "_edges", lambda *_: pytest.fail("made a third time"))
-    assert same_automaton(compile_regex(STATEMENT_REGEX, tokenizer, 900, tmp_path), made)
-
-
-def test_where_nothing_can_be_kept_it_is_made_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(constraint, "WIDE", 1)
-    (tmp_path / "file").write_text("")
-    compile_regex(STATEMENT_REGEX, tokenizer_of("tiny"), 900, tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(

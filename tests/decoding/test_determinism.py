@@ -13,8 +13,10 @@ from faults_checkout import HARDWARE, checkout, environment, outcome
 
 
 def make_tiny(folder: Path, threads: int, batch_size: int) -> dict[str, object]:
-    """What the whole tiny profile gives in a checkout of its own: predictions, CSVs, tables and figures."""
-    jobs = max(1, len(os.sched_getaffinity(0)) // threads)  # more would wait for each other's threads
+    """What the whole tiny profile gives in a checkout of its own: predictions, CSVs, tables and
+    figures."""
+    # More would wait for each other's threads.
+    jobs = max(1, len(os.sched_getaffinity(0)) // threads)
     command = [
         "make",
         f"-j{jobs}",

@@ -16,7 +16,13 @@ from boxes.decoding.drafting import Draft, draft_text, drafts
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
-from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, prompt_maker, statement_prompt
+from boxes.prompting import (
+    STATEMENT_HEAD,
+    STATEMENT_REGEX,
+    PromptSettings,
+    prompt_maker,
+    statement_prompt,
+)
 from boxes.world import describe, replay, statement
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,7 +41,8 @@ def scenarios(count: int):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load("tiny-math", "cpu", "float32")  # the least exact of the four: its answers leave the drafts most often
+    # The least exact of the four: its answers leave the drafts most often.
+    return load("tiny-math", "cpu", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,8 @@ def test_the_draft_reads_chat_prompts(tiny):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "Once upon a time", "Description: Box 0 contains the unicorn.", "Description: Box 0"]
+    "prompt",
+    ["", "Once upon a time", "Description: Box 0 contains the unicorn.", "Description: Box 0"],
 )
 def test_a_prompt_that_cannot_be_read_has_no_draft(prompt):
     assert draft_text(prompt) is None
@@ -98,7 +106,8 @@ def test_a_statement_that_is_not_begun_is_drafted_whatever_the_prompt_ends_in():
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize(
-    "settings", [PromptSettings("plain"), PromptSettings("plain", "released"), PromptSettings("chat")]
+    "settings",
+    [PromptSettings("plain"), PromptSettings("plain", "released"), PromptSettings("chat")],
 )
 def test_the_expression_allows_every_token_of_a_draft(kind, settings):
     """A seam tokenized in another way would cost every draft its beginning."""

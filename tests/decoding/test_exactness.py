@@ -1,7 +1,9 @@
-"""All prompts of the evaluated subset: every token the engine writes is the one that plain greedy decoding would write.
+"""All prompts of the evaluated subset: every token the engine writes is the one that plain greedy
+decoding would write.
 
-A text is greedy if each of its tokens is the likeliest allowed one behind those before it. One plain forward of the whole
-text (transformers' own attention, no cache, no batch, no engine) says so for all of its tokens at once.
+A text is greedy if each of its tokens is the likeliest allowed one behind those before it. One
+plain forward of the whole text (transformers' own attention, no cache, no batch, no engine) says so
+for all of its tokens at once.
 """
 
 from functools import cache
@@ -41,7 +43,8 @@ def decoded(name: str, **options) -> list[Completion]:
 
 @torch.inference_mode()
 def greedy_choices(name: str, decoder: Decoder, prompt: str, tokens: tuple[int, ...]) -> list[int]:
-    """What plain greedy decoding chooses behind the prompt and behind each of these tokens, but for the last."""
+    """What plain greedy decoding chooses behind the prompt and behind each of these tokens, but for
+    the last."""
     automaton, model = decoder.automaton, loaded(name).model
     ids = encode_prompt(loaded(name).tokenizer, prompt)
     logits = model(torch.tensor([[*ids, *tokens[:-1]]]), use_cache=False).logits[0, len(ids) - 1 :]

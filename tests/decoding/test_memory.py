@@ -1,4 +1,5 @@
-"""Running out of memory: the batch is halved, decoding goes on, the text is the same, and it is on record."""
+"""Running out of memory: the batch is halved, decoding goes on, the text is the same, and it is on
+record."""
 
 import numpy as np
 import pytest
@@ -109,7 +110,11 @@ def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
 @pytest.mark.parametrize("where", [1, 2, 3])
 def test_the_fallback_goes_on_too(monkeypatch, tiny, prompts, truth, where):
     monkeypatch.setattr(attention, "why_not", lambda *_: "a test asks for it")
-    monkeypatch.setattr(fallback, "prefill_batch", failing(fallback.prefill_batch, {where}, torch.OutOfMemoryError()))
+    monkeypatch.setattr(
+        fallback,
+        "prefill_batch",
+        failing(fallback.prefill_batch, {where}, torch.OutOfMemoryError()),
+    )
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
     assert decoder.decode(prompts) == truth
     assert (decoder.work.rows, decoder.work.halvings) == (4, 1)
@@ -121,7 +126,12 @@ def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
     row = 500 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
     passing = 300 * memory.passing_bytes(config, 4)
     assert memory.stored_bytes(config, 4) * 500 == row
-    for free, expected in ((0, 1), (row + passing, 1), (10 * row + passing + 1, 10), (1e18, memory.MOST_ROWS["cpu"])):
+    for free, expected in (
+        (0, 1),
+        (row + passing, 1),
+        (10 * row + passing + 1, 10),
+        (1e18, memory.MOST_ROWS["cpu"]),
+    ):
         monkeypatch.setattr(memory, "free_bytes", lambda _device, free=free: free / memory.SHARE)
         assert memory.rows_that_fit(tiny.model, 500, 300, 1000) == expected
     assert memory.rows_that_fit(tiny.model, 500, 300, 3) == 3
@@ -132,7 +142,11 @@ def test_the_batch_is_what_memory_holds(monkeypatch, tiny):
     [
         {},  # of a model without attention: no heads, no inner width
         {"num_attention_heads": 4, "intermediate_size": None},
-        {"num_attention_heads": [4, 2], "num_key_value_heads": [2, 1], "intermediate_size": [96, 128]},
+        {
+            "num_attention_heads": [4, 2],
+            "num_key_value_heads": [2, 1],
+            "intermediate_size": [96, 128],
+        },
     ],
 )
 def test_a_configuration_that_lacks_numbers_or_has_one_a_layer(fields):
@@ -155,7 +169,11 @@ def test_decoding_takes_that_many(monkeypatch, tiny, prompts, truth):
 def test_the_rows_of_a_70b_fit_beside_its_weights():
     """138 GB of weights leave about 10 GiB of an H200; grouped heads make 0.33 MB a token."""
     config = LlamaConfig(
-        hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8, intermediate_size=28672
+        hidden_size=8192,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        intermediate_size=28672,
     )
     left = memory.SHARE * 10 * 2**30 - loop.PREFILL_TOKENS["cuda"] * memory.passing_bytes(config, 2)
     assert memory.stored_bytes(config, 2) == 327_680
