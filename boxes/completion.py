@@ -18,8 +18,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole statement, from "Statement: Box 0 contains" to the period; the generated ids (no end
-    token); its status."""
+    """A whole statement, "Statement:" to the period; the generated ids (no end); its status."""
 
     text: str
     tokens: tuple[int, ...]

@@ -23,8 +23,7 @@ def reference_decode(
     regex: str = STATEMENT_REGEX,
     max_new_tokens: int = 256,
 ) -> list[Completion]:
-    """Greedy constrained decoding. A prompt that ends in the expression's literal beginning has
-    begun it."""
+    """Greedy constrained decoding. A prompt that ends in the literal beginning has begun it."""
     literal, spelled = literal_beginning(regex), token_bytes(tokenizer)
     processors: dict[str, OutlinesCoreLogitsProcessor] = {}
     completions = []
@@ -50,8 +49,7 @@ def _generate(
     processor: OutlinesCoreLogitsProcessor,
     max_new_tokens: int,
 ) -> list[int]:
-    """The new token ids for one prompt, the end included. A clean configuration: no stop ids,
-    penalties or sampling leak in."""
+    """The new token ids, the end included. No stop ids, penalties or sampling leak in."""
     processor.reset()
     input_ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
     end = end_ids_of(tokenizer)[0]

@@ -1,4 +1,4 @@
-"""The tiny models and miniatures decoded by the engine and by the reference, for the tests of both."""
+"""The tiny models and miniatures, decoded by the engine and by the reference."""
 
 import re
 from contextlib import contextmanager
@@ -19,10 +19,8 @@ from boxes.reference import reference_decode
 TINY = [spec.name for spec in models_of("tiny")]
 BASE = "tiny-base"
 COUNT = 32  # prompts a tiny model by default; 64 with -m slow
-SHORT_REGEX = (
-    # Random weights finish it, and Figure 4's hardly ever.
-    r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."
-)
+# Random weights finish it, and Figure 4's hardly ever.
+SHORT_REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."
 
 
 @cache
@@ -55,7 +53,8 @@ def shaped(shape: str, kind: str):
 @contextmanager
 def logits_changed(model, change):
     """While it lasts, `change` alters the model's logits in place."""
-    handle = model.get_output_embeddings().register_forward_hook(lambda _module, _input, output: change(output))
+    head = model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _module, _input, output: change(output))
     try:
         yield
     finally:

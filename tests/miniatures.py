@@ -22,6 +22,7 @@ from boxes.models.table import TINY_FOLDER
 from boxes.prompting import statement_prompt
 from boxes.world import NOUNS
 
+PIECE_DECODERS = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
 _TEXTS = [statement_prompt(f"Box 0 contains the {noun} and the {noun}.") for noun in NOUNS]
 
 
@@ -57,12 +58,19 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     learner.train_from_iterator([line for text in _TEXTS for line in text.splitlines()], trainer)
     learned = json.loads(learner.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
-    tokenizer = Tokenizer(BPE(learned["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    pieces = BPE(learned["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(pieces)
+    spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    tokenizer.normalizer = normalizers.Sequence(spaces)
+    tokenizer.decoder = decoders.Sequence(PIECE_DECODERS)
     tokenizer.add_special_tokens(specials[:3])
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    return with_specials(tokenizer)
+
+
+def with_specials(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **specials)
 
 
 TOKENIZERS = {"byte-level": byte_level_tokenizer, "sentencepiece": sentencepiece_tokenizer}
@@ -70,17 +78,20 @@ KINDS = (*TOKENIZERS, "tiny")
 
 
 def tokenizer_of(kind: str):
-    return TOKENIZERS[kind]() if kind in TOKENIZERS else AutoTokenizer.from_pretrained(TINY_FOLDER / "tiny-base")
+    if kind in TOKENIZERS:
+        return TOKENIZERS[kind]()
+    return AutoTokenizer.from_pretrained(TINY_FOLDER / "tiny-base")
 
 
-def small_tokenizer(pieces: list[str], added=(), byte_level: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer of exactly these pieces behind <unk>, <s>, </s> (ids 0, 1, 2), then the added
-    tokens."""
+def small_tokenizer(pieces: list[str], added=(), byte_level: bool = False):
+    """Exactly these pieces behind <unk>, <s>, </s> (ids 0, 1, 2), then the added tokens."""
     pieces = ["<unk>", "<s>", "</s>", *pieces]
-    tokenizer = Tokenizer(BPE({piece: index for index, piece in enumerate(pieces)}, [], unk_token="<unk>"))
-    plain = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.decoder = decoders.ByteLevel() if byte_level else plain
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    vocabulary = dict(zip(pieces, range(len(pieces)), strict=True))
+    tokenizer = Tokenizer(BPE(vocabulary, [], unk_token="<unk>"))
+    tokenizer.decoder = decoders.Sequence(PIECE_DECODERS)
+    if byte_level:
+        tokenizer.decoder = decoders.ByteLevel()
+    made = with_specials(tokenizer)
     made.add_tokens(list(added))
     return made
 

@@ -14,11 +14,9 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values, or an output and it
 
 
 class KVCache:
-    """Keys and values of all layers, a row a prompt; with the methods of its cache that
-    transformers calls.
+    """Keys and values of all layers, a row a prompt, with the methods that transformers calls.
 
-    A forward runs some neighbouring rows; `begin` says which before it. Every layer's memory lies
-    on the layer's own device.
+    A forward runs some neighbouring rows; `begin` says which. Memory lies on the layer's device.
     """
 
     is_compileable = False
@@ -40,8 +38,7 @@ class KVCache:
         self.filled = 0  # no row ever had
 
     def begin(self, first: int, lengths: torch.Tensor, new: int, width: int = 0) -> None:
-        """Announce a forward of `new` tokens a row in the rows from `first` on, behind `lengths`
-        (B,) own tokens.
+        """Announce `new` tokens a row in the rows from `first` on, behind `lengths` (B,) own ones.
 
         `width` bounds what any of the rows then holds; 0: they are fresh and `lengths` are zero.
         """
@@ -67,8 +64,7 @@ class KVCache:
         return keys, values
 
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
-        """Memory for all rows. What lies behind a row's end is weighted with 0, and 0 times garbage
-        may not be a number."""
+        """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
         rows, capacity = self.shape
         return new.new_zeros(rows, new.shape[1], capacity, new.shape[3])
 
@@ -81,8 +77,7 @@ class KVCache:
                 stored[to, :, : self.filled] = stored[of, :, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens before this forward; positions are passed explicitly, so only that it is not None
-        matters."""
+        """Tokens before this forward; positions are passed, so only that it is not None matters."""
         return 0
 
     def get_mask_sizes(self, query_length, layer: int = 0) -> tuple[int, int]:
@@ -97,8 +92,7 @@ class KVCache:
 
 
 def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, causal: bool):
-    """Attention without a mask, or causal, and its log-sum-exp: (B, H, T, D) and (B, H, T); equal
-    numbers of heads."""
+    """Attention, causal or without a mask, (B, H, T, D), and its log-sum-exp (B, H, T); H = K."""
     options = {"dropout_p": 0.0, "is_causal": causal, "scale": scale}
     if query.device.type == "cpu":
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -126,8 +120,7 @@ def _over_prefix(query: torch.Tensor, layer: Pair, scale: float) -> Pair:
 
 
 def _over_own(query: torch.Tensor, cache: KVCache, layer: Pair, scale: float) -> Pair:
-    """A few new queries a row over the row's own tokens, by its length: grouped heads share their
-    keys without copies."""
+    """A few new queries a row over its own tokens; grouped heads share their keys uncopied."""
     rows, heads, new, size = query.shape
     keys, values = (stored[cache.rows, :, : cache.width] for stored in layer)  # (B, K, C, D)
     grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
@@ -169,8 +162,7 @@ def attend(
     s_aux=None,
     **_,
 ):
-    """transformers' attention function: over the prefix and over the row's own tokens, merged in
-    float32; (B, T, H, D)."""
+    """transformers' attention function: over the prefix and a row's own tokens; (B, T, H, D)."""
     if kv_cache is None:
         raise ValueError("prefix-shared attention needs kv_cache as a keyword of the model's call")
     if s_aux is not None:

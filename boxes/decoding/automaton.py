@@ -31,8 +31,7 @@ class Automaton:
         return ~self.allowed
 
     def start(self, prompt: str) -> tuple[int, str]:
-        """The state a prompt leaves the automaton in, and the literal beginning of the expression
-        that the prompt ends in."""
+        """The state behind a prompt, and the literal beginning (of the expression) it ends in."""
         for head in sorted(self.starts, key=len, reverse=True):
             before = prompt.removesuffix(head)[-1:] if head else ""
             if prompt.endswith(head) and (not before or before.isspace()):
@@ -56,12 +55,10 @@ def masked_argmax(
     hidden: torch.Tensor,  # (B, N, hidden)
     states: torch.Tensor,  # (B, N)
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The likeliest allowed token behind each hidden state, whether it ends the text, and the state
-    behind it, (B, N) each.
+    """The likeliest allowed token, whether it ends the text, and the state behind it, (B, N) each.
 
     Where no allowed token has a finite logit the text ends (the model is broken there), which the
-    last of the results says. Logits are made of a few rows at a time, for a wide vocabulary's would
-    fill the memory.
+    last of the results says. Logits are made a few rows at a time, to fit in memory.
     """
     at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
     best, choice = [], []

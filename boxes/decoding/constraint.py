@@ -111,8 +111,7 @@ def _parts(parsed) -> Iterator[tuple[object, object]]:
 
 
 def _characters(regex: str) -> tuple[set[str], bool]:
-    """The characters an expression names, literally or in a range of a class, and whether a match
-    has no others."""
+    """The characters an expression names, also in a range, and whether a match has no others."""
     found, parsed = set(), _parser.parse(regex)
     closed = parsed.state.flags == re.UNICODE.value  # not, say, in upper case as well
     for kind, value in _parts(parsed):
@@ -186,8 +185,7 @@ class Edges:
 
 
 def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -> Automaton:
-    """The automaton of an expression for logits of `width` entries. Ids the tokenizer does not have
-    are never allowed.
+    """The automaton of an expression for logits (..., width); only the tokenizer's ids are allowed.
 
     `kept`: a folder to keep what a wide vocabulary compiles to, some seconds of work, by a hash of
     all that it depends on.
@@ -211,8 +209,7 @@ def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -
 
 
 def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
-    """The edges of a file; made and written there where it cannot be read (zip's checksum tells of
-    one cut short)."""
+    """Those of a file; made and written where it cannot be read (zip has a checksum)."""
     with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), np.load(path) as file:
         return Edges(*(file[field.name] for field in fields(Edges)))
     edges, content = make(), io.BytesIO()
@@ -279,8 +276,7 @@ def _bytes_list(spelled: dict[int, bytes], width: int) -> list[bytes]:
 
 
 def free_automaton(tokenizer, width: int, head: str) -> Automaton:
-    """Unconstrained decoding (A.2) in the same shape: every token of the tokenizer, until a period
-    or an end.
+    """Unconstrained decoding (A.2) in the same shape: every token, until a period or an end.
 
     Everything behind the first period is dropped in scoring, so nothing is lost by stopping there.
     A prompt that ends in `head` has begun the text.

@@ -25,8 +25,7 @@ Progress = Callable[[int], None]
 
 
 class Decoder:
-    """Decodes prompts greedily under a regular expression; `regex=None` decodes freely, to the
-    first period.
+    """Decodes prompts greedily under a regular expression; None: freely, to the first period.
 
     `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None:
     as many as the device's memory holds, up to memory.MOST_ROWS. It is halved when memory runs out
@@ -72,8 +71,7 @@ class Decoder:
         )
 
     def decode(self, prompts: Sequence[str], progress: Progress | None = None) -> list[Completion]:
-        """The completions of prompts, in their order. `progress` is told how many more are
-        finished."""
+        """The completions of prompts, in their order; `progress` is told how many more."""
         completions: list[Completion | None] = [None] * len(prompts)
         for indices, finished in self.batches(prompts):
             for index, completion in zip(indices, finished, strict=True):
@@ -88,9 +86,8 @@ class Decoder:
         texts: Sequence[str],
         proposed: Sequence[str | None] | None = None,
     ) -> Iterator[tuple[list[int], list[Completion]]]:
-        """Finished prompts as they come: their indices, and their completions. Longer ones come
-        first. `proposed`: the statements to draft; by default those that a symbolic reading of the
-        prompts gives."""
+        """Indices and completions of finished prompts as they come, longer ones first. `proposed`:
+        the statements to draft; by default those of a symbolic reading of the prompts."""
         waiting = self.prompts(texts, proposed)
         waiting.sort(key=lambda prompt: prompt.length, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
@@ -128,8 +125,7 @@ class Decoder:
         return self.way
 
     def _rows_that_fit(self, waiting: list[Prompt], alone: bool) -> int:
-        """How many prompts memory holds at a time; `alone`: each with a copy of what all begin
-        with, and none drafted."""
+        """How many prompts memory holds at a time; `alone`: without prefix sharing and drafts."""
         if not waiting:
             return 1
         own = max(len(prompt.ids) for prompt in waiting)
@@ -160,8 +156,7 @@ class Decoder:
         return prompts
 
     def completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:
-        """What generated ids say. In free decoding everything behind the first period is
-        dropped."""
+        """What generated ids say. In free decoding what is behind the first period is dropped."""
         ids = [token for token in ids if token not in (-1, *self.automaton.end_ids)]
         text = self.automaton.text(ids)
         if not self.regex and "." in text:

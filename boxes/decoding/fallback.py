@@ -59,8 +59,7 @@ def _generate(
     batch: Batch,
     feed: Callable[[Any, Batch, torch.Tensor], None],
 ) -> tuple[list[list[int]], list[bool]]:
-    """The token of each row and step, -1 behind a row's end, and which rows ended. `feed` runs the
-    chosen tokens (B,)."""
+    """The token of each row and step, -1 behind its end; which ended. `feed` runs tokens (B,)."""
     batch.states = batch.states.to(job.device)
     columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
     for _ in range(job.max_new_tokens):
@@ -85,8 +84,7 @@ def _as_it_is(logits: torch.Tensor) -> torch.Tensor:
 
 # ---------------------------------------------------------------------------- a model's own forward
 def own_logits(model, ids: Sequence[int], last: int) -> torch.Tensor:
-    """(last, V): the model's own logits of a row's `last` tokens, without a cache, a batch or
-    anything else of ours."""
+    """(last, V): the model's own logits of a row's `last` tokens, without a cache or a batch."""
     row = torch.tensor([list(ids)], device=model.device)
     mask = torch.ones_like(row)
     output = _run(
@@ -150,8 +148,7 @@ def step_batch(model, batch: Batch, chosen: torch.Tensor) -> None:
 
 
 def return_objects(model) -> None:
-    """Have a model return objects with names, where its configuration asks for tuples
-    (return_dict)."""
+    """Have a model return objects with names, even if its configuration asks for tuples."""
     for module in model.modules():
         if hasattr(module, "config"):
             module.config.return_dict = True

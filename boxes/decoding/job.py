@@ -1,5 +1,4 @@
-"""What is to be decoded, under which limits, and what was done: all that the ways of decoding
-(loop.py, fallback.py) know."""
+"""What is decoded, under which limits, and what was done: all that loop.py and fallback.py know."""
 
 from dataclasses import dataclass, field
 
@@ -41,9 +40,8 @@ class Work:
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def count(self, **found: torch.Tensor) -> None:
-        """Add numbers of drafted tokens that were run (`proposed`), of those that the model
-        confirmed (`accepted`: the acceptance rate's numerator), of texts that ended for want of a
-        finite logit (`broken`)."""
+        """Add numbers: drafted tokens that were run (`proposed`) and that the model confirmed
+        (`accepted`; their ratio: the acceptance rate), texts without a finite logit (`broken`)."""
         for name, number in found.items():
             self.sums[name] = self.sums.get(name, 0) + number
 
@@ -54,8 +52,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """What a way of decoding needs of a decoder: the model, what it may write, and where it is
-    counted."""
+    """What a way of decoding needs of a decoder: model, limits, and where work is counted."""
 
     model: torch.nn.Module
     automaton: Automaton  # on `device`

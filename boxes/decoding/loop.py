@@ -28,8 +28,7 @@ LOOK = {"cuda": 4}
 
 # ----------------------------------------------------------------------------------------- the loop
 def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
-    """Decode prompts, `job.work.rows` at a time; whenever half of the rows are finished they make
-    room for others."""
+    """Decode prompts, `job.work.rows` at a time; if half are finished they make room for others."""
     skip, shared = share_prefix(job.model, [prompt.ids for prompt in waiting])
     longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
     capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
@@ -76,8 +75,7 @@ def portions(prompts: list[Prompt], skip: int, most: int) -> Iterator[list[Promp
 
 
 def draft_length(job: Job, rows: int) -> int:
-    """How many drafted tokens a row are verified in a step: fewer in a large batch, where they cost
-    the more."""
+    """Drafted tokens a row that a step verifies: fewer in a large batch, where they cost more."""
     if not job.draft:
         return 0
     return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
@@ -113,8 +111,7 @@ def common_prefix(encoded: list[list[int]]) -> int:
 
 
 def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:
-    """How many tokens all prompts begin with, and their KV cache; 0 and None where they have
-    nothing in common."""
+    """How many tokens all prompts begin with, and their KV cache; 0 and None if there are none."""
     length = common_prefix(encoded)
     if not length:
         return 0, None
@@ -169,8 +166,7 @@ def prefill(
     skip: int,  # tokens of the shared prefix
     capacity: int,  # R
 ) -> Rows:
-    """Run prompts' own tokens with their whole drafts behind them in the rows from `first` on, and
-    verify the drafts."""
+    """Run prompts' own tokens and whole drafts in the rows from `first` on; verify the drafts."""
     device = job.device
     own = [prompt.ids[skip:] for prompt in prompts]
     drafted = [prompt.draft.tokens for prompt in prompts]

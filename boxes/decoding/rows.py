@@ -11,8 +11,7 @@ import torch
 
 @dataclass
 class Rows:
-    """Rows being decoded, on the device. `pending` is each row's last token that is not in the KV
-    cache yet."""
+    """Rows being decoded, on the device. `pending`: the last token, not in the KV cache yet."""
 
     prompts: torch.Tensor  # (B,) index of the prompt
     lengths: torch.Tensor  # (B,) own tokens in the KV cache
@@ -67,8 +66,7 @@ def next_drafted(rows: Rows, count: int) -> torch.Tensor:
 
 
 def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.Tensor) -> None:
-    """Add to each row the tokens of `choice` (B, N) that are `taken`, the first ones of a row;
-    `after`: states behind them."""
+    """Add the tokens of `choice` (B, N) that are `taken`, a row's first; `after`: states behind."""
     accepted = taken.sum(dim=1)  # (B,)
     position = torch.arange(taken.shape[1], device=taken.device)  # (N,)
     columns = (rows.counts[:, None] + position).clamp(max=rows.tokens.shape[1] - 1)  # (B, N)
@@ -82,8 +80,7 @@ def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.T
 
 
 def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
-    """Where each row's draft goes on: behind its last token where that was drafted, else at the
-    next clause."""
+    """Where drafts go on: behind the last token if that was drafted, else at the next clause."""
     end = rows.drafted.shape[1] - 1
     last = (rows.pointer + accepted - 1).clamp(min=0, max=end)[:, None]  # (B, 1)
     at_next = rows.restart.gather(1, last)  # (B, 1)

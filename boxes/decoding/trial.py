@@ -62,8 +62,7 @@ class Way:
 
 
 def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Trial:
-    """The longest and the shortest of the prompts `encoded`; one of them alone is its own
-    neighbour, without a piece."""
+    """The longest and the shortest prompt; one alone is its own neighbour, without a piece."""
     first, last = max(encoded, key=len), min(encoded, key=len)
     long, tail = _lengthened(first, SHORTEST), TAIL
     # A row can pass it while it is being written.
@@ -83,9 +82,8 @@ def _lengthened(ids: Sequence[int], length: int) -> list[int]:
 
 
 def rope_limit(model) -> tuple[str, float]:
-    """The kind of a RoPE whose angles depend on how long a row is, or the longest beside it or
-    before it ("dynamic", "longrope"), and the tokens beyond which they do; "" and infinity of
-    others."""
+    """The kind of a RoPE whose angles depend on the length of a row, or of another ("dynamic",
+    "longrope"), and the tokens beyond which they do; "" and infinity of others."""
     config = model.config.get_text_config()
     found = getattr(config, "rope_parameters", None) or {}
     for part in (found, *found.values()):
@@ -179,8 +177,7 @@ def choose_way(
 
 
 def _own(model, trial: Trial) -> torch.Tensor:
-    """The model's own logits (2, P, V). UserError where it has none, or where they are others
-    behind another row."""
+    """The model's own logits (2, P, V). UserError if it has none, or others after another row."""
     long, short = trial.rows
     try:
         before = fallback.own_logits(model, short, trial.looked_at)
@@ -197,9 +194,8 @@ def _own(model, trial: Trial) -> torch.Tensor:
 
 
 def check_length(model, longest: int) -> None:
-    """UserError where a RoPE keeps the length of the longest row so far, and rows are long enough
-    for it to matter: what such a model says depends on what it was asked before, with a cache or
-    without."""
+    """UserError where a RoPE keeps the length of the longest row so far, and it matters: what such
+    a model says depends on what it was asked before, with a cache or without."""
     kind, limit = rope_limit(model)
     if "dynamic" in kind and longest > limit:
         depends = f"its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens"
@@ -235,8 +231,7 @@ def _standard(logits: torch.Tensor) -> torch.Tensor:
 
 
 def noise(model, trial: Trial, own: torch.Tensor) -> float:
-    """How far the model's own logits move when every number of the embedding is changed by one
-    rounding of its dtype."""
+    """How far the model's own logits move when each number of an embedding is rounded again."""
     eps = torch.finfo(model.dtype).eps
     generator = torch.Generator().manual_seed(0)
 
@@ -253,8 +248,7 @@ def noise(model, trial: Trial, own: torch.Tensor) -> float:
 
 
 def other_cache(model) -> str | None:
-    """What is said of a model that keeps what came before under another name than the engine's;
-    None of others."""
+    """What is said of a model whose cache has another name than the engine's; None of others."""
     name = fallback.cache_name(model)
     if name is None:
         return "its forward takes no cache"

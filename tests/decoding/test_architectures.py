@@ -30,12 +30,22 @@ def _no_gradients():
 @pytest.fixture(scope="module")
 def asked() -> list[str]:
     """Three prompts of different length, the longest in the middle."""
-    ordered = sorted(prompts(8), key=lambda prompt: len(encode_prompt(byte_level_tokenizer(), prompt)))
+    ordered = sorted(prompts(8), key=length)
     return [ordered[0], ordered[-1], ordered[3]]
 
 
+def length(prompt: str) -> int:
+    return len(encode_prompt(byte_level_tokenizer(), prompt))
+
+
 def lengths(asked: list[str]) -> list[int]:
-    return [len(encode_prompt(byte_level_tokenizer(), prompt)) for prompt in asked]
+    return list(map(length, asked))
+
+
+def said(capfd) -> list[str]:
+    """The lines on stderr that say how a model is decoded."""
+    lines = capfd.readouterr().err.splitlines()
+    return [line for line in lines if line.startswith("decoding without")]
 
 
 def oracle(model, decoder: Decoder, prompt: str) -> list[int]:
@@ -53,7 +63,8 @@ def oracle(model, decoder: Decoder, prompt: str) -> list[int]:
 
 
 def decoder_of(model, **options) -> Decoder:
-    return Decoder(model, byte_level_tokenizer(), **{"regex": REGEX, "max_new_tokens": LIMIT} | options)
+    settings = {"regex": REGEX, "max_new_tokens": LIMIT} | options
+    return Decoder(model, byte_level_tokenizer(), **settings)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -71,8 +82,7 @@ def test_exact_or_refused(name, asked, capfd):
         assert list(completion.tokens) == oracle(model, decoder, prompt)
     assert len({token for completion in completions for token in completion.tokens}) > 3
     assert decoder.work.way == expected
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("decoding without")]
-    assert len(said) == (expected != "engine")
+    assert len(said(capfd)) == (expected != "engine")
 
 
 # --- what is said ---
@@ -88,12 +98,13 @@ SAID = {
 @pytest.mark.parametrize("name", SAID)
 def test_the_kind_is_named_in_one_line(name, asked, capfd):
     decoder_of(build(name)).decode(asked[:1])
-    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("decoding without")]
+    [line] = said(capfd)
     assert line.startswith(f"decoding without a shared prefix or drafts: {SAID[name]}")
 
 
 def test_a_rope_by_the_longest_row_is_named(asked):
-    with pytest.raises(UserError, match=r"its RoPE \(dynamic\) depends on the longest row so far beyond 300 tokens"):
+    depends = r"its RoPE \(dynamic\) depends on the longest row so far beyond 300 tokens"
+    with pytest.raises(UserError, match=depends):
         decoder_of(build("llama-dynamic")).decode(asked)
 
 
@@ -122,12 +133,15 @@ class OtherHead(torch.nn.Module):
         self.model, self.config = model, model.config
 
     def __getattr__(self, name):
-        return getattr(super().__getattr__("model"), name) if name != "model" else super().__getattr__(name)
+        if name == "model":
+            return super().__getattr__(name)
+        return getattr(super().__getattr__("model"), name)
 
-    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=None,
-                logits_to_keep=0, return_dict=True):  # fmt: skip
-        output = self.model(input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=use_cache,
-                            past_key_values=past_key_values, logits_to_keep=logits_to_keep)  # fmt: skip
+    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None,
+                use_cache=None, logits_to_keep=0, return_dict=True):  # fmt: skip
+        output = self.model(input_ids, attention_mask=attention_mask, position_ids=position_ids,
+                            use_cache=use_cache, past_key_values=past_key_values,
+                            logits_to_keep=logits_to_keep)  # fmt: skip
         output.logits = output.logits.roll(1, dims=-1)
         return output
 
@@ -179,14 +193,16 @@ def test_a_model_whose_rows_depend_on_those_before_is_refused(asked):
         return output + output.roll(longest[0] % 7 + 1, dims=-1)
 
     model.get_input_embeddings().register_forward_hook(mix)
-    with pytest.raises(UserError, match="its own logits depend on the rows before; leave this model out"):
+    wrong = "its own logits depend on the rows before; leave this model out"
+    with pytest.raises(UserError, match=wrong):
         decoder_of(model).decode(asked)
 
 
 def test_a_prompt_beyond_the_positions_is_refused(asked):
     model = build("gpt2")
     model.transformer.wpe = torch.nn.Embedding(400, 64)
-    with pytest.raises(UserError, match=r"its own forward fails \(IndexError: index out of range in self\)"):
+    wrong = r"its own forward fails \(IndexError: index out of range in self\)"
+    with pytest.raises(UserError, match=wrong):
         decoder_of(model).decode(asked)
 
 
@@ -201,7 +217,12 @@ def test_a_configuration_that_asks_for_tuples(asked):
 
 def test_the_check_is_made_once_a_decoder(asked, monkeypatch):
     counted = []
-    monkeypatch.setattr(engine, "choose_way", lambda *more: counted.append(1) or trial.choose_way(*more))
+
+    def choose_way(*more):
+        counted.append(1)
+        return trial.choose_way(*more)
+
+    monkeypatch.setattr(engine, "choose_way", choose_way)
     decoder = decoder_of(build("llama"), batch_size=1)
     decoder.decode(asked)
     decoder.decode(asked[:1])

@@ -26,7 +26,8 @@ def make_tiny(folder: Path, threads: int, batch_size: int) -> dict[str, object]:
         f"HARDWARE={HARDWARE.format(batch_size)}",
     ]
     variables = environment({"OMP_NUM_THREADS": str(threads)})
-    ran = subprocess.run(command, cwd=checkout(folder), env=variables, capture_output=True, text=True)
+    place = checkout(folder)
+    ran = subprocess.run(command, cwd=place, env=variables, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
     return outcome(folder)
 
@@ -37,4 +38,5 @@ def test_the_whole_tiny_profile_gives_the_same_tables_on_other_hardware(tmp_path
     first = make_tiny(tmp_path / "one", threads=1, batch_size=64)
     second = make_tiny(tmp_path / "two", threads=2, batch_size=7)
     assert sum(name.endswith("predictions.jsonl") for name in first) == 10
-    assert sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name)) == []
+    names = first.keys() | second.keys()
+    assert sorted(name for name in names if first.get(name) != second.get(name)) == []

@@ -27,7 +27,8 @@ from boxes.world import describe, replay, statement
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # As tiny-chat's:
-TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:\n"
+MESSAGES = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+TEMPLATE = MESSAGES + "assistant:\n"
 
 
 def scenarios(count: int):
@@ -100,7 +101,8 @@ def test_a_statement_that_is_not_begun_is_drafted_whatever_the_prompt_ends_in():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token="<unk>")
     assert tokenizer(".Statement").input_ids == [4]
     spelled = [piece.encode() for piece in vocabulary]
-    (draft,) = drafts(tokenizer, spelled, ["Description: Box 0 contains nothing."], [""], ["Statement."])
+    prompt = "Description: Box 0 contains nothing."
+    (draft,) = drafts(tokenizer, spelled, [prompt], [""], ["Statement."])
     assert draft.tokens == (3, 2)
 
 
@@ -123,13 +125,11 @@ def test_the_expression_allows_every_token_of_a_draft(kind, settings):
         assert decoder.automaton.done[state]
 
 
-def proposing(decoder: Decoder, prompts: list[str], statements: list[str | None]) -> list[Completion]:
+def proposing(decoder: Decoder, prompts: list[str], statements) -> list[Completion]:
     """What a decoder writes where these statements are drafted."""
-    found = {
-        index: completion
-        for indices, completions in decoder.batches(prompts, statements)
-        for index, completion in zip(indices, completions, strict=True)
-    }
+    found = {}
+    for indices, completions in decoder.batches(prompts, statements):
+        found.update(zip(indices, completions, strict=True))
     return [found[index] for index in range(len(prompts))]
 
 
@@ -143,7 +143,14 @@ def another(draft: Draft) -> Draft:
 
 
 def right_up_to(length: int):
-    return lambda draft: Draft(draft.tokens[:length] + another(draft).tokens[length:], draft.clauses)
+    def mutate(draft: Draft) -> Draft:
+        return Draft(draft.tokens[:length] + another(draft).tokens[length:], draft.clauses)
+
+    return mutate
+
+
+def cut(draft: Draft) -> Draft:
+    return Draft(draft.tokens[:30], tuple(clause for clause in draft.clauses if clause < 30))
 
 
 MUTATIONS = {
@@ -151,7 +158,7 @@ MUTATIONS = {
     "all wrong": another,
     "shuffled": shuffled,
     "random": lambda draft: Draft(tuple(random.Random(1).choices(range(1000), k=90)), (3, 50, 80)),
-    "cut in the middle": lambda draft: Draft(draft.tokens[:30], tuple(c for c in draft.clauses if c < 30)),
+    "cut in the middle": cut,
     "without clauses": lambda draft: Draft(draft.tokens, ()),
     "clauses anywhere": lambda draft: Draft(draft.tokens, tuple(range(0, len(draft.tokens), 3))),
     "ids beyond the vocabulary's pieces": lambda draft: Draft((0, 1, 2, 3) * 15, draft.clauses),
@@ -161,7 +168,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_no_draft_changes_an_answer(monkeypatch, tiny, prompts, truth, mutation):
     mutate = MUTATIONS[mutation]
-    monkeypatch.setattr(engine, "drafts", lambda *arguments: [mutate(draft) for draft in drafts(*arguments)])
+    monkeypatch.setattr(engine, "drafts", lambda *arguments: list(map(mutate, drafts(*arguments))))
     assert Decoder(tiny.model, tiny.tokenizer).decode(prompts) == truth
 
 
@@ -173,7 +180,7 @@ def test_right_drafts_save_forwards(tiny, prompts, truth):
 
 
 @pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
-def test_what_the_model_writes_is_verified_in_the_forward_that_reads_the_prompt(tiny, prompts, truth, regex):
+def test_what_the_model_writes_is_verified_while_the_prompt_is_read(tiny, prompts, truth, regex):
     statements = [completion.text for completion in truth]
     assert any(text != draft_text(prompt) for text, prompt in zip(statements, prompts, strict=True))
     decoder = Decoder(tiny.model, tiny.tokenizer, regex)

@@ -1,4 +1,4 @@
-"""Where a text ends: at the period, at the limit, at an end that comes early, where no logit is a number."""
+"""Where a text ends: at the period, the limit, an early end, where no logit is a number."""
 
 import re
 
@@ -32,7 +32,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_a_statement_that_is_cut_is_truncated(limit):
     loaded, asked = tiny(BASE), tiny_prompts(BASE, 6)
     completions = engine(max_new_tokens=limit).decode(asked)
-    assert completions == reference_decode(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit)
+    expected = reference_decode(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit)
+    assert completions == expected
     for completion, whole in zip(completions, tiny_reference(BASE), strict=False):
         assert completion.status == Status.TRUNCATED
         assert completion.tokens == whole.tokens[:limit]
@@ -47,9 +48,11 @@ def test_a_statement_that_ends_exactly_at_the_limit_is_whole(short_of, draft):
     completions = engine(max_new_tokens=limit, draft=draft).decode(asked)
     for completion, expected in zip(completions, whole, strict=True):
         assert completion.tokens == expected.tokens[:limit]
-        assert completion.status == (Status.OK if len(expected.tokens) <= limit else Status.TRUNCATED)
+        assert completion.status in (Status.OK, Status.TRUNCATED)
+        assert (completion.status == Status.OK) == (len(expected.tokens) <= limit)
     if draft:
-        assert completions == reference_decode(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit)
+        expected = reference_decode(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit)
+        assert completions == expected
 
 
 @pytest.mark.parametrize("name", [BASE, "tiny-chat"])
@@ -58,10 +61,13 @@ def test_free_decoding_is_greedy_to_the_first_period(name):
     completions = engine(name, regex=None, max_new_tokens=90).decode(asked)
     for prompt, completion in zip(asked, completions, strict=True):
         ids = greedy(loaded.model, loaded.tokenizer, prompt, 90)
-        assert completion.tokens == tuple(token for token in ids if token != loaded.tokenizer.eos_token_id)
+        end = loaded.tokenizer.eos_token_id
+        assert completion.tokens == tuple(token for token in ids if token != end)
         assert completion.text.count(".") == 1
         assert completion.text.endswith(".")
-        assert completion.status == (Status.OK if re.fullmatch(STATEMENT_REGEX, completion.text) else Status.INVALID)
+        whole = re.fullmatch(STATEMENT_REGEX, completion.text) is not None
+        assert completion.status in (Status.OK, Status.INVALID)
+        assert (completion.status == Status.OK) == whole
         assert completion.text.startswith(STATEMENT_HEAD)
 
 
@@ -69,7 +75,8 @@ def test_free_decoding_is_greedy_to_the_first_period(name):
 def test_free_decoding_of_random_weights(kind):
     model, tokenizer = shaped("llama", kind)
     asked = prompts(4)
-    for prompt, completion in zip(asked, Decoder(model, tokenizer, None, 30).decode(asked), strict=True):
+    completions = Decoder(model, tokenizer, None, 30).decode(asked)
+    for prompt, completion in zip(asked, completions, strict=True):
         ids = greedy(model, tokenizer, prompt, 30)
         ends = ids[-1] == tokenizer.eos_token_id or b"." in token_bytes(tokenizer).get(ids[-1], b"")
         assert completion.tokens == tuple(token for token in ids if token != tokenizer.eos_token_id)
@@ -95,7 +102,8 @@ def test_an_end_cannot_come_early_under_the_expression():
 @pytest.mark.parametrize("draft", [True, False])
 def test_a_model_that_never_ends_is_stopped(regex, draft):
     loaded, asked = tiny(BASE), tiny_prompts(BASE, 3)
-    letters = [index for index, content in token_bytes(loaded.tokenizer).items() if re.fullmatch(rb" ?[a-z]", content)]
+    spelled = token_bytes(loaded.tokenizer)
+    letters = [index for index in spelled if re.fullmatch(rb" ?[a-z]", spelled[index])]
     with logits_changed(loaded.model, favouring(letters)):
         completions = engine(regex=regex, max_new_tokens=40, draft=draft).decode(asked)
     for completion in completions:

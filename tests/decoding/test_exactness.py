@@ -33,7 +33,8 @@ def loaded(name: str):
 def prompts(name: str) -> list[str]:
     """Those of the evaluated subset, in the format that the model's row names."""
     spec, tokenizer = loaded(name).spec, loaded(name).tokenizer
-    make_prompt = prompt_maker(PromptSettings(spec.prompt_format, "table2", spec.system_role), tokenizer)
+    settings = PromptSettings(spec.prompt_format, "table2", spec.system_role)
+    make_prompt = prompt_maker(settings, tokenizer)
     return [make_prompt(example.description) for example in read_examples(DATASET)]
 
 

@@ -35,11 +35,15 @@ def test_what_a_wide_vocabulary_compiles_to_is_kept(tmp_path, monkeypatch):
         (STATEMENT_REGEX[:-2] + "!", 900),
     ):
         compile_regex(regex, tokenizer, width, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4, "another vocabulary, width or expression is another automaton"
+    # Another vocabulary, width or expression is another automaton.
+    assert len(list(tmp_path.iterdir())) == 4
     assert kept.exists()
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase])
+DAMAGES = [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_kept_automaton_that_is_damaged_is_made_anew(damage, tmp_path, monkeypatch):
     monkeypatch.setattr(constraint, "WIDE", 1)
     tokenizer = tokenizer_of("tiny")

@@ -29,7 +29,7 @@ def prompts():
     rngs = [np.random.default_rng([12, index]) for index in range(COUNT)]
     states = [sample_state(rng) for rng in rngs]
     operations = [sample_operations(rng, state, 4) for rng, state in zip(rngs, states, strict=True)]
-    return [statement_prompt(describe(*scenario)) for scenario in zip(states, operations, strict=True)]
+    return list(map(statement_prompt, map(describe, states, operations)))
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,11 @@ def failing(function, calls: set[int], error: Exception):
     return run
 
 
+def fail(monkeypatch, calls: set[int], error: Exception) -> None:
+    """From now on the engine's forwards of these numbers raise."""
+    monkeypatch.setattr(loop, "forward", failing(loop.forward, calls, error))
+
+
 def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
     counting = failing(loop.forward, set(), ValueError())
     with monkeypatch.context() as patch:
@@ -62,10 +67,10 @@ def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
 
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 @pytest.mark.parametrize("draft", [True, False])
-def test_the_engine_goes_on_with_half_a_batch(monkeypatch, capsys, tiny, prompts, truth, where, draft):
+def test_half_a_batch_goes_on(monkeypatch, capsys, tiny, prompts, truth, where, draft):
     last = forwards_of(monkeypatch, tiny, prompts, batch_size=8, draft=draft)
     call = {"first": 1, "middle": last // 2, "last": last}[where]
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, {call}, torch.OutOfMemoryError("injected")))
+    fail(monkeypatch, {call}, torch.OutOfMemoryError("injected"))
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8, draft=draft)
     told = []
     assert decoder.decode(prompts, progress=told.append) == truth
@@ -75,25 +80,24 @@ def test_the_engine_goes_on_with_half_a_batch(monkeypatch, capsys, tiny, prompts
 
 def test_what_was_finished_is_not_decoded_again(monkeypatch, tiny, prompts):
     last = forwards_of(monkeypatch, tiny, prompts, batch_size=8)
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, {last - 1, last}, torch.OutOfMemoryError()))
-    found = [
-        index for indices, _ in Decoder(tiny.model, tiny.tokenizer, batch_size=8).batches(prompts) for index in indices
-    ]
+    fail(monkeypatch, {last - 1, last}, torch.OutOfMemoryError())
+    found = []
+    for indices, _ in Decoder(tiny.model, tiny.tokenizer, batch_size=8).batches(prompts):
+        found += indices
     assert sorted(found) == list(range(COUNT))
 
 
 def test_halved_again_and_again_down_to_one(monkeypatch, tiny, prompts, truth):
-    error = RuntimeError(
-        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
-    )
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, {1, 3, 5}, error))
+    text = "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+    error = RuntimeError(f"[enforce fail at alloc_cpu.cpp] {text}")
+    fail(monkeypatch, {1, 3, 5}, error)
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8)
     assert decoder.decode(prompts) == truth
     assert (decoder.work.rows, decoder.work.halvings) == (1, 3)
 
 
 def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, {1, 2, 3, 4}, torch.OutOfMemoryError()))
+    fail(monkeypatch, {1, 2, 3, 4}, torch.OutOfMemoryError())
     with pytest.raises(UserError, match=ONE):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
@@ -102,7 +106,7 @@ def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
     last = forwards_of(
         monkeypatch, tiny, prompts, batch_size=4
     )  # the first ones are a trial, which another way would follow
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, {last}, RuntimeError("device-side assert")))
+    fail(monkeypatch, {last}, RuntimeError("device-side assert"))
     with pytest.raises(RuntimeError, match="device-side assert"):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 

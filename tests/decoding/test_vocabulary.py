@@ -19,8 +19,8 @@ def test_sentencepiece_vocabulary():
     tokenizer = small_tokenizer(pieces, added)
     assert not is_byte_level(tokenizer)
     assert token_bytes(tokenizer) == {
-        3: b" ", 4: b" Box", 5: b"Box", 6: b"\n", 7: b"\xc3", 8: b"<0x0>", 9: b"\xc3\xa9", 10: b"  a",
-        11: b"\xe2\x96\x80", 12: b"<mask>", 13: b"  ",
+        3: b" ", 4: b" Box", 5: b"Box", 6: b"\n", 7: b"\xc3", 8: b"<0x0>", 9: b"\xc3\xa9",
+        10: b"  a", 11: b"\xe2\x96\x80", 12: b"<mask>", 13: b"  ",
     }  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def test_byte_level_vocabulary():
     # U+2581 is no stand-in of a byte, "<0x0A>" is spelled out, an added token stands for its own
     # text.
     assert token_bytes(tokenizer) == {
-        3: b" ", 4: b" Box", 5: b"\n", 6: b"\xc3", 7: b"\xc3\xa9", 8: b"\xad", 9: b"!", 11: b"<0x0A>", 12: b" \n",
-        13: b"\xc3\xa9", 14: b"<mask> ",
+        3: b" ", 4: b" Box", 5: b"\n", 6: b"\xc3", 7: b"\xc3\xa9", 8: b"\xad", 9: b"!",
+        11: b"<0x0A>", 12: b" \n", 13: b"\xc3\xa9", 14: b"<mask> ",
     }  # fmt: skip
 
 
