@@ -9,8 +9,8 @@ G = H / K, D head size.
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-NAME = "prefix_shared"
-Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values, or an output and its log-sum-exp
+ATTENTION_NAME = "prefix_shared"
+TwoTensors = tuple[torch.Tensor, torch.Tensor]  # keys and values, or an output and its log-sum-exp
 
 
 class KVCache:
@@ -28,7 +28,7 @@ class KVCache:
         self.prefix = prefix  # a KV cache of one row
         # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those
         # that look at images).
-        self.stored: dict[int, Pair] = {}
+        self.stored: dict[int, TwoTensors] = {}
         # Of the forward under way:
         self.rows = slice(0, rows)
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
@@ -106,7 +106,7 @@ def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: f
     return output, logsumexp[..., : query.shape[2]]
 
 
-def _over_prefix(query: torch.Tensor, layer: Pair, scale: float) -> Pair:
+def _over_prefix(query: torch.Tensor, layer: TwoTensors, scale: float) -> TwoTensors:
     """Every row's queries over the one prefix: the rows are laid out as more queries of one
     sequence, without a copy where memory is laid out as projections leave it, (B, T, H, D)."""
     rows, heads, new, size = query.shape
@@ -119,7 +119,7 @@ def _over_prefix(query: torch.Tensor, layer: Pair, scale: float) -> Pair:
     return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)  # (B, H, T)
 
 
-def _over_own(query: torch.Tensor, cache: KVCache, layer: Pair, scale: float) -> Pair:
+def _over_own(query: torch.Tensor, cache: KVCache, layer: TwoTensors, scale: float) -> TwoTensors:
     """A few new queries a row over its own tokens; grouped heads share their keys uncopied."""
     rows, heads, new, size = query.shape
     keys, values = (stored[cache.rows, :, : cache.width] for stored in layer)  # (B, K, C, D)
@@ -135,7 +135,7 @@ def _over_own(query: torch.Tensor, cache: KVCache, layer: Pair, scale: float) ->
     return (weights @ values).view(rows, heads, new, -1), logsumexp
 
 
-def merge(own: Pair, shared: Pair) -> torch.Tensor:
+def merge(own: TwoTensors, shared: TwoTensors) -> torch.Tensor:
     """One attention (B, H, T, D), in float32, of two over parts of the keys, by log-sum-exps.
 
     Part i has scores s_ij, L_i = log sum_j exp(s_ij) and output o_i = sum_j exp(s_ij - L_i) v_ij.
@@ -186,8 +186,8 @@ def no_mask(*_, **__) -> None:
     """transformers' mask function: none is made, lengths do its work."""
 
 
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, no_mask)
+AttentionInterface.register(ATTENTION_NAME, attend)
+AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
 
 
 class prefix_sharing:
@@ -198,7 +198,7 @@ class prefix_sharing:
 
     def __enter__(self) -> None:
         self.before = self.model.config._attn_implementation
-        self.model.set_attn_implementation(NAME)
+        self.model.set_attn_implementation(ATTENTION_NAME)
 
     def __exit__(self, *_) -> None:
         self.model.set_attn_implementation(self.before)

@@ -28,7 +28,7 @@ _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 # They stand for characters that are not named.
 _OPEN = (sre.ANY, sre.NOT_LITERAL, sre.NEGATE, sre.CATEGORY)
 WIDE = 50_000  # tokens; fewer compile in a moment
-FREE = 0  # the one state of free decoding that goes on
+FREE_STATE = 0  # the one state of free decoding that goes on
 
 
 def _byte_of_character() -> dict[str, int]:
@@ -284,10 +284,10 @@ def free_automaton(tokenizer, width: int, head: str) -> Automaton:
     spelled = token_bytes(tokenizer)
     ends = end_ids_of(tokenizer)
     allowed = torch.zeros(2, width, dtype=torch.bool)
-    allowed[FREE, : min(width, len(tokenizer))] = True
+    allowed[FREE_STATE, : min(width, len(tokenizer))] = True
     next_state = torch.zeros(2, width, dtype=torch.int32)
     stops = [index for index, content in spelled.items() if b"." in content and index < width]
-    next_state[FREE, [*stops, *ends]] = 1
+    next_state[FREE_STATE, [*stops, *ends]] = 1
     done = torch.tensor([False, True])
-    starts = {"": FREE, head: FREE}
+    starts = {"": FREE_STATE, head: FREE_STATE}
     return Automaton(allowed, next_state, done, starts, _bytes_list(spelled, width), ends)

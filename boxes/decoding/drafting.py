@@ -14,10 +14,10 @@ from itertools import accumulate
 from boxes.prompting import encode_prompts
 from boxes.world import parse, replay, statement
 
-_DESCRIPTION = re.compile(
+_PROMPT_DESCRIPTION = re.compile(
     r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)",
 )
-_CLAUSE = re.compile(r", Box [1-6] contains|\.$")
+_CLAUSE_BEGINS = re.compile(r", Box [1-6] contains|\.$")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Draft:
 
 def draft_text(prompt: str) -> str | None:
     """The true statement about the last description of a prompt; None where none can be read."""
-    descriptions = _DESCRIPTION.findall(prompt)
+    descriptions = _PROMPT_DESCRIPTION.findall(prompt)
     if not descriptions:
         return None
     try:
@@ -79,5 +79,5 @@ def drafts(
 
 def _draft(rest: str, tokens: list[int], spelled: list[bytes]) -> Draft:
     ends = list(accumulate(len(spelled[token]) for token in tokens))
-    starts = [match.start() for match in _CLAUSE.finditer(rest)]
+    starts = [match.start() for match in _CLAUSE_BEGINS.finditer(rest)]
     return Draft(tuple(tokens), tuple(bisect_right(ends, start) for start in starts))

@@ -21,8 +21,6 @@ from boxes.decoding.trial import WAYS, Way, check_length, choose_way, other_cach
 from boxes.models.table import AUTOMATA
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
 
-Progress = Callable[[int], None]
-
 
 class Decoder:
     """Decodes prompts greedily under a regular expression; None: freely, to the first period.
@@ -70,7 +68,11 @@ class Decoder:
             work=self.work,
         )
 
-    def decode(self, prompts: Sequence[str], progress: Progress | None = None) -> list[Completion]:
+    def decode(
+        self,
+        prompts: Sequence[str],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Completion]:
         """The completions of prompts, in their order; `progress` is told how many more."""
         completions: list[Completion | None] = [None] * len(prompts)
         for indices, finished in self.batches(prompts):

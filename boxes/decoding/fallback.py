@@ -36,7 +36,7 @@ def decode_batches(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
         prompts = waiting[first : first + job.work.rows]
         states = [prompt.state for prompt in prompts]
         batch = prefill_batch(job.model, [prompt.ids for prompt in prompts], states)
-        tokens, ended = _generate(job, batch, step_batch)
+        tokens, ended = _write(job, batch, step_batch)
         yield list(zip([prompt.index for prompt in prompts], tokens, ended, strict=True))
 
 
@@ -50,11 +50,11 @@ def decode_uncached(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
             batch.logits = own_logits(model, ids, 1)[None]
 
         batch = _begin(own_logits(job.model, ids, 1)[None], [prompt.state])
-        [tokens], [ended] = _generate(job, batch, step_again)
+        [tokens], [ended] = _write(job, batch, step_again)
         yield [(prompt.index, tokens, ended)]
 
 
-def _generate(
+def _write(
     job: Job,
     batch: Batch,
     feed: Callable[[Any, Batch, torch.Tensor], None],
@@ -156,11 +156,11 @@ def return_objects(model) -> None:
 
 def cache_name(model) -> str | None:
     """What a model calls its cache; None where it has none that is known here."""
-    known = parameters(model)
+    known = forward_parameters(model)
     return next((name for name in CACHES if name in known), None)
 
 
-def parameters(model) -> set[str]:
+def forward_parameters(model) -> set[str]:
     """The names that a model's forward takes."""
     return set(inspect.signature(model.forward).parameters)
 
@@ -172,5 +172,5 @@ def _begin(logits: torch.Tensor, starts: list[int]) -> Batch:
 
 def _run(model, **asked):
     """Call a model with what its forward takes of this."""
-    known = parameters(model)
+    known = forward_parameters(model)
     return model(**{name: value for name, value in asked.items() if name in known})

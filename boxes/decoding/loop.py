@@ -17,7 +17,7 @@ from boxes.decoding.automaton import Automaton, masked_argmax
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.decoding.rows import Rows, append, close_up, join, next_drafted
 
-# A step verifies as many drafted tokens a row as keep rows x tokens near this (facts: 200 to 500),
+# A step verifies as many drafted tokens a row as keep rows x tokens near this,
 STEP_TOKENS = 512
 STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.

@@ -28,10 +28,10 @@ TRIED = 3  # tokens of an engine's step in a trial: several, as with drafts, and
 ROUNDINGS = 10
 # In standard deviations of a token's logits: farther apart is wrong in any dtype. bfloat16 came to
 # 0.03 at most.
-MOST = 0.3
+FARTHEST = 0.3
 # The same forward twice is equal to the bit, but for sums that a GPU adds in any order. In
 # roundings of the dtype.
-SAME = 1000
+REPEATED = 1000
 REASON = 120  # characters of another library's error
 
 
@@ -160,20 +160,20 @@ def choose_way(
     own = _own(model, trial)
     for way in ways[1:] if reason else ways:
         try:
-            found = difference(own, way.logits(model, trial))
+            found = logits_apart(own, way.logits(model, trial))
         except Exception as error:
             # An architecture can fail here in as many ways as there are lines that run it.
             memory.raise_exhausted(error)
-            reason = reason or f"the engine cannot run it ({_short(error)})"
+            reason = reason or f"the engine cannot run it ({_one_line(error)})"
             continue
         # Where it is small anyway, the noise need not be measured.
         eps = torch.finfo(model.dtype).eps
         right = found <= ROUNDINGS * eps or found <= ROUNDINGS * noise(model, trial, own)
-        if right and found <= MOST:
+        if right and found <= FARTHEST:
             return way, reason
-        reason = reason or _kind(model, trial, own, found)
+        reason = reason or _what_differs(model, trial, own, found)
     wrong = f"no way of decoding gives the model's own logits: {reason}"
-    raise UserError(f"{_name(model)}: {wrong}; leave this model out")
+    raise UserError(f"{_model_name(model)}: {wrong}; leave this model out")
 
 
 def _own(model, trial: Trial) -> torch.Tensor:
@@ -185,11 +185,12 @@ def _own(model, trial: Trial) -> torch.Tensor:
         after = fallback.own_logits(model, short, trial.looked_at)
     except Exception as error:  # see choose_way
         memory.raise_exhausted(error)
-        wrong = f"its own forward fails ({_short(error)})"
-        raise UserError(f"{_name(model)}: {wrong}; leave this model out") from None
-    if difference(before[None], after[None]) > min(SAME * torch.finfo(model.dtype).eps, MOST):
+        wrong = f"its own forward fails ({_one_line(error)})"
+        raise UserError(f"{_model_name(model)}: {wrong}; leave this model out") from None
+    bound = min(REPEATED * torch.finfo(model.dtype).eps, FARTHEST)
+    if logits_apart(before[None], after[None]) > bound:
         wrong = "its own logits depend on the rows before"
-        raise UserError(f"{_name(model)}: {wrong}; leave this model out")
+        raise UserError(f"{_model_name(model)}: {wrong}; leave this model out")
     return torch.stack([own, before])
 
 
@@ -200,12 +201,12 @@ def check_length(model, longest: int) -> None:
     if "dynamic" in kind and longest > limit:
         depends = f"its RoPE ({kind}) depends on the longest row so far beyond {limit} tokens"
         raise UserError(
-            f"{_name(model)}: {depends}, and prompts with their answers have {longest}; "
+            f"{_model_name(model)}: {depends}, and prompts with their answers have {longest}; "
             "leave this model out, or give it another rope_type in config.json"
         )
 
 
-def difference(own: torch.Tensor, found: torch.Tensor) -> float:
+def logits_apart(own: torch.Tensor, found: torch.Tensor) -> float:
     """How far logits (2, P, V) are from the model's own, in a token's standard deviations.
 
     A shift and a scale change no argmax and do not count. The median over the tokens of a row and
@@ -244,7 +245,7 @@ def noise(model, trial: Trial, own: torch.Tensor) -> float:
         moved = uncached_logits(model, trial)
     finally:
         handle.remove()
-    return max(difference(own, moved), eps)
+    return max(logits_apart(own, moved), eps)
 
 
 def other_cache(model) -> str | None:
@@ -257,7 +258,7 @@ def other_cache(model) -> str | None:
     return f"its cache is called {name}"
 
 
-def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
+def _what_differs(model, trial: Trial, own: torch.Tensor, found: float) -> str:
     """What is said of a model whose logits the engine does not give."""
     kind, limit = rope_limit(model)
     if len(trial.rows[0]) > limit:
@@ -267,18 +268,18 @@ def _kind(model, trial: Trial, own: torch.Tensor, found: float) -> str:
         row = torch.tensor([trial.rows[1]], device=model.device)
         hidden = loop.backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
         straight = model.get_output_embeddings()(hidden)[None]
-        if difference(own[1:], straight) > found / 2:
+        if logits_apart(own[1:], straight) > found / 2:
             return f"{far}: its head changes the hidden states"
     except Exception:  # this is an attempt to say more
         return far
     return far
 
 
-def _name(model) -> str:
+def _model_name(model) -> str:
     return getattr(model, "name_or_path", "") or type(model).__name__
 
 
-def _short(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """An error of another library on one line of bearable length."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
     if len(text) <= REASON:

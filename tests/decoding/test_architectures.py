@@ -171,7 +171,8 @@ def test_an_engine_that_is_wrong_is_found(fault, dtype, asked, monkeypatch):
     if fault == "lengths":
         monkeypatch.setattr(loop, "forward", one_token_short)
     else:
-        monkeypatch.setitem(AttentionInterface._global_mapping, attention.NAME, half_as_sharp)
+        name = attention.ATTENTION_NAME
+        monkeypatch.setitem(AttentionInterface._global_mapping, name, half_as_sharp)
     decoder = decoder_of(build("llama").to(dtype))
     decoder.decode(asked)
     assert decoder.work.way == "plain"

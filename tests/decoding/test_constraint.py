@@ -11,7 +11,7 @@ from scenarios_fixture import final_states
 
 from boxes.decoding import constraint
 from boxes.decoding.constraint import (
-    FREE,
+    FREE_STATE,
     compile_regex,
     free_automaton,
     literal_beginning,
@@ -253,9 +253,9 @@ def test_the_error_names_the_characters_that_are_missing():
     tokenizer.name_or_path = "some/model"
     with pytest.raises(UserError) as caught:
         compile_regex(STATEMENT_REGEX, tokenizer, len(tokenizer))
-    assert str(caught.value) == (
-        "some/model: the vocabulary cannot spell '.' '0' '1' '2' '3' '4' '5' '6' " + "of the regular expression"
-    )
+    missing = "'.' '0' '1' '2' '3' '4' '5' '6'"
+    wrong = f"the vocabulary cannot spell {missing} of the regular expression"
+    assert str(caught.value) == f"some/model: {wrong}"
     with pytest.raises(UserError, match="cannot spell 'é' of"):
         compile_regex("(caf[eé])?!?", small_tokenizer([*letters, "!"]), 60)
 
@@ -272,14 +272,14 @@ def test_a_tokenizer_without_an_end():
 def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
     tokenizer = tokenizer_of(kind)
     automaton = free_automaton(tokenizer, len(tokenizer) + WIDER, STATEMENT_HEAD)
-    assert automaton.allowed[FREE].nonzero()[:, 0].tolist() == list(range(len(tokenizer)))
+    assert automaton.allowed[FREE_STATE].nonzero()[:, 0].tolist() == list(range(len(tokenizer)))
     stops = {index for index, content in token_bytes(tokenizer).items() if b"." in content}
     assert stops
-    leaving = set(automaton.next_state[FREE].nonzero()[:, 0].tolist())
+    leaving = set(automaton.next_state[FREE_STATE].nonzero()[:, 0].tolist())
     assert leaving == stops | {tokenizer.eos_token_id}
     assert automaton.done.tolist() == [False, True]
-    assert automaton.start(PLAIN) == (FREE, STATEMENT_HEAD)
-    assert automaton.start("Assistant:\n") == (FREE, "")
+    assert automaton.start(PLAIN) == (FREE_STATE, STATEMENT_HEAD)
+    assert automaton.start("Assistant:\n") == (FREE_STATE, "")
 
 
 @pytest.mark.parametrize(
