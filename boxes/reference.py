@@ -42,23 +42,13 @@ def reference_decode(
     return completions
 
 
-def _generate(
-    model,
-    tokenizer,
-    prompt: str,
-    processor: OutlinesCoreLogitsProcessor,
-    max_new_tokens: int,
-) -> list[int]:
+def _generate(model, tokenizer, prompt: str, processor, max_new_tokens: int) -> list[int]:
     """The new token ids, the end included. No stop ids, penalties or sampling leak in."""
     processor.reset()
     input_ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
     end = end_ids_of(tokenizer)[0]
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
+    ends = {"eos_token_id": end, "pad_token_id": end}
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, **ends)
     defaults = model.generation_config
     try:
         model.generation_config = copy.deepcopy(settings)

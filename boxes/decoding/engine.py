@@ -152,9 +152,8 @@ class Decoder:
             statements = proposed or [draft_text(text) for text in texts]
             drafted = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads, statements)
         prompts = []
-        for index, text in enumerate(texts):
-            state, head = starts[index]
-            prompts.append(Prompt(index, text, encoded[index], state, head, drafted[index]))
+        for index, (state, head) in enumerate(starts):
+            prompts.append(Prompt(index, encoded[index], state, head, drafted[index]))
         return prompts
 
     def completion(self, prompt: Prompt, ids: list[int], ended: bool) -> Completion:

@@ -55,9 +55,7 @@ def decode_uncached(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
 
 
 def _write(
-    job: Job,
-    batch: Batch,
-    feed: Callable[[Any, Batch, torch.Tensor], None],
+    job: Job, batch: Batch, feed: Callable[[Any, Batch, torch.Tensor], None]
 ) -> tuple[list[list[int]], list[bool]]:
     """The token of each row and step, -1 behind its end; which ended. `feed` runs tokens (B,)."""
     batch.states = batch.states.to(job.device)
@@ -87,13 +85,7 @@ def own_logits(model, ids: Sequence[int], last: int) -> torch.Tensor:
     """(last, V): the model's own logits of a row's `last` tokens, without a cache or a batch."""
     row = torch.tensor([list(ids)], device=model.device)
     mask = torch.ones_like(row)
-    output = _run(
-        model,
-        input_ids=row,
-        attention_mask=mask,
-        use_cache=False,
-        logits_to_keep=last,
-    )
+    output = _run(model, input_ids=row, attention_mask=mask, use_cache=False, logits_to_keep=last)
     return output.logits[0, -last:]
 
 

@@ -15,7 +15,6 @@ class Prompt:
     """What is known of a prompt before it runs."""
 
     index: int
-    text: str
     ids: list[int]
     state: int  # of the automaton, behind the prompt
     head: str  # the beginning of the statement that the prompt ends in
