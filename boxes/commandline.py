@@ -1,11 +1,51 @@
-"""The arguments of the scripts: a parser whose errors are one line, and the types that arguments have."""
+"""What scripts share: how they end, a parser whose errors are one line, and the types of arguments."""
 
 import argparse
+import errno
+import functools
+import io
 import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from boxes.interrupts import Ended, end, handlers
 from boxes.records import UserError
+
+# Errors of a file that a person can see to; others are mistakes of ours.
+_SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def command(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one line on stderr and exit status
+    2, a signal 128 and its number."""
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
+        try:
+            with handlers(end):
+                status = main()
+        except UserError as error:
+            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if not error.filename or error.errno not in _SURROUNDINGS:
+                raise
+            line = f"{error.filename}: {error.strerror}; check the disk and the permissions"
+            print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt as error:
+            number = signal.Signals(error.args[0]) if isinstance(error, Ended) else signal.SIGINT
+            how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+            print(f"{Path(sys.argv[0]).name}: {how}; what was written is kept", file=sys.stderr)
+            sys.exit(128 + number)
+        sys.exit(status or 0)
+
+    return wrapped
 
 
 def argument_parser(description: str | None) -> argparse.ArgumentParser:

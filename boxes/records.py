@@ -1,28 +1,21 @@
 """Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
 
 import codecs
-import errno
-import functools
 import hashlib
-import io
 import json
 import os
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxes.interrupts import Ended, _end, _handlers, uninterrupted
+from boxes.interrupts import uninterrupted
 
 if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
 _MAKE = "run the experiment that writes it (make help)"
-# Errors of a file that a person can see to; others are mistakes of ours.
-_SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class UserError(Exception):
@@ -31,36 +24,6 @@ class UserError(Exception):
 
 class CannotWrite(UserError):
     """The disk or the folder is at fault, whatever was to be written."""
-
-
-def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one line on stderr and exit status
-    2, a signal 128 and its number."""
-
-    @functools.wraps(main)
-    def wrapped() -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
-        try:
-            with _handlers(_end):
-                status = main()
-        except UserError as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            if not error.filename or error.errno not in _SURROUNDINGS:
-                raise
-            line = f"{error.filename}: {error.strerror}; check the disk and the permissions"
-            print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt as error:
-            number = signal.Signals(error.args[0]) if isinstance(error, Ended) else signal.SIGINT
-            how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-            print(f"{Path(sys.argv[0]).name}: {how}; what was written is kept", file=sys.stderr)
-            sys.exit(128 + number)
-        sys.exit(status or 0)
-
-    return wrapped
 
 
 def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:

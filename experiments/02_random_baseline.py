@@ -21,10 +21,10 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct
-from boxes.commandline import argument_parser, natural, out_file, positive
+from boxes.commandline import argument_parser, command, natural, out_file, positive
 from boxes.dataset import Example, read_examples
 from boxes.models.table import PROFILES
-from boxes.records import UserError, command, write_csv
+from boxes.records import UserError, write_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, in_bucket, reported_scores
 
 COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "subsample_sd", "dataset_sd", "z")

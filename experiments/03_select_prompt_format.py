@@ -13,10 +13,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import argument_parser, command, in_folder, out_file
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, compares_formats
 from boxes.runs.prompt_choice import accuracies_of, best_format, dev_answers
 from boxes.runs.task import Task, read_task

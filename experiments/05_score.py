@@ -19,11 +19,11 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.baseline import expected_accuracy, mentions
-from boxes.commandline import argument_parser, in_folder, out_folder
+from boxes.commandline import argument_parser, command, in_folder, out_folder
 from boxes.dataset import Example, read_examples
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
-from boxes.records import UserError, command, read_csv, sha256_file, write_csv
+from boxes.records import UserError, read_csv, sha256_file, write_csv
 from boxes.runs.agreement import check_belongs, check_one_table
 from boxes.runs.folder import COLUMNS as RUN_COLUMNS
 from boxes.runs.folder import not_run, read_run, score_run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.records import command
+from boxes.commandline import command
 from experiments.pairs import experiment
 
 

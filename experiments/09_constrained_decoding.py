@@ -19,10 +19,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import argument_parser, command, in_folder, out_file
 from boxes.minimal_pairs import QUERY_COLUMNS, paired_rows
 from boxes.models.table import PROFILES, ModelSpec, choose
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.release_scoring import score_as_released
 from boxes.runs.agreement import check_belongs, check_free
 from boxes.runs.folder import read_run, score_run

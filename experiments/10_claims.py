@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 
 from boxes.claims.evidence import read_evidence, reported_evidence
 from boxes.claims.sentences import claims_of, counted, judge
-from boxes.commandline import argument_parser, out_file
+from boxes.commandline import argument_parser, command, out_file
 from boxes.models.table import PROFILES
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.score_tables import REPORTED
 
 COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",

@@ -13,11 +13,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import argument_parser, command, in_folder, out_file
 from boxes.dataset import read_examples
 from boxes.mistakes import QUERY_COLUMNS, count_errors, wrong_answers
 from boxes.models.table import PROFILES, choose
-from boxes.records import command, sha256_file, write_csv
+from boxes.records import sha256_file, write_csv
 from boxes.runs.agreement import check_belongs
 from boxes.runs.folder import complete_predictions, read_run
 

@@ -19,12 +19,12 @@ from boxes.baseline import KNOWN
 from boxes.claims.evidence import reported_evidence
 from boxes.claims.findings import Number
 from boxes.claims.sentences import NOT_RUN, Claim, claims_of, counted, judge
-from boxes.commandline import argument_parser, out_file
+from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
 from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
-from boxes.records import command, read_csv, write_text
+from boxes.records import read_csv, write_text
 from boxes.score_tables import RANDOM
 from experiments.bench.shapes import MEASURED
 from paper.report import TEMPLATES

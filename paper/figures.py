@@ -20,8 +20,9 @@ from matplotlib.lines import Line2D
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
+from boxes.commandline import command
 from boxes.models.pairs import Panel, figure_panels
-from boxes.records import command, write_bytes
+from boxes.records import write_bytes
 from paper.results import BUCKETS, NOT_RUN, RANDOM, Results, arguments, read_results
 from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke, own_settings
 

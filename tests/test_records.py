@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from boxes.commandline import command
 from boxes.records import (
     JsonLines,
     UserError,
-    command,
     read_csv,
     read_json,
     sha256_file,
@@ -80,7 +80,8 @@ def test_a_kill_half_way_leaves_the_old_file(tmp_path):
 
 LIMITED = """if True:
     import resource, sys
-    from boxes.records import JsonLines, command, write_bytes
+    from boxes.commandline import command
+    from boxes.records import JsonLines, write_bytes
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as good as a full disk
     path, how = sys.argv[1:]
     sys.argv = ["script.py"]
@@ -307,7 +308,8 @@ def test_a_signal_ends_a_script_after_the_line_being_written(number, how, when, 
     code = """if True:
         import os, signal, sys, time
         from boxes import records
-        from boxes.records import JsonLines, command
+        from boxes.commandline import command
+        from boxes.records import JsonLines
         path, number, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
         sys.argv = ["script.py"]
         signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored

@@ -25,10 +25,10 @@ import zstandard
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, in_folder
+from boxes.commandline import argument_parser, command, in_folder
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import PROFILES, models_of
-from boxes.records import UserError, command, parse_object, read_csv, sha256_file, write_bytes
+from boxes.records import UserError, parse_object, read_csv, sha256_file, write_bytes
 from boxes.runs.agreement import check_one_table
 from boxes.runs.folder import OtherFormat, read_provenance
 from boxes.score_tables import RANDOM, SCORE_COLUMNS, bucket_scores

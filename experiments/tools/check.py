@@ -23,9 +23,9 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.claims.sentences import NOT_RUN, counted
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.table import MODELS, PROFILES, models_of
-from boxes.records import UserError, command, read_csv, write_text
+from boxes.records import UserError, read_csv, write_text
 from boxes.score_tables import RANDOM, SCORE_COLUMNS
 from boxes.statistics import newcombe
 from experiments.tools.reference_tables import FILES, SHOWN, TableVerdict

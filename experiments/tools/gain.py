@@ -16,10 +16,10 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.loading import find, load_tokenizer
 from boxes.models.table import MODELS, PROFILES, ModelSpec, choose
-from boxes.records import UserError, command, read_csv
+from boxes.records import UserError, read_csv
 from boxes.runs.folder import read_run
 from boxes.runs.plan import compares_formats
 from boxes.score_tables import NUM_OPS

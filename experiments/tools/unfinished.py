@@ -12,9 +12,8 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.table import PROFILES, ModelSpec, choose
-from boxes.records import command
 from boxes.runs.folder import read_run
 
 ADVICE = """\

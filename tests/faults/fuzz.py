@@ -24,9 +24,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from scenarios_fixture import scenarios
 
-from boxes.commandline import argument_parser, natural, positive
+from boxes.commandline import argument_parser, command, natural, positive
 from boxes.dataset import _scenario_lines, read_examples
-from boxes.records import UserError, command
+from boxes.records import UserError
 from boxes.runs.folder import read_predictions
 from boxes.scoring import STATUSES, score_statement
 from boxes.world import contents_text, describe, parse, replay, statement
