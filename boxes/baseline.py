@@ -16,7 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
-NUM_BOXES = 7
+from boxes.world import NUM_BOXES
+
 MAX_DRAWS = 3
 DRAWS = 1000  # per query, as in the authors' rows for 0 to 2 operations
 

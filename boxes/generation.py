@@ -9,12 +9,23 @@ from itertools import product
 
 import numpy as np
 
-from boxes.world import MAX_OBJECTS, NOUNS, NUM_BOXES, Move, Operation, Put, Remove, State, apply, changed_boxes
+from boxes.world import (
+    BUCKETS,
+    MAX_OBJECTS,
+    NOUNS,
+    NUM_BOXES,
+    Move,
+    Operation,
+    Put,
+    Remove,
+    State,
+    apply,
+    changed_boxes,
+)
 
 NUM_OPERATIONS = 12
 SPLITS = {"train": 990, "dev": 220, "test": 990}  # scenarios; 45 %, 10 %, 45 % of 2200
 QUERIES_PER_BUCKET = 100  # of the stratified subset
-BUCKETS = range(8)  # Table 6: queries by number of operations that changed the box
 
 Signature = tuple[int, ...]  # how many objects each box holds at first
 
@@ -131,6 +142,6 @@ def stratified_states(
     there are fewer), and take the union of the states they lie in. `num_ops`: (states, 7), changes of each box."""
     kept: set[int] = set()
     for bucket in BUCKETS:
-        states = np.nonzero(num_ops == bucket)[0]  # one entry a query
+        states = np.nonzero(num_ops == int(bucket))[0]  # one entry a query
         kept.update(rng.choice(states, min(per_bucket, len(states)), replace=False).tolist())
     return np.array(sorted(kept), dtype=int)

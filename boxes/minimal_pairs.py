@@ -8,8 +8,8 @@ import pandas as pd
 from boxes.models.pairs import Pair
 from boxes.records import UserError
 from boxes.score_tables import NUM_OPS, in_bucket
-from boxes.scoring import NUM_BOXES
 from boxes.statistics import Difference, discordant, holm, mcnemar, newcombe, paired_difference
+from boxes.world import NUM_BOXES
 
 QUERY_COLUMNS = ("model", "sample_id", "num_operations", "box", "num_ops", "correct")
 COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high",

@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -115,6 +116,21 @@ def read_csv(
             raise UserError(f"{path}: line {row + 2}: {column} must be a number of 0 or more, found {found}; {mend}")
         frame[column] = values
     return frame
+
+
+def number_or_none(value: object, where: str, low: float = 0.0, high: float = 100.0) -> float | None:
+    """A cell of read_csv as a float within [low, high]; None for an empty one. UserError begins
+    with `where`."""
+    if value is None or value != value:  # pandas' NaN
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{where} is {value!r}, not a number; run the experiment again") from None
+    if not (math.isfinite(number) and low <= number <= high):
+        wrong = f"is {number:g}, outside {low:g} to {high:g}"
+        raise UserError(f"{where} {wrong}; run the experiment again")
+    return number
 
 
 def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:

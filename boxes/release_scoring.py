@@ -13,7 +13,7 @@ on 3570 statements changed at random in some 30 ways.
 import re
 from collections.abc import Sequence
 
-from boxes.scoring import NUM_BOXES
+from boxes.world import NUM_BOXES
 
 _JOINTS = re.compile(", and Box|, Box| and Box|; Box")
 _ITEMS = re.compile(",? and |, ")

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from boxes.completion import Status
+from boxes.world import NUM_BOXES
 
-NUM_BOXES = 7
 STATUSES = tuple(status.value for status in Status)
 AUTHORS, OURS = "authors", "ours"  # the scorers of constrained.csv: release_scoring.py and this file
 

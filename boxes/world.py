@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 NUM_BOXES = 7
 MAX_OBJECTS = 3
+# Table 6: queries by the number of operations that changed their box. One that changed 8 times or
+# more counts in the totals only (boxes/score_tables.py).
+BUCKETS = tuple("01234567")
 _NOUNS = """
     book car paper letter game computer picture plant cup machine bill glass note stone fish drug television card
     document rock radio ball tea file newspaper branch train cash fig flower bag boat key painting phone drink engine bus

@@ -9,7 +9,7 @@ from boxes.minimal_pairs import QUERY_COLUMNS, compare_pairs
 from boxes.models.pairs import pairs
 from boxes.models.table import PROFILES
 from boxes.records import read_csv, write_csv
-from boxes.score_tables import SCORE_COLUMNS
+from boxes.score_tables import read_score_table
 
 
 def experiment(number: int, description: str) -> None:
@@ -19,7 +19,7 @@ def experiment(number: int, description: str) -> None:
     parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and queries.csv")
     parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
     arguments = parser.parse_args()
-    scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
+    scores = read_score_table(arguments.results / "scores.csv")
     queries = None
     if arguments.profile != "reported":  # the paper's answers to single queries are not published
         queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))

@@ -25,7 +25,7 @@ from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, sha
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import read_csv, write_text
-from boxes.score_tables import RANDOM
+from boxes.score_tables import RANDOM, read_score_table
 from experiments.bench.shapes import MEASURED
 from paper.report import TEMPLATES
 
@@ -190,7 +190,7 @@ def tiny_claims(reference: Path) -> str:
 
 def tiny_accuracies(reference: Path) -> str:
     """Overall accuracies of the reference, as `make table6` prints them."""
-    scores = read_csv(reference / "tiny/scores.csv", ("model", "num_ops", "accuracy"))
+    scores = read_score_table(reference / "tiny/scores.csv")
     overall = scores[scores.num_ops == "all"].set_index("model").accuracy
     return ", ".join(
         f"{name} {overall[name]:.2f}" for name in (RANDOM, *(spec.name for spec in models_of("tiny", extra=False)))

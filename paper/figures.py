@@ -8,6 +8,7 @@ Rendering the same scores twice gives the same bytes.
 """
 
 import io
+import math
 import sys
 import textwrap
 from dataclasses import replace
@@ -124,10 +125,10 @@ def points(results: Results, model: str) -> list[tuple[int, float, float, float]
     found = []
     for num_ops in BUCKETS:
         score = results.score(model, num_ops)
-        if score is None or score.accuracy is None:
+        if score is None or math.isnan(score.accuracy):
             continue
-        low = score.accuracy if score.ci_low is None else score.ci_low
-        high = score.accuracy if score.ci_high is None else score.ci_high
+        low = score.accuracy if math.isnan(score.low) else score.low
+        high = score.accuracy if math.isnan(score.high) else score.high
         found.append((int(num_ops), score.accuracy, max(score.accuracy - low, 0.0), max(high - score.accuracy, 0.0)))
     return found
 

@@ -187,8 +187,8 @@ def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.Dat
     return pd.DataFrame(lines)
 
 
-def _printed(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"{accuracy:.2f}"
+def _printed(accuracy: float) -> str:
+    return "" if pd.isna(accuracy) else f"{accuracy:.2f}"
 
 
 def all_rows(results: Results) -> list[tuple[str, str]]:

@@ -1,5 +1,5 @@
-"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in
-boxes/claims/sentences.py.
+"""What the sentences of the paper assert about gains in minimal pairs, as predicates over scores; the claims made of
+them are in boxes/claims/sentences.py.
 
 Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals
 where it asks for a distinction (better than random, a boost, an improvement) or says
@@ -10,31 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from boxes.claims.evidence import Evidence, NotRun
+from boxes.claims.evidence import Evidence
 from boxes.claims.findings import (
-    AHEAD,
-    ALL_BUCKETS,
-    CHANCE,
-    CLEAR,
-    CLOSE,
-    CONSISTENT,
-    FULL,
-    LITTLE,
-    MAJORITY,
-    MARGINAL,
-    MINOR,
-    MOST,
-    NEAR,
-    NONTRIVIAL,
-    PRINTED,
-    SATURATED,
-    SMALL,
-    UNTOLD,
     Finding,
     Number,
-    Pair,
+    PairNames,
     Predicate,
-    above_chance,
     at,
     in_points,
     in_words,
@@ -45,15 +26,29 @@ from boxes.claims.findings import (
     number_of,
     turned,
 )
-from boxes.models.table import MODELS, models_of
-from boxes.statistics import Difference, unpaired_difference, wilson
+from boxes.claims.thresholds import (
+    AHEAD,
+    CLEAR,
+    CLOSE,
+    CONSISTENT,
+    LITTLE,
+    MAJORITY,
+    MARGINAL,
+    MINOR,
+    MOST,
+    NEAR,
+    SMALL,
+    UNTOLD,
+)
+from boxes.score_tables import BUCKETS, NONTRIVIAL
+from boxes.statistics import Difference
 
 
-def consistently(wanted: Sequence[Pair], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
+def consistently(wanted: Sequence[PairNames], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
     """The one meaning of "consistently": each treated model (with `reverse`, each base model) is
     clearly ahead on non-trivial queries, and clearly behind in none of the buckets."""
 
-    def lead(evidence: Evidence, pair: Pair, bucket: str) -> Difference:
+    def lead(evidence: Evidence, pair: PairNames, bucket: str) -> Difference:
         gain = evidence.gain(*pair, bucket)
         return turned(gain) if reverse else gain
 
@@ -100,11 +95,11 @@ def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicat
     """More than half of the additional correct answers, over the buckets that gain, come from these buckets."""
 
     def decide(evidence: Evidence) -> Finding:
-        counts = {b: evidence.score(treated, b).correct - evidence.score(base, b).correct for b in ALL_BUCKETS}
+        counts = {b: evidence.score(treated, b).correct - evidence.score(base, b).correct for b in BUCKETS}
         won = sum(count for count in counts.values() if count > 0)
         share = sum(counts[bucket] for bucket in buckets if counts[bucket] > 0) / won if won else 0.0
-        elsewhere = [b for b in ALL_BUCKETS if b not in buckets and evidence.gain(base, treated, b).low > 0]
-        answers = ", ".join(f"{bucket}: {counts[bucket]:+.0f}" for bucket in ALL_BUCKETS)
+        elsewhere = [b for b in BUCKETS if b not in buckets and evidence.gain(base, treated, b).low > 0]
+        answers = ", ".join(f"{bucket}: {counts[bucket]:+.0f}" for bucket in BUCKETS)
         holds = share > MOST and all(counts[bucket] > 0 for bucket in buckets)
         more = f"; clear gains also at {', '.join(elsewhere)}" if elsewhere else ""
         detail = f"{100 * share:.0f} % of the answers won; correct answers gained by bucket {answers}{more}"
@@ -112,58 +107,6 @@ def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicat
 
     measure = f"share of the answers won that lie at {' and '.join(buckets)} (per cent)"
     return Predicate((base, treated), measure, f"above {100 * MOST:g}, and a gain at each", MAJORITY, decide)
-
-
-def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Predicate:
-    """In no bucket does the lower end of a model's interval lie above the expectation of the random baseline."""
-
-    def decide(evidence: Evidence) -> Finding:
-        better, detail, leads = _against_random(evidence, models, buckets)
-        return Finding(not better, detail, max(leads, key=lambda lead: lead.low))
-
-    measure = f"largest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide, turns=(0.0,), by_low=True)
-
-
-def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
-    """In every bucket the lower end of the model's interval lies above the expectation of the random baseline."""
-
-    def decide(evidence: Evidence) -> Finding:
-        better, detail, leads = _against_random(evidence, [model], buckets)
-        return Finding(len(better) == len(buckets), detail, min(leads, key=lambda lead: lead.low))
-
-    measure = f"smallest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate((model,), measure, "lower end above 0", CHANCE, decide, turns=(0.0,), by_low=True)
-
-
-def _against_random(
-    evidence: Evidence, models: Sequence[str], buckets: Sequence[str]
-) -> tuple[list[str], str, list[Number]]:
-    """The cells that are better than random, all of it in words, and how far each cell lies above the expectation."""
-    better, above, leads = [], [], []
-    for model in models:
-        for bucket in buckets:
-            score, chance = evidence.score(model, bucket), evidence.random(bucket)
-            leads.append(above_chance(score, chance))
-            cell = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}] over {chance:.2f}"
-            if score.low > chance:
-                better.append(cell)
-            elif score.accuracy > chance:
-                above.append(cell)
-    noted = f"; above it by point estimate only: {listed(above)}" if above else ""
-    return better, f"better than random: {listed(better)}{noted}", leads
-
-
-def saturated(model: str, bucket: str) -> Predicate:
-    """The accuracy leaves less than a marginal gain."""
-
-    def decide(evidence: Evidence) -> Finding:
-        score = evidence.score(model, bucket)
-        detail = f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
-        return Finding(score.accuracy >= SATURATED, detail, Number(score.accuracy, score.low, score.high))
-
-    asked = f"at least {SATURATED:g}"
-    return Predicate((model,), f"accuracy at {bucket} (per cent)", asked, FULL, decide, turns=(SATURATED,))
 
 
 def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
@@ -184,7 +127,7 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
     cannot tell from nothing."""
 
     def decide(evidence: Evidence) -> Finding:
-        ahead = [other for other in ALL_BUCKETS if evidence.gain(base, treated, other).points > 0]
+        ahead = [other for other in BUCKETS if evidence.gain(base, treated, other).points > 0]
         gain = evidence.gain(base, treated, bucket)
         detail = f"{treated} ahead at {listed(ahead)}; {in_words(evidence, base, treated, bucket)}"
         return Finding(ahead == [bucket] and not gain.clear, detail, number_of(gain))
@@ -193,24 +136,8 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
     return Predicate((base, treated), f"gain at {bucket} (points)", asked, UNTOLD, decide, turns=(0.0,))
 
 
-def as_printed(model: str, bucket: str, printed: float) -> Predicate:
-    """The accuracy is the one that the paper prints, as far as two samples of so many queries can
-    be told apart."""
-
-    def decide(evidence: Evidence) -> Finding:
-        score = evidence.score(model, bucket)
-        low, high = wilson(printed * score.n / 100, score.n)
-        ours = (score.accuracy, score.low, score.high)
-        gap = unpaired_difference((printed, float(low), float(high)), ours)
-        detail = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}], printed {printed:g}"
-        return Finding(not gap.clear, detail, number_of(gap))
-
-    measure = f"accuracy at {bucket} less the printed {printed:g} (points)"
-    return Predicate((model,), measure, "interval includes 0", PRINTED, decide)
-
-
-def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
-    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger` may serve all."""
+def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> Predicate:
+    """PairNames by pair, the first gains less than the second on non-trivial queries; one `larger` may serve all."""
     larger = list(larger) * (len(smaller) if len(larger) == 1 else 1)
 
     def decide(evidence: Evidence) -> Finding:
@@ -229,7 +156,7 @@ def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
 
 
 def every_gain(
-    wanted: Sequence[Pair], most: float | None = None, clear: bool = False, positive: bool = False
+    wanted: Sequence[PairNames], most: float | None = None, clear: bool = False, positive: bool = False
 ) -> Predicate:
     """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval), or, where `most` is given,
     at most that many points (with `positive`, above zero, too)."""
@@ -269,7 +196,7 @@ def negated(predicate: Predicate) -> Predicate:
     return replace(predicate, holds_if=f"not: {predicate.holds_if}", decide=decide)
 
 
-def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
+def some_loss(wanted: Sequence[PairNames], buckets: Sequence[str]) -> Predicate:
     """Some pair falls behind in some bucket (point estimates)."""
 
     def decide(evidence: Evidence) -> Finding:
@@ -286,7 +213,7 @@ def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
     return Predicate(models_in(wanted), f"smallest gain {at(buckets)} (points)", "below 0", AHEAD, decide, turns=(0.0,))
 
 
-def both_signs(wanted: Sequence[Pair]) -> Predicate:
+def both_signs(wanted: Sequence[PairNames]) -> Predicate:
     """On non-trivial queries some pair clearly gains and some pair does not gain at all."""
 
     def decide(evidence: Evidence) -> Finding:
@@ -299,7 +226,7 @@ def both_signs(wanted: Sequence[Pair]) -> Predicate:
     return Predicate(models_in(wanted), "smallest gain at 1+ (points)", asked, CLEAR, decide, turns=(0.0,))
 
 
-def base_gains_tend_greater(wanted: Sequence[tuple[Pair, Pair]]) -> Predicate:
+def base_gains_tend_greater(wanted: Sequence[tuple[PairNames, PairNames]]) -> Predicate:
     """For most, the pair of base models gains more on non-trivial queries than the pair of code models beside it."""
 
     def decide(evidence: Evidence) -> Finding:
@@ -315,55 +242,3 @@ def base_gains_tend_greater(wanted: Sequence[tuple[Pair, Pair]]) -> Predicate:
     models = models_in(pair for both in wanted for pair in both)
     measure = f"base models with the greater gain at 1+ (of {len(wanted)})"
     return Predicate(models, measure, f"above {MOST * len(wanted):g}", MAJORITY, decide)
-
-
-def best(model: str, bucket: str) -> Predicate:
-    """The model has a higher accuracy than any other model of the paper."""
-    names = tuple(spec.name for spec in models_of("paper", extra=False))
-
-    def decide(evidence: Evidence) -> Finding:
-        missing = [name for name in names if (name, bucket) not in evidence.scores]
-        if missing:
-            raise NotRun(f"{len(missing)} of the models to compare, {missing[0]} among them")
-        ranking = sorted(names, key=lambda name: -evidence.score(name, bucket).accuracy)
-        lead = evidence.gain(next(name for name in ranking if name != model), model, bucket)
-        shown = [f"{name} {evidence.score(name, bucket).accuracy:.2f}" for name in ranking[:2]]
-        return Finding(lead.points > 0, f"first two at {bucket}: {', '.join(shown)}", number_of(lead))
-
-    measure = f"lead over the next best at {bucket} (points)"
-    return Predicate(names, measure, "above 0", AHEAD, decide, turns=(0.0,))
-
-
-def constraint_helps(models: Sequence[str]) -> Predicate:
-    """Constrained decoding is clearly above free decoding over all queries, for every model."""
-
-    def decide(evidence: Evidence) -> Finding:
-        gains, details = [], []
-        for model in models:
-            free, constrained, gain = evidence.constraint_gain(model)
-            gains.append(gain)
-            details.append(f"{model}: from {free.accuracy:.2f} to {constrained.accuracy:.2f}, {in_points(gain)}")
-        worst = min(gains, key=lambda gain: gain.low)
-        return Finding(worst.low > 0, listed(details), number_of(worst))
-
-    measure = "smallest gain by the expression over all, by its lower end (points)"
-    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide, turns=(0.0,), by_low=True)
-
-
-def formats_as_used(models: Sequence[str]) -> Predicate:
-    """The format that does best on the development set is the one Table 6 used, for every model."""
-
-    def decide(evidence: Evidence) -> Finding:
-        missing = [model for model in models if model not in evidence.formats]
-        if missing:
-            raise NotRun(f"no development set accuracies of {len(missing)} models ({missing[0]}, ...)")
-        differ = [
-            f"{model} does best in {evidence.formats[model]}, used was {MODELS[model].prompt_format}"
-            for model in models
-            if evidence.formats[model] != MODELS[model].prompt_format
-        ]
-        used = len(models) - len(differ)
-        return Finding(not differ, f"{used} of {len(models)} as used; others: {listed(differ)}", Number(used))
-
-    measure = f"models that do best in the format used (of {len(models)})"
-    return Predicate(tuple(models), measure, f"{len(models)}", AHEAD, decide)

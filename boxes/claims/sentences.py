@@ -8,30 +8,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from boxes.claims.evidence import Evidence, NotRun
-from boxes.claims.findings import ALL_BUCKETS, CLOSE_CALL, MARGINAL, MINOR, NONTRIVIAL, Number, Predicate
-from boxes.claims.predicates import (
+from boxes.claims.accuracies import (
     as_printed,
-    base_gains_tend_greater,
     best,
     better_than_random,
+    constraint_helps,
+    formats_as_used,
+    not_better_than_random,
+    saturated,
+)
+from boxes.claims.evidence import Evidence, NotRun
+from boxes.claims.findings import Number, Predicate
+from boxes.claims.predicates import (
+    base_gains_tend_greater,
     both_signs,
     close,
     consistently,
-    constraint_helps,
     every_gain,
-    formats_as_used,
     gain_within,
     gains_mostly_at,
     marginal_gain_only_at,
     negated,
-    not_better_than_random,
-    saturated,
     smaller_gains,
     some_loss,
 )
+from boxes.claims.thresholds import CLOSE_CALL, MARGINAL, MINOR
 from boxes.models.pairs import pairs
 from boxes.models.table import models_of
+from boxes.score_tables import BUCKETS, NONTRIVIAL
 
 HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
 
@@ -125,7 +129,7 @@ CODE_CLAIMS = (
     Claim("random-llama2-7b", "3.3", '"for number of operations greater than 0 (Llama 2 7B) and 2 (Gemma 8B), neither the base nor the code variants perform better than our random baseline": Llama 2 7B.',
           "1-7", not_better_than_random((LLAMA_7B, CODE_7B), NONTRIVIAL)),
     Claim("random-gemma", "3.3", '"for number of operations greater than 0 (Llama 2 7B) and 2 (Gemma 8B), neither the base nor the code variants perform better than our random baseline": Gemma 8B.',
-          "3-7", not_better_than_random(("gemma-7b", "codegemma-7b"), ALL_BUCKETS[3:])),
+          "3-7", not_better_than_random(("gemma-7b", "codegemma-7b"), BUCKETS[3:])),
     Claim("code-scale", "3.3", '"a possible effect of scale in the effectiveness of code training as observed in the Llama 2 series": 7B gains less than 13B and 70B.',
           "1+", smaller_gains([(LLAMA_7B, CODE_7B)] * 2, [(LLAMA_13B, CODE_13B), (LLAMA_70B, CODE_70B)])),
     Claim("code-scale-13b-70b", "3.3", '"a possible effect of scale in the effectiveness of code training as observed in the Llama 2 series": yet 13B gains more than 70B, which the numbers say and the text does not.',
@@ -143,13 +147,13 @@ MATH_CLAIMS = (
     Claim("openmath-only-7", "3.4", '"OpenMathMistral only achieved marginal gains over the base Mistral model when there are 7 operations affecting the target box"',
           "0-7", marginal_gain_only_at(MISTRAL, OPENMATH, "7")),
     Claim("openmath-behind", "3.4", '"in most other cases, the base model consistently outperforms the math-finetuned model": Mistral.',
-          "1+, 0-6", consistently([(MISTRAL, OPENMATH)], ALL_BUCKETS[:7], reverse=True)),
+          "1+, 0-6", consistently([(MISTRAL, OPENMATH)], BUCKETS[:7], reverse=True)),
     Claim("random-mistral", "3.4", '"neither model outperformed the random baseline for examples with more than 2 operations affecting the box of interest": Mistral and OpenMathMistral.',
-          "3-7", not_better_than_random((MISTRAL, OPENMATH), ALL_BUCKETS[3:])),
+          "3-7", not_better_than_random((MISTRAL, OPENMATH), BUCKETS[3:])),
     Claim("math-non-instruct-marginal", "3.4", '"marginal gains in models trained on math data that are not in “instruct” format": DeepSeek-Math and Llemma.',
           "1+", every_gain(NON_INSTRUCT_MATH, most=MARGINAL, positive=True)),
     Claim("deepseek-math-close", "3.4", '"DeepSeek-Math (Shao et al., 2024) performed close to the DeepSeek-Coder model for most cases."',
-          "0-7", close(CODER, MATH, ALL_BUCKETS)),
+          "0-7", close(CODER, MATH, BUCKETS)),
     Claim("llemma-more-limited", "3.4", '"The gains are even more limited in the comparison between Code Llama vs Llemma" than between DeepSeek-Coder and DeepSeek-Math.',
           "1+", smaller_gains([(CODE_7B, "llemma_7b"), (CODE_34B, "llemma_34b")], [(CODER, MATH)])),
     Claim("llemma-34b-narrow", "3.4", '"Llemma 34B outperformed Code Llama 34B by a narrow margin for the non-trivial tracking cases (Llemma: 47.86, Code Llama: 45.46 for examples where the number of operations )"',
@@ -167,7 +171,7 @@ ALIGNMENT_CLAIMS = (
     Claim("alignment-code-llama-not-consistent", "3.5", '"alignment-tuned code models did not consistently lead to gains": Code Llama.',
           "1+, 1-7", negated(consistently(ALIGNED_CODE_LLAMA))),
     Claim("alignment-code-llama-worse", "3.5", '"and sometimes performed worse than the non-alignment-tuned counterparts": Code Llama.',
-          "0-7", some_loss(ALIGNED_CODE_LLAMA, ALL_BUCKETS)),
+          "0-7", some_loss(ALIGNED_CODE_LLAMA, BUCKETS)),
     Claim("best-model", "3.5", '"the best-performing model was CodeLlama 70B-instruct (64.9 accuracy on 1+ operations)": the best.',
           "1+", best("CodeLlama-70b-Instruct-hf", "1+")),
     Claim("best-accuracy", "3.5", '"the best-performing model was CodeLlama 70B-instruct (64.9 accuracy on 1+ operations)": 64.9.',
@@ -213,7 +217,7 @@ def _tiny_claims() -> list[Claim]:
         claims.append(Claim("tiny-alignment", "3.5", f"{pair.base.name} benefits from alignment tuning.", "1+", test))
     for spec in models_of("tiny", extra=False):
         text = f"{spec.name} performs better than the random baseline in every bucket."
-        test = better_than_random(spec.name, ALL_BUCKETS)
+        test = better_than_random(spec.name, BUCKETS)
         claims.append(Claim(f"tiny-random-{spec.name.removeprefix('tiny-')}", "3.3", text, "0-7", test))
     chat = [spec.name for spec in models_of("tiny", extra=False) if spec.added == "alignment"]
     text = f"{', '.join(chat)} does best on the development set in the chat format."

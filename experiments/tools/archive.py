@@ -31,7 +31,7 @@ from boxes.models.table import PROFILES, models_of
 from boxes.records import UserError, parse_object, read_csv, sha256_file, write_bytes
 from boxes.runs.agreement import check_one_table
 from boxes.runs.folder import OtherFormat, read_provenance
-from boxes.score_tables import RANDOM, SCORE_COLUMNS, bucket_scores
+from boxes.score_tables import RANDOM, bucket_scores, read_scores
 from boxes.world import shown
 
 FORMAT = 1  # of the archive: raised when a file in it changes its meaning
@@ -239,21 +239,17 @@ def check(profile: str, results: Path, runs: Path) -> None:
         if differs:
             raise UserError(f"{path}: {', '.join(differs)} not as in runs.csv; score again (make all)")
     check_one_table(provenance)
-    scores = read_csv(results / "scores.csv", SCORE_COLUMNS, ("n",))
+    scores = read_scores(results / "scores.csv")
     queries = read_csv(results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
     for model in provenance:
-        follow = counts(bucket_scores(queries[queries.model == model]))
-        if counts(scores[scores.model == model]) != follow:
+        rows = bucket_scores(queries[queries.model == model])
+        follow = {row.num_ops: (row.n, row.correct) for row in rows.itertuples()}
+        said = {num_ops: score for (name, num_ops), score in scores.items() if name == model}
+        if {num_ops: (score.n, score.correct) for num_ops, score in said.items()} != follow:
             raise UserError(f"{results / 'scores.csv'}: {model} is not what follows from queries.csv; score again")
-    strangers = set(scores.model) - set(provenance) - {RANDOM}
+    strangers = {model for model, _ in scores} - set(provenance) - {RANDOM}
     if strangers:
         raise UserError(f"{results / 'scores.csv'}: {min(strangers)} has no complete run; score again")
-
-
-def counts(scores: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """num_ops -> (queries, right answers); what is no number equals none."""
-    correct = pd.to_numeric(scores.correct, errors="coerce")
-    return dict(zip(scores.num_ops, zip(scores.n, correct, strict=True), strict=True))
 
 
 if __name__ == "__main__":

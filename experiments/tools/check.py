@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.claims.sentences import NOT_RUN, counted
 from boxes.commandline import argument_parser, command
 from boxes.models.table import MODELS, PROFILES, models_of
-from boxes.records import UserError, read_csv, write_text
-from boxes.score_tables import RANDOM, SCORE_COLUMNS
+from boxes.records import UserError, write_text
+from boxes.score_tables import RANDOM, read_score_table
 from boxes.statistics import newcombe
 from experiments.tools.reference_tables import FILES, SHOWN, TableVerdict
 from experiments.tools.verdict import Verdict, compare
@@ -81,9 +81,8 @@ def write_reference(profile: str, results: Path, reference: Path) -> int:
         raise UserError(
             f"{added[0]} was added on this machine; a reference is made without (experiments/tools/add_model.py --remove NAME)"
         )
-    missing = {spec.name for spec in models_of(profile, extra=False)} - set(
-        read_csv(results / "scores.csv", SCORE_COLUMNS).model
-    )
+    run = set(read_score_table(results / "scores.csv").model)
+    missing = {spec.name for spec in models_of(profile, extra=False)} - run
     if missing:
         raise UserError(f"{results / 'scores.csv'}: {min(missing)} was not run; a reference needs all models")
     for name in FILES:

@@ -19,9 +19,8 @@ FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
 KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_ops", "kind")
 
 
-def read_own(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV without the rows of models that were added on this machine: no reference knows them."""
-    frame = read_csv(path, columns)
+def own(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without the rows of models that were added on this machine: no reference knows them."""
     extra = [spec.name for spec in MODELS.values() if spec.extra]
     keys = [key for key in ("model", "base", "treated") if key in frame.columns]
     return frame[~frame[keys].isin(extra).any(axis=1)]
@@ -41,7 +40,7 @@ def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame,
     tables = {}
     for name in FILES[1:]:
         if (reference / f"{name}.csv").exists():
-            ours, theirs = read_own(results / f"{name}.csv"), read_csv(reference / f"{name}.csv")
+            ours, theirs = own(read_csv(results / f"{name}.csv")), read_csv(reference / f"{name}.csv")
             if list(ours.columns) != list(theirs.columns):
                 raise UserError(
                     f"{reference / name}.csv: other columns than {results / name}.csv; write the reference again"

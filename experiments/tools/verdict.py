@@ -22,8 +22,8 @@ import pandas as pd
 from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import UserError, read_csv
-from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, SCORE_COLUMNS
-from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, read_own, read_tables, tolerance
+from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table
+from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, own, read_tables, tolerance
 
 CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high", "number_reported")
 FLIPPED = {(HOLDS, FAILS), (FAILS, HOLDS)}
@@ -141,7 +141,7 @@ def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
     """A line for every model and bucket of the profile: the reference's numbers (.._reference), ours, their difference, and
     whether it is too large (`wrong`). UserError where the two cannot be compared."""
     theirs_path = reference / ("table6.csv" if profile == "paper" else "scores.csv")
-    theirs, ours = read_csv(theirs_path, SCORE_COLUMNS[:5]), read_own(results / "scores.csv", SCORE_COLUMNS[:5])
+    theirs, ours = read_score_table(theirs_path), own(read_score_table(results / "scores.csv"))
     names = [RANDOM, *(spec.name for spec in models_of(profile, extra=False))]
     wanted = pd.MultiIndex.from_product([names, NUM_OPS], names=["model", "num_ops"])
     for path, table, mend in ((theirs_path, theirs, f"give the reference of profile {profile}"),

@@ -7,18 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boxes.claims.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
-from boxes.claims.findings import CLOSE, CLOSE_CALL, CONSISTENT, MARGINAL, MINOR, NONTRIVIAL, SATURATED, Number, minus
-from boxes.claims.predicates import (
-    close,
-    consistently,
-    gain_within,
-    gains_mostly_at,
-    marginal_gain_only_at,
-    negated,
-    not_better_than_random,
-    saturated,
-)
+from boxes.claims.accuracies import not_better_than_random, saturated
+from boxes.claims.evidence import Evidence, NotRun, read_evidence, reported_evidence
+from boxes.claims.findings import Number, minus
+from boxes.claims.predicates import close, consistently, gain_within, gains_mostly_at, marginal_gain_only_at, negated
 from boxes.claims.sentences import (
     CLEAR_CODE_PAIRS,
     CODE_CLAIMS,
@@ -32,10 +24,11 @@ from boxes.claims.sentences import (
     claims_of,
     judge,
 )
+from boxes.claims.thresholds import CLOSE, CLOSE_CALL, CONSISTENT, MARGINAL, MINOR, SATURATED
 from boxes.minimal_pairs import COLUMNS as PAIR_COLUMNS
 from boxes.models.table import MODELS, models_of
 from boxes.records import read_csv, write_csv
-from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
+from boxes.score_tables import BUCKETS, NONTRIVIAL, NUM_OPS, RANDOM, Score, reported_scores, with_accuracy
 from boxes.statistics import Difference, newcombe
 
 SIZES = dict(zip(BUCKETS, (1303, 1410, 1083, 651, 288, 142, 106, 29), strict=True))
