@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,23 +53,6 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = _refuse
     return parser
-
-
-HARDWARE = ("batch_size", "device", "dtype")
-
-
-def add_hardware(parser: argparse.ArgumentParser) -> None:
-    """The options that say on what a model is decoded: those of HARDWARE."""
-    parser.add_argument("--batch-size", type=positive, help="prompts at a time (default: as many as memory holds)")
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1, or auto: over all GPUs (default: the GPU where there is one)"
-    )
-    parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
-
-
-def hardware_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """The values of the options of HARDWARE."""
-    return {name: getattr(arguments, name) for name in HARDWARE}
 
 
 def _refuse(message: str) -> NoReturn:
@@ -124,3 +107,49 @@ def out_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{path} is a folder; name a file")
     out_folder(str(path.parent))
     return path
+
+
+# What scripts share: name -> option, how it reads, what it is.
+_SHARED = {
+    "data": ("--data", Path, "the dataset, in the release's schema"),
+    "runs": ("--runs", in_folder, "folder with a folder a model"),
+    "results": ("--results", Path, "folder of the CSVs"),
+    "reported": ("--reported", Path, "the paper's numbers (default: %(default)s)"),
+    "out_file": ("--out", out_file, "the file to write"),
+    "out_folder": ("--out", out_folder, "folder to write into"),
+}
+
+
+def add_shared(parser: argparse.ArgumentParser, profiles: Sequence[str], *needed: str, **optional: object) -> None:
+    """--profile, one of `profiles`, and arguments of _SHARED: those that are needed, and the
+    optional ones with their defaults."""
+    parser.add_argument("--profile", required=True, choices=profiles, help="which models")
+    for name in needed:
+        option, kind, meaning = _SHARED[name]
+        parser.add_argument(option, type=kind, required=True, help=meaning)
+    for name, default in optional.items():
+        option, kind, meaning = _SHARED[name]
+        parser.add_argument(option, type=kind, default=default, help=meaning)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """--models: some rows of the profile."""
+    meaning = "only these (default: all)"
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help=meaning)
+
+
+HARDWARE = ("batch_size", "device", "dtype")
+
+
+def add_hardware(parser: argparse.ArgumentParser) -> None:
+    """The options that say on what a model is decoded: those of HARDWARE."""
+    parser.add_argument("--batch-size", type=positive, help="prompts at a time (default: as many as memory holds)")
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, or auto: over all GPUs (default: the GPU where there is one)"
+    )
+    parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
+
+
+def hardware_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """The values of the options of HARDWARE."""
+    return {name: getattr(arguments, name) for name in HARDWARE}

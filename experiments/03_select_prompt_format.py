@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, command, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import write_csv
@@ -43,13 +43,8 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the development set")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="prompt_format.csv")
-    parser.add_argument(
-        "--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)"
-    )
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     specs = [spec for spec in choose(arguments.profile, arguments.models) if compares_formats(spec)]
     task = read_task(arguments.data, DEV_QUERIES_PER_BUCKET)

@@ -19,7 +19,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.baseline import expected_accuracy, mentions
-from boxes.commandline import argument_parser, command, in_folder, out_folder
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.dataset import Example, read_examples
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
@@ -73,13 +73,9 @@ def main() -> None:
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, help="the dataset that was decoded")
-    parser.add_argument("--runs", type=in_folder, help="folder with a folder a model")
+    add_shared(parser, PROFILES, "out_folder", data=None, runs=None, reported=REPORTED)
+    add_models(parser)
     parser.add_argument("--random", type=Path, help="random.csv of experiment 02")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=out_folder, help="folder to write into")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="score these only (default: all)")
     return parser.parse_args()
 
 

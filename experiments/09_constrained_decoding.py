@@ -19,7 +19,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, command, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.minimal_pairs import QUERY_COLUMNS, paired_rows
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.records import write_csv
@@ -86,11 +86,8 @@ def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the dataset that 04_decode.py decoded")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="constrained.csv")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     task = read_task(arguments.data)
     specs = [spec for spec in choose(arguments.profile, arguments.models) if decodes_freely(spec)]

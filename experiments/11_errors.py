@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, command, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.dataset import read_examples
 from boxes.mistakes import QUERY_COLUMNS, count_errors, wrong_answers
 from boxes.models.table import PROFILES, choose
@@ -25,11 +25,8 @@ from boxes.runs.folder import complete_predictions, read_run
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the dataset that was decoded")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="errors.csv")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
     checksum = sha256_file(arguments.data)

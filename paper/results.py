@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boxes.commandline import add_shared, argument_parser
 from boxes.models.pairs import Pair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
@@ -138,9 +139,6 @@ def signed(value: float | None, minus: str = "−") -> str:
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options that tables, figures and report share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", required=True, choices=PROFILES, help="which models the rows are")
-    parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to, paper/out/PROFILE")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    parser = argument_parser(description)
+    add_shared(parser, PROFILES, "results", "out_folder", reported=REPORTED)
     return parser

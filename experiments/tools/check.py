@@ -23,7 +23,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.claims.sentences import NOT_RUN, counted
-from boxes.commandline import argument_parser, command
+from boxes.commandline import add_shared, argument_parser, command
 from boxes.models.table import MODELS, PROFILES, models_of
 from boxes.records import UserError, write_text
 from boxes.score_tables import RANDOM, read_score_table
@@ -65,8 +65,7 @@ def conclude(found: Verdict) -> int:
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs to check")
+    add_shared(parser, PROFILES, "results")
     parser.add_argument("--reference", required=True, type=Path, help="folder of the reference; paper: of table6.csv")
     parser.add_argument("--write", action="store_true", help="make the results the reference")
     return parser.parse_args()
