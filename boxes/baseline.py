@@ -44,7 +44,8 @@ _OPERATION = re.compile(r"(?:Move|Remove|Put) (.+?) (?:from|into) Box ([0-6])(?:
 
 
 def mentions(description: str) -> tuple[tuple[str, ...], ...]:
-    """The pool of each of the seven boxes: every object mentioned in a clause that names it, once for each mention.
+    """The pool of each of the seven boxes: every object mentioned in a clause that names it, once
+    for each mention.
 
     ValueError quotes a clause that is neither of the initial state nor an operation.
     """
@@ -74,8 +75,9 @@ def _objects(text: str) -> list[str]:
 def expected_accuracy(pool: Sequence[str], contents: str) -> float:
     """The probability, 0 to 1, that the baseline answers a query correctly, in closed form.
 
-    pool: the mentions of the query's box; contents: its true contents, "the car and the map" or "nothing". The chance
-    that n draws give exactly a set is counted by inclusion and exclusion over its subsets.
+    pool: the mentions of the query's box; contents: its true contents, "the car and the map" or
+    "nothing". The chance that n draws give exactly a set is counted by inclusion and exclusion over
+    its subsets.
     """
     gold = _gold(contents)
     if not pool:
@@ -96,7 +98,8 @@ def sample_correct(pool: Sequence[str], contents: str, rng: np.random.Generator,
     lengths = rng.integers(0, MAX_DRAWS + 1, size=draws)
     if not pool:
         return np.full(draws, not gold)
-    # One bit an object of the true contents, one more for every other object: the set drawn is the OR of its bits.
+    # One bit an object of the true contents, one more for every other object: the set drawn is the
+    # OR of its bits.
     bits = np.array([1 << (gold.index(item) if item in gold else len(gold)) for item in pool])
     drawn = bits[rng.integers(0, len(pool), size=(draws, MAX_DRAWS))]
     drawn[np.arange(MAX_DRAWS) >= lengths[:, None]] = 0

@@ -1,4 +1,5 @@
-"""What scripts share: how they end, a parser whose errors are one line, and the types of arguments."""
+"""What scripts share: how they end, a parser whose errors are one line, and the types of
+arguments."""
 
 import argparse
 import errno
@@ -19,8 +20,8 @@ _SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQ
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one line on stderr and exit status
-    2, a signal 128 and its number."""
+    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one
+    line on stderr and exit status 2, a signal 128 and its number."""
 
     @functools.wraps(main)
     def wrapped() -> None:
@@ -49,7 +50,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
 
 
 def argument_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a script's docstring as it stands. A wrong argument is a UserError: one line, not the usage too."""
+    """A parser that shows a script's docstring as it stands. A wrong argument is a UserError: one
+    line, not the usage too."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = _refuse
     return parser

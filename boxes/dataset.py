@@ -1,4 +1,5 @@
-"""The files of the public release (Kim & Schuster 2023): writing ours in its schema, reading either, checksums, its zip.
+"""The files of the public release (Kim & Schuster 2023): writing ours in its schema, reading
+either, checksums, its zip.
 
 One JSON object a query, the seven queries of a state on consecutive lines in box order:
 `sentence`, `sentence_masked`, `masked_content`, `sample_id`, `numops`, `numops_by_op`.
@@ -45,7 +46,8 @@ _ORDER = "a state has the queries of Box 0 to Box 6 in order"
 
 @dataclass(frozen=True)
 class Example:
-    """A description and what is true of it: `contents` as text a box ("the car and the map" | "nothing"), `num_ops` a box.
+    """A description and what is true of it: `contents` as text a box ("the car and the map" |
+    "nothing"), `num_ops` a box.
 
     (sample_id, num_operations) identifies it within a file.
     """
@@ -93,15 +95,18 @@ def write_generated(folder: Path | str, seed: int) -> None:
 
 
 def _write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None) -> None:
-    """Write the states of scenarios, or those of them whose index is in `kept`, without holding the text in memory."""
+    """Write the states of scenarios, or those of them whose index is in `kept`, without holding the
+    text in memory."""
     states = enumerate(lines for scenario in scenarios for lines in _scenario_lines(scenario))
     write_bytes(path, ("".join(lines).encode() for index, lines in states if kept is None or index in kept))
 
 
 def unpack_release(archive: Path | str, folder: Path | str) -> None:
-    """Take the four files of FILES out of the release's password-protected zip instead of generating them.
+    """Take the four files of FILES out of the release's password-protected zip instead of
+    generating them.
 
-    All are read before the first is written. Other members are not touched, and no name in the zip is used as a path.
+    All are read before the first is written. Other members are not touched, and no name in the zip
+    is used as a path.
     """
     try:
         with zipfile.ZipFile(archive) as release:
@@ -119,7 +124,8 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
 
 
 def _member(release: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is no such one."""
+    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is
+    no such one."""
     found = [info for info in release.infolist() if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name)]
     wrong = _wrong(found) if found else f"no {RELEASE_FOLDER}/{name} inside"
     if wrong:
@@ -143,7 +149,8 @@ def _wrong(found: list[zipfile.ZipInfo]) -> str | None:
 
 
 def _read_member(release: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member, piece by piece: a false size in the zip cannot make one step unpack more than a piece."""
+    """The bytes of a member, piece by piece: a false size in the zip cannot make one step unpack
+    more than a piece."""
     with release.open(info, pwd=RELEASE_PASSWORD) as member:
         return b"".join(iter(lambda: member.read(_PIECE), b""))
 
@@ -164,7 +171,8 @@ def _tail(box: int) -> str:
 
 
 def _example(query: dict) -> Example:
-    """What must be true of a state, from the description in its first query alone. ValueError says why there is none."""
+    """What must be true of a state, from the description in its first query alone. ValueError says
+    why there is none."""
     masked = query["sentence_masked"]
     if not masked.endswith(_tail(0)):
         raise ValueError(f"sentence_masked must end in {_tail(0).strip()!r}: {_ORDER}")
@@ -176,7 +184,8 @@ def _example(query: dict) -> Example:
 
 
 def _check_query(query: dict, box: int, example: Example) -> None:
-    """ValueError where a query is not the one about this box of the state, or says another thing than the description."""
+    """ValueError where a query is not the one about this box of the state, or says another thing
+    than the description."""
     description, contents = example.description, example.contents[box]
     if not query["sentence_masked"].endswith(_tail(box)):
         raise ValueError(f"sentence_masked must end in {_tail(box).strip()!r}: {_ORDER}")
@@ -197,7 +206,8 @@ def _check_query(query: dict, box: int, example: Example) -> None:
 
 
 def read_examples(path: Path | str) -> list[Example]:
-    """The states of a file of the schema, in order, each line held against what its description says.
+    """The states of a file of the schema, in order, each line held against what its description
+    says.
 
     UserError names the file, the line and whatever is wrong. A line may end as on Windows.
     """
@@ -236,7 +246,8 @@ def checksum_lines(folder: Path | str) -> str:
 
 
 def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
-    """UserError names the first of the four files whose bytes are not those of the committed checksums."""
+    """UserError names the first of the four files whose bytes are not those of the committed
+    checksums."""
     try:
         lines = Path(checksums).read_text().splitlines()
     except FileNotFoundError:

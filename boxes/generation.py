@@ -1,6 +1,8 @@
-"""Sampling the boxes task: scenarios, the splits by signature, the stratified subset (Kim & Schuster 2023, few-shot set).
+"""Sampling the boxes task: scenarios, the splits by signature, the stratified subset (Kim &
+Schuster 2023, few-shot set).
 
-Every scenario has a generator of its own, derived from the seed and its index, so order and number change nothing.
+Every scenario has a generator of its own, derived from the seed and its index, so order and number
+change nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,14 +34,16 @@ Signature = tuple[int, ...]  # how many objects each box holds at first
 
 @dataclass(frozen=True)
 class Scenario:
-    """An initial state and the operations on it; `sample_id` numbers the scenarios of a split from 0."""
+    """An initial state and the operations on it; `sample_id` numbers the scenarios of a split from
+    0."""
 
     sample_id: int
     initial: State
     operations: tuple[Operation, ...]
 
     def states(self) -> Iterator[tuple[int, State, tuple[tuple[int, int, int], ...]]]:
-        """After 0, 1, ... operations: how many, the state, and for each box how many (moves, removes, puts) changed it."""
+        """After 0, 1, ... operations: how many, the state, and for each box how many (moves,
+        removes, puts) changed it."""
         state = self.initial
         counts = np.zeros((NUM_BOXES, 3), dtype=int)
         yield 0, state, tuple(map(tuple, counts.tolist()))
@@ -50,7 +54,8 @@ class Scenario:
 
 
 def sample_state(rng: np.random.Generator) -> State:
-    """An initial state: Poisson(2) objects a box cut at three, drawn without replacement from the 100 nouns."""
+    """An initial state: Poisson(2) objects a box cut at three, drawn without replacement from the
+    100 nouns."""
     while True:
         sizes = rng.poisson(2, NUM_BOXES)
         if sizes.sum() <= len(NOUNS):
@@ -69,10 +74,12 @@ def _subset(rng: np.random.Generator, objects: Sequence[str]) -> tuple[str, ...]
 
 
 def sample_operation(rng: np.random.Generator, state: State) -> Operation:
-    """A legal operation: kind uniform over Move, Remove, Put and box uniform over the seven, again until it is legal.
+    """A legal operation: kind uniform over Move, Remove, Put and box uniform over the seven, again
+    until it is legal.
 
-    A Put of Poisson(1) = 0 objects, or of more than fit, is illegal: of the readings of "at least 1, not beyond 3" this is
-    the one under which the release's distribution of numops comes out (tests/test_generation.py).
+    A Put of Poisson(1) = 0 objects, or of more than fit, is illegal: of the readings of "at least
+    1, not beyond 3" this is the one under which the release's distribution of numops comes out
+    (tests/test_generation.py).
     """
     while True:
         kind, box = int(rng.integers(3)), int(rng.integers(NUM_BOXES))
@@ -117,7 +124,8 @@ def signature_splits(seed: int) -> dict[Signature, str]:
 
 
 def generate(seed: int) -> dict[str, list[Scenario]]:
-    """The scenarios of each split. Signatures never cross splits, and no initial state occurs twice."""
+    """The scenarios of each split. Signatures never cross splits, and no initial state occurs
+    twice."""
     split_of = signature_splits(seed)
     splits: dict[str, list[Scenario]] = {name: [] for name in SPLITS}
     seen: set[State] = set()
@@ -138,8 +146,9 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
 def stratified_states(
     num_ops: np.ndarray, rng: np.random.Generator, per_bucket: int = QUERIES_PER_BUCKET
 ) -> np.ndarray:
-    """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw `per_bucket` queries (all where
-    there are fewer), and take the union of the states they lie in. `num_ops`: (states, 7), changes of each box."""
+    """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw
+    `per_bucket` queries (all where there are fewer), and take the union of the states they lie in.
+    `num_ops`: (states, 7), changes of each box."""
     kept: set[int] = set()
     for bucket in BUCKETS:
         states = np.nonzero(num_ops == int(bucket))[0]  # one entry a query

@@ -1,4 +1,5 @@
-"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and corrected tests."""
+"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and
+corrected tests."""
 
 import zlib
 
@@ -50,7 +51,8 @@ def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
 
 
 def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> list[dict]:
-    """A row a bucket: treated against base on the same queries, of which `queries` has QUERY_COLUMNS under both names.
+    """A row a bucket: treated against base on the same queries, of which `queries` has
+    QUERY_COLUMNS under both names.
 
     UserError where the two did not answer the same queries.
     """

@@ -1,9 +1,10 @@
 """What kind of error each wrong answer is, from the description and the statement alone.
 
-Every object that is in the answer or in the truth and not in both has one of CAUSES. The kind of a wrong answer is the
-first that fits of: other; stale copy; invented object and wrong box, where any object has this cause; swapped object,
-where objects are both too many and lacking; the cause that all objects share; several causes. So the kinds exclude each
-other and add up to the wrong answers. INITIAL is counted across them.
+Every object that is in the answer or in the truth and not in both has one of CAUSES. The kind of a
+wrong answer is the first that fits of: other; stale copy; invented object and wrong box, where any
+object has this cause; swapped object, where objects are both too many and lacking; the cause that
+all objects share; several causes. So the kinds exclude each other and add up to the wrong answers.
+INITIAL is counted across them.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ _MISSED = {Put: "missed put", Remove: "missed remove", Move: "missed move"}
 
 
 def classify(description: str, prediction: str, status: str = Status.OK) -> tuple[str | None, ...]:
-    """The kind of error about each box, None for a right answer. ValueError for a description that cannot be read."""
+    """The kind of error about each box, None for a right answer. ValueError for a description that
+    cannot be read."""
     initial, operations = parse(description)
     states = states_of(initial, operations)
     truth = states[-1]
@@ -56,7 +58,8 @@ def states_of(initial: State, operations: Sequence[Operation]) -> list[State]:
 
 
 def stated_objects(prediction: str, status: str = Status.OK) -> dict[int, frozenset[str]]:
-    """The objects that a statement names, by box; a box whose contents cannot be read is left out."""
+    """The objects that a statement names, by box; a box whose contents cannot be read is left
+    out."""
     texts = read_statement(prediction, cut=status == Status.TRUNCATED)
     return {
         box: frozenset(item.removeprefix("the ") for item in text.strip().split(" and ") if text.strip() != "nothing")
@@ -119,7 +122,8 @@ def _last_change(thing: str, box: int, operations: Sequence[Operation]) -> Opera
 
 
 def wrong_answers(model: str, description: str, num_ops: Sequence[int], prediction: str, status: str) -> list[tuple]:
-    """QUERY_COLUMNS of every wrong answer in a statement; `initial`: a changed box has its contents of the beginning."""
+    """QUERY_COLUMNS of every wrong answer in a statement; `initial`: a changed box has its contents
+    of the beginning."""
     return [
         (model, num_ops[box], kind, bool(num_ops[box]) and repeats_the_beginning(box, description, prediction, status))
         for box, kind in zip(range(NUM_BOXES), classify(description, prediction, status), strict=True)
@@ -128,7 +132,8 @@ def wrong_answers(model: str, description: str, num_ops: Sequence[int], predicti
 
 
 def count_errors(queries: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """COLUMNS: how many wrong answers of each kind, model and bucket (NUM_OPS); KINDS add up to WRONG, INITIAL is of them."""
+    """COLUMNS: how many wrong answers of each kind, model and bucket (NUM_OPS); KINDS add up to
+    WRONG, INITIAL is of them."""
     rows = []
     for model in models:
         mine = queries[queries.model == model]

@@ -1,4 +1,5 @@
-"""The prompts of Table 2 (plain) and Table 5 (chat), and the regular expression of Figure 4, as constants and a few functions."""
+"""The prompts of Table 2 (plain) and Table 5 (chat), and the regular expression of Figure 4, as
+constants and a few functions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ _SHOTS = "\n\n".join(["\n".join(example) for example in EXAMPLES])
 # authors' released script stops at the period and leaves all of the statement to the expression.
 PROMPT_STYLES = {"table2": f"\n{STATEMENT_HEAD}", "released": ""}
 PROMPT_FORMATS = ("plain", "chat")
-# What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow, or repeated by others next
-# year, has the same prompts. Llama 3's templates say this day where there is no clock.
+# What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow,
+# or repeated by others next year, has the same prompts. Llama 3's templates say this day where
+# there is no clock.
 PROMPT_DATE = datetime(2024, 7, 26)
 _DATE_PARTS = (*(f"%{letter}" for letter in "aAbBcdDeFGHIjmMpSTuUVwWxXyYzZ"), *(f"%-{letter}" for letter in "dmjHIMS"))
 
@@ -55,7 +57,8 @@ def statement_prompt(description: str, style: str = "table2") -> str:
 
 
 def chat_messages(description: str, system_role: bool = True) -> list[dict[str, str]]:
-    """The messages of Table 5. Without a system role the instruction is a user turn that the assistant answers "Okay."."""
+    """The messages of Table 5. Without a system role the instruction is a user turn that the
+    assistant answers "Okay."."""
     if system_role:
         messages = [{"role": "system", "content": INSTRUCTION}]
     else:
@@ -74,7 +77,8 @@ def has_system_role(tokenizer) -> bool:
 
 
 def _stopped_clock(today: datetime) -> str:
-    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed over cannot take."""
+    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed
+    over cannot take."""
     said = "".join(f" | replace('{part}', '{today.strftime(part)}')" for part in _DATE_PARTS)
     return f"{{% macro strftime_now(format) %}}{{{{ format{said} }}}}{{% endmacro %}}\n"
 
@@ -99,7 +103,8 @@ def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_
 
 
 def chat_prompt(description: str, tokenizer, system_role: bool | None = None) -> str:
-    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about the system role.
+    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about
+    the system role.
 
     A template that writes today's date writes PROMPT_DATE.
     """
@@ -110,7 +115,8 @@ def chat_prompt(description: str, tokenizer, system_role: bool | None = None) ->
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None asks the template."""
+    """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None
+    asks the template."""
 
     format: str = "plain"
     style: str = "table2"
@@ -142,7 +148,8 @@ def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
 
 
 def special_prefix(tokenizer) -> list[int]:
-    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or nothing."""
+    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or
+    nothing."""
     whole, text = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
     places = range(len(whole) - len(text) + 1)
     before = next((place for place in places if whole[place : place + len(text)] == text), 0)
@@ -150,8 +157,8 @@ def special_prefix(tokenizer) -> list[int]:
 
 
 def encode_prompts(tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids behind the tokenizer's special prefix. What of it a chat template has written already is not written again:
-    exactly one BOS where the model has one."""
+    """Token ids behind the tokenizer's special prefix. What of it a chat template has written
+    already is not written again: exactly one BOS where the model has one."""
     if not prompts:
         return []
     prefix = special_prefix(tokenizer)

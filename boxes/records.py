@@ -1,4 +1,5 @@
-"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
+"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for
+people."""
 
 import codecs
 import hashlib
@@ -20,7 +21,8 @@ _MAKE = "run the experiment that writes it (make help)"
 
 
 class UserError(Exception):
-    """Something a person can mend: one line that names the file, the line and what to do. Exit status 2."""
+    """Something a person can mend: one line that names the file, the line and what to do. Exit
+    status 2."""
 
 
 class CannotWrite(UserError):
@@ -28,7 +30,8 @@ class CannotWrite(UserError):
 
 
 def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
-    """Write a whole file (its bytes, or pieces of them) or nothing: a temporary file, flushed to disk, then renamed."""
+    """Write a whole file (its bytes, or pieces of them) or nothing: a temporary file, flushed to
+    disk, then renamed."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,8 @@ def unreadable(path: Path | str, error: OSError) -> UserError:
 
 
 def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
-    """Read a JSON object. UserError names the file where it is missing or malformed, and what to do about it."""
+    """Read a JSON object. UserError names the file where it is missing or malformed, and what to do
+    about it."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -82,15 +86,17 @@ def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
 
 
 def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
-    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the point."""
+    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the
+    point."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
 def read_csv(
     path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = (), mend: str = _MAKE
 ) -> "pd.DataFrame":
-    """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a number of 0 or more in every
-    line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one of these. UserError names the file and what to do."""
+    """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a
+    number of 0 or more in every line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one
+    of these. UserError names the file and what to do."""
     import pandas as pd
 
     try:
@@ -134,9 +140,11 @@ def number_or_none(value: object, where: str, low: float = 0.0, high: float = 10
 
 
 def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE bytes in memory.
+    """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE
+    bytes in memory.
 
-    UserError for a line that is longer, which ends in `mend`, what is to be done, and for a file that cannot be read.
+    UserError for a line that is longer, which ends in `mend`, what is to be done, and for a file
+    that cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -151,7 +159,8 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_object(line: bytes) -> dict:
-    """The JSON object of a line, its line end of either kind included. ValueError says what stands there instead."""
+    """The JSON object of a line, its line end of either kind included. ValueError says what stands
+    there instead."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -184,13 +193,15 @@ def sha256_text(text: str) -> str:
 
 
 class JsonLines:
-    """An append-only file of JSON objects. A torn last line (a kill mid-write) is cut off when it is opened to append."""
+    """An append-only file of JSON objects. A torn last line (a kill mid-write) is cut off when it
+    is opened to append."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
 
     def read(self) -> Iterator[dict]:
-        """Whole lines in order; a last line without its line end does not count. UserError for a broken line."""
+        """Whole lines in order; a last line without its line end does not count. UserError for a
+        broken line."""
         if not self.path.exists():
             return
         for number, line in read_lines(self.path, "delete the line"):
@@ -202,7 +213,8 @@ class JsonLines:
                 raise UserError(f"{self.path}: line {number}: {error}; delete the line") from None
 
     def append(self, values: list[dict]) -> None:
-        """Add lines in one write, flushed to disk before it returns, whatever signal comes. CannotWrite says what is kept."""
+        """Add lines in one write, flushed to disk before it returns, whatever signal comes.
+        CannotWrite says what is kept."""
         text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

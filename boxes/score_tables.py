@@ -1,5 +1,5 @@
-"""The score table (scores.csv, a row a model and bucket): counted, printed, of the random baseline, and
-read again, by this file alone."""
+"""The score table (scores.csv, a row a model and bucket): counted, printed, of the random baseline,
+and read again, by this file alone."""
 
 import math
 from dataclasses import dataclass
@@ -119,7 +119,8 @@ def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
 
 
 def random_scores(num_ops: pd.Series, n: pd.Series, accuracy: pd.Series) -> pd.DataFrame:
-    """The rows of the random baseline: an expectation in per cent, the count it stands for, and no interval."""
+    """The rows of the random baseline: an expectation in per cent, the count it stands for, and no
+    interval."""
     counts = (accuracy * n / 100).round(4).astype(object)  # object: whole counts of models stay whole beside these
     rows = {"num_ops": num_ops, "n": n, "correct": counts, "accuracy": accuracy}
     return pd.DataFrame(rows).assign(model=RANDOM, ci_low=float("nan"), ci_high=float("nan"))[list(SCORE_COLUMNS)]

@@ -1,4 +1,5 @@
-"""Correctness of a statement, box by box, as the authors' release has it, and accuracy by bucket (Table 6)."""
+"""Correctness of a statement, box by box, as the authors' release has it, and accuracy by bucket
+(Table 6)."""
 
 import re
 from collections import Counter
@@ -17,11 +18,11 @@ _NEXT = re.compile(r", Box ([0-6]) contains")  # 0 as well: a Box 0 named again 
 def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") -> tuple[bool, ...]:
     """Which of the seven boxes a statement gets right.
 
-    prediction: "Statement: Box 0 contains ..., Box 1 contains ..."; what follows the first period is dropped.
-    gold: the seven true contents, "the car and the map" or "nothing".
-    status: "ok" and "invalid" are read as they stand; in a "truncated" text the clause that was cut is wrong.
-    A box that is missing, named twice or followed by nothing ("Box 4 contains,") is wrong. No prediction raises;
-    ValueError for a gold that is not seven texts and for an unknown status.
+    prediction: "Statement: Box 0 contains ..., Box 1 contains ..."; what follows the first period
+    is dropped. gold: the seven true contents, "the car and the map" or "nothing". status: "ok" and
+    "invalid" are read as they stand; in a "truncated" text the clause that was cut is wrong. A box
+    that is missing, named twice or followed by nothing ("Box 4 contains,") is wrong. No prediction
+    raises; ValueError for a gold that is not seven texts and for an unknown status.
     """
     if len(gold) != NUM_BOXES:
         raise ValueError(f"expected the contents of {NUM_BOXES} boxes, found {len(gold)}")
@@ -32,7 +33,8 @@ def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") ->
 
 
 def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
-    """The contents text of every box that is named exactly once; `cut` leaves out an unfinished last clause."""
+    """The contents text of every box that is named exactly once; `cut` leaves out an unfinished
+    last clause."""
     text, period, _ = prediction.partition(".")
     start = _FIRST.match(text)
     if not start:
@@ -46,7 +48,8 @@ def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
 
 
 def _finished(box: int, contents: str) -> list[tuple[int, str]]:
-    """The last clause of a cut text where only the head of the next clause was cut (", Bo"), else nothing."""
+    """The last clause of a cut text where only the head of the next clause was cut (", Bo"), else
+    nothing."""
     contents, comma, head = contents.partition(",")
     return [(box, contents)] if comma and f" Box {box + 1} contains".startswith(head) else []
 

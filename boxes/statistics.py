@@ -28,7 +28,8 @@ MCNEMAR_CAVEAT = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Treated minus base in percentage points, its 95 % interval and the interval's kind (bootstrap | newcombe)."""
+    """Treated minus base in percentage points, its 95 % interval and the interval's kind (bootstrap
+    | newcombe)."""
 
     points: float
     low: float
@@ -84,7 +85,8 @@ def clustered_wilson(correct: np.ndarray, scenarios: np.ndarray) -> tuple[float,
 
 
 def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: int) -> Difference:
-    """Difference of two unpaired shares with Newcombe's hybrid score interval, from counts (binomial).
+    """Difference of two unpaired shares with Newcombe's hybrid score interval, from counts
+    (binomial).
 
     The two models answered the same queries, but from counts alone their pairing is unknown; where
     their answers agree more often than chance the interval is wider than a paired one.
@@ -154,13 +156,15 @@ def _weights(rng: np.random.Generator, resamples: int, count: int) -> np.ndarray
 
 
 def discordant(base: np.ndarray, treated: np.ndarray) -> tuple[int, int]:
-    """b and c of McNemar's table: queries only the base model gets right, and queries only the treated one does."""
+    """b and c of McNemar's table: queries only the base model gets right, and queries only the
+    treated one does."""
     base, treated = np.asarray(base, dtype=bool), np.asarray(treated, dtype=bool)
     return int((base & ~treated).sum()), int((~base & treated).sum())
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Exact two-sided p of McNemar's test; 1 where the models never disagree. See MCNEMAR_CAVEAT."""
+    """Exact two-sided p of McNemar's test; 1 where the models never disagree. See
+    MCNEMAR_CAVEAT."""
     from scipy.stats import binomtest
 
     return float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0

@@ -1,4 +1,5 @@
-"""The world of the boxes task (Kim & Schuster 2023): states, operations, and their English both ways. No I/O, no randomness."""
+"""The world of the boxes task (Kim & Schuster 2023): states, operations, and their English both
+ways. No I/O, no randomness."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -88,7 +89,8 @@ def apply(state: State, operation: Operation) -> State:
 
 
 def replay(state: State, operations: Iterable[Operation]) -> tuple[State, tuple[int, ...]]:
-    """The state after all operations, and how many of them changed each box (`numops`, seven counts).
+    """The state after all operations, and how many of them changed each box (`numops`, seven
+    counts).
 
     ValueError names the first operation that is not possible, and why.
     """
@@ -145,7 +147,8 @@ def shown(value: object) -> str:
 
 
 def parse_contents(text: str) -> Objects:
-    """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is wrong."""
+    """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is
+    wrong."""
     if text == "nothing":
         return ()
     objects = []

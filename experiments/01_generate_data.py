@@ -1,8 +1,10 @@
-"""Generate the boxes task: train, dev and test splits and the stratified test subset, in the public release's schema.
+"""Generate the boxes task: train, dev and test splits and the stratified test subset, in the public
+release's schema.
 
     python experiments/01_generate_data.py --out data/boxes --seed 27 --checksums data/checksums.sha256
 
-With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on every run.
+With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on
+every run.
 """
 
 import sys

@@ -1,9 +1,11 @@
-"""Choose the prompt format of the alignment-tuned models on the development set (Appendix A.1): plain against chat.
+"""Choose the prompt format of the alignment-tuned models on the development set (Appendix A.1):
+plain against chat.
 
     python experiments/03_select_prompt_format.py --profile tiny --data data/boxes/dev-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/prompt_format.csv
 
-04_decode.py decoded a stratified subset of the development set in both formats, into RUNS/MODEL/dev-plain and dev-chat.
+04_decode.py decoded a stratified subset of the development set in both formats, into
+RUNS/MODEL/dev-plain and dev-chat.
 """
 
 import sys
@@ -25,7 +27,8 @@ COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 
 
 def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
-    """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was not run."""
+    """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was
+    not run."""
     answers = dev_answers(spec, runs / spec.name, task)
     if len(answers) < len(PROMPT_FORMATS):
         return []

@@ -4,9 +4,9 @@
         --runs data/runs/tiny --random data/results/tiny/random.csv --out data/results/tiny
     python experiments/05_score.py --profile reported --out data/results/reported
 
-Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it was not run; one that
---models leaves out is "not chosen") and, except for the printed counts of `reported`, queries.csv (every answer right or
-wrong). --random must be of the same dataset.
+Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it
+was not run; one that --models leaves out is "not chosen") and, except for the printed counts of
+`reported`, queries.csv (every answer right or wrong). --random must be of the same dataset.
 """
 
 import sys
@@ -114,7 +114,8 @@ def read_chance(path: Path, data: Path, examples: Iterable[Example]) -> pd.DataF
 
 
 def chances(examples: Iterable[Example]) -> pd.Series:
-    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number of operations."""
+    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number
+    of operations."""
     found, num_ops = [], []
     for example in examples:
         for pool, contents in zip(mentions(example.description), example.contents, strict=True):

@@ -1,4 +1,5 @@
-"""Experiment 3, the effect of alignment: chat and instruct models against their base models (Section 3.5, Figure 3).
+"""Experiment 3, the effect of alignment: chat and instruct models against their base models
+(Section 3.5, Figure 3).
 
 python experiments/08_alignment.py --profile tiny --results data/results/tiny --out data/results/tiny/alignment.csv
 """

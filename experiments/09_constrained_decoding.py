@@ -6,10 +6,10 @@ worth.
 
 04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny`
 profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points, with
-the interval and test of answers to the same queries (boxes/minimal_pairs.py). scorer: authors | ours,
-the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured, and the
-one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone: statements
-of which a scorer accepts a box that the other does not.
+the interval and test of answers to the same queries (boxes/minimal_pairs.py). scorer: authors |
+ours, the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured,
+and the one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone:
+statements of which a scorer accepts a box that the other does not.
 """
 
 import sys

@@ -1,9 +1,11 @@
-"""What kind of error every wrong answer is (boxes/mistakes.py defines the kinds), counted by model and number of operations.
+"""What kind of error every wrong answer is (boxes/mistakes.py defines the kinds), counted by model
+and number of operations.
 
     python experiments/11_errors.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/errors.csv
 
-The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed boxes across them.
+The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed
+boxes across them.
 """
 
 import sys

@@ -11,7 +11,8 @@ from boxes.score_tables import read_score_table
 
 
 def experiment(number: int, description: str) -> None:
-    """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the comparison of its pairs."""
+    """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the
+    comparison of its pairs."""
     parser = argument_parser(description)
     add_shared(parser, PROFILES, "results", "out_file")
     arguments = parser.parse_args()
@@ -19,7 +20,8 @@ def experiment(number: int, description: str) -> None:
     queries = None
     if arguments.profile != "reported":  # the paper's answers to single queries are not published
         queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
-    # What was added on this machine is corrected for apart, so that it changes nothing about the other pairs.
+    # What was added on this machine is corrected for apart, so that it changes nothing about the
+    # other pairs.
     wanted = pairs(number, arguments.profile)
     groups = [[pair for pair in wanted if pair.extra is extra] for extra in (False, True)]
     table = pd.concat([compare_pairs(group, scores, queries) for group in groups if group or group is groups[0]])

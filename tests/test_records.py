@@ -1,4 +1,5 @@
-"""Files that survive a kill, a full disk and a torn line; tables that come back as written; errors for people."""
+"""Files that survive a kill, a full disk and a torn line; tables that come back as written; errors
+for people."""
 
 import json
 import os
@@ -304,7 +305,8 @@ def test_a_mistake_of_ours_keeps_its_traceback(error):
 )
 @pytest.mark.parametrize("when", ["between", "within"])
 def test_a_signal_ends_a_script_after_the_line_being_written(number, how, when, tmp_path):
-    """Within an append it comes when the file is open and nothing is written: the lines are finished first."""
+    """Within an append it comes when the file is open and nothing is written: the lines are
+    finished first."""
     code = """if True:
         import os, signal, sys, time
         from boxes import records

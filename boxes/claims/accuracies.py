@@ -1,6 +1,6 @@
-"""What the sentences of the paper assert about single models, as predicates over scores; the claims made of
-them are in boxes/claims/sentences.py.
-Which numbers decide is as in boxes/claims/predicates.py.
+"""What the sentences of the paper assert about single models, as predicates over scores; the claims
+made of them are in boxes/claims/sentences.py. Which numbers decide is as in
+boxes/claims/predicates.py.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from boxes.statistics import unpaired_difference, wilson
 
 
 def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Predicate:
-    """In no bucket does the lower end of a model's interval lie above the expectation of the random baseline."""
+    """In no bucket does the lower end of a model's interval lie above the expectation of the random
+    baseline."""
 
     def decide(evidence: Evidence) -> Finding:
         better, detail, leads = _against_random(evidence, models, buckets)
@@ -24,7 +25,8 @@ def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Pre
 
 
 def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
-    """In every bucket the lower end of the model's interval lies above the expectation of the random baseline."""
+    """In every bucket the lower end of the model's interval lies above the expectation of the
+    random baseline."""
 
     def decide(evidence: Evidence) -> Finding:
         better, detail, leads = _against_random(evidence, [model], buckets)
@@ -37,7 +39,8 @@ def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
 def _against_random(
     evidence: Evidence, models: Sequence[str], buckets: Sequence[str]
 ) -> tuple[list[str], str, list[Number]]:
-    """The cells that are better than random, all of it in words, and how far each cell lies above the expectation."""
+    """The cells that are better than random, all of it in words, and how far each cell lies above
+    the expectation."""
     better, above, leads = [], [], []
     for model in models:
         for bucket in buckets:

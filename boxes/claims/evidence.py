@@ -1,4 +1,5 @@
-"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A, from a results folder."""
+"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A, from a
+results folder."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +32,9 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """scores by (model, num_ops); differences by (base, treated, num_ops); decoding ("all" queries) by (model,
-    "constrained" | "free"); constraint_gains: constrained minus free over all queries, by model; formats: the prompt
-    format that did best on the development set, by model."""
+    """scores by (model, num_ops); differences by (base, treated, num_ops); decoding ("all" queries)
+    by (model, "constrained" | "free"); constraint_gains: constrained minus free over all queries,
+    by model; formats: the prompt format that did best on the development set, by model."""
 
     scores: Scores
     differences: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
@@ -59,7 +60,8 @@ class Evidence:
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 
     def constraint_gain(self, model: str) -> tuple[Score, Score, Difference]:
-        """Free and constrained decoding of a model, and constrained minus free over all queries, an interval as in gain."""
+        """Free and constrained decoding of a model, and constrained minus free over all queries, an
+        interval as in gain."""
         pair = [self.decoding.get((model, kind)) for kind in ("free", "constrained")]
         if pair[0] is None or pair[1] is None:
             raise NotRun(f"free and constrained decoding of {model}")
@@ -72,7 +74,8 @@ def _unpaired(base: Score, treated: Score) -> Difference:
 
 
 def read_evidence(results: Path) -> Evidence:
-    """The evidence of a results folder. scores.csv must be there; the other tables count where they are."""
+    """The evidence of a results folder. scores.csv must be there; the other tables count where they
+    are."""
     scores = read_scores(results / "scores.csv")
     differences: dict[tuple[str, str, str], Difference] = {}
     for name in PAIR_TABLES:
@@ -108,7 +111,8 @@ def _formats(results: Path) -> dict[str, str]:
 
 
 def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
-    """The paper's own numbers: Table 6 and what Appendix A prints (of free decoding one accuracy, as a count)."""
+    """The paper's own numbers: Table 6 and what Appendix A prints (of free decoding one accuracy,
+    as a count)."""
     table = reported_scores(folder)
     scores = {(row.model, row.num_ops): score_of(row) for row in table.itertuples()}
     decoding = {}
@@ -123,7 +127,8 @@ def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
 
 
 def reported_text(folder: Path | str = REPORTED) -> dict[str, float]:
-    """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per cent)."""
+    """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per
+    cent)."""
     path = Path(folder) / "text.csv"
     table = read_csv(path, ("key", "value", "section"), mend=RESTORE)
     if table.key.duplicated().any():

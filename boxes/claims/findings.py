@@ -107,7 +107,8 @@ def above_chance(score: Score, chance: float) -> Number:
 
 
 def minus(first: Difference, second: Difference) -> Number:
-    """The difference of two gains, with the interval that follows from theirs (Zou and Donner 2008), as if independent."""
+    """The difference of two gains, with the interval that follows from theirs (Zou and Donner
+    2008), as if independent."""
     point = first.points - second.points
     low = point - math.hypot(first.points - first.low, second.high - second.points)
     high = point + math.hypot(first.high - first.points, second.points - second.low)

@@ -1,5 +1,5 @@
-"""What the sentences of the paper assert about gains in minimal pairs, as predicates over scores; the claims made of
-them are in boxes/claims/sentences.py.
+"""What the sentences of the paper assert about gains in minimal pairs, as predicates over scores;
+the claims made of them are in boxes/claims/sentences.py.
 
 Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals
 where it asks for a distinction (better than random, a boost, an improvement) or says
@@ -77,7 +77,8 @@ def consistently(wanted: Sequence[PairNames], buckets: Sequence[str] = NONTRIVIA
 
 
 def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
-    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most` points."""
+    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most`
+    points."""
 
     def decide(evidence: Evidence) -> Finding:
         gain = evidence.gain(base, treated, bucket)
@@ -92,7 +93,8 @@ def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, cl
 
 
 def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """More than half of the additional correct answers, over the buckets that gain, come from these buckets."""
+    """More than half of the additional correct answers, over the buckets that gain, come from these
+    buckets."""
 
     def decide(evidence: Evidence) -> Finding:
         counts = {b: evidence.score(treated, b).correct - evidence.score(base, b).correct for b in BUCKETS}
@@ -137,7 +139,8 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
 
 
 def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> Predicate:
-    """PairNames by pair, the first gains less than the second on non-trivial queries; one `larger` may serve all."""
+    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger`
+    may serve all."""
     larger = list(larger) * (len(smaller) if len(larger) == 1 else 1)
 
     def decide(evidence: Evidence) -> Finding:
@@ -158,8 +161,8 @@ def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> 
 def every_gain(
     wanted: Sequence[PairNames], most: float | None = None, clear: bool = False, positive: bool = False
 ) -> Predicate:
-    """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval), or, where `most` is given,
-    at most that many points (with `positive`, above zero, too)."""
+    """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval),
+    or, where `most` is given, at most that many points (with `positive`, above zero, too)."""
 
     def accept(gain: Difference) -> bool:
         if most is not None:
@@ -227,7 +230,8 @@ def both_signs(wanted: Sequence[PairNames]) -> Predicate:
 
 
 def base_gains_tend_greater(wanted: Sequence[tuple[PairNames, PairNames]]) -> Predicate:
-    """For most, the pair of base models gains more on non-trivial queries than the pair of code models beside it."""
+    """For most, the pair of base models gains more on non-trivial queries than the pair of code
+    models beside it."""
 
     def decide(evidence: Evidence) -> Finding:
         gains = [(evidence.gain(*base, "1+"), evidence.gain(*code, "1+")) for base, code in wanted]

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - a claim reads best with its sentence on one line
-"""The claims of the paper, in the order of its text, each with the buckets that decide it; what its adjectives mean is
-fixed in boxes/claims/predicates.py. The tiny models have claims of their own: they prove the pipeline, not the paper."""
+"""The claims of the paper, in the order of its text, each with the buckets that decide it; what its
+adjectives mean is fixed in boxes/claims/predicates.py. The tiny models have claims of their own:
+they prove the pipeline, not the paper."""
 
 import math
 from collections import Counter
@@ -43,7 +44,8 @@ LLAMA_7B, LLAMA_13B, LLAMA_70B = "Llama-2-7b-hf", "Llama-2-13b-hf", "Llama-2-70b
 CODE_7B, CODE_13B, CODE_34B, CODE_70B = (f"CodeLlama-{size}-hf" for size in ("7b", "13b", "34b", "70b"))
 DEEPSEEK, CODER, MATH = "deepseek-llm-7b-base", "deepseek-coder-7b-base-v1.5", "deepseek-math-7b-base"
 MISTRAL, OPENMATH = "Mistral-7B-v0.1", "OpenMath-Mistral-7B-v0.1-hf"
-# (base, treated) of Experiment 1, 2 and 3; in 3 with the models without and with additional code training apart.
+# (base, treated) of Experiment 1, 2 and 3; in 3 with the models without and with additional code
+# training apart.
 CODE_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(1, "paper", extra=False)]
 MATH_PAIRS = [(pair.base.name, pair.treated.name) for pair in pairs(2, "paper", extra=False)]
 _CODE_MODELS = {"Code Llama", "DeepSeek-Coder", "CodeGemma"}
