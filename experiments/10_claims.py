@@ -17,7 +17,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
 from boxes.claims.evidence import read_evidence, reported_evidence
-from boxes.claims.sentences import claims_of, counted, judge
+from boxes.claims.judging import counted, judge
+from boxes.claims.sentences import claims_of
 from boxes.commandline import add_shared, argument_parser, command
 from boxes.models.table import PROFILES
 from boxes.records import write_csv

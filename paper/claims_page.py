@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 from boxes.baseline import KNOWN
 from boxes.claims.evidence import reported_evidence
 from boxes.claims.findings import Number
-from boxes.claims.sentences import NOT_RUN, Claim, claims_of, counted, judge
+from boxes.claims.judging import NOT_RUN, Claim, counted, judge
+from boxes.claims.sentences import claims_of
 from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
 from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes

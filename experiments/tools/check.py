@@ -25,7 +25,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.claims.sentences import NOT_RUN, counted
+from boxes.claims.judging import NOT_RUN, counted
 from boxes.commandline import add_shared, argument_parser, command
 from boxes.models.table import MODELS, PROFILES, models_of
 from boxes.records import UserError, write_text

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table

@@ -10,20 +10,9 @@ import pytest
 from boxes.claims.accuracies import not_better_than_random, saturated
 from boxes.claims.evidence import Evidence, NotRun, read_evidence, reported_evidence
 from boxes.claims.findings import Number, minus
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN, Claim, judge
 from boxes.claims.predicates import close, consistently, gain_within, gains_mostly_at, marginal_gain_only_at, negated
-from boxes.claims.sentences import (
-    CLEAR_CODE_PAIRS,
-    CODE_CLAIMS,
-    CODE_PAIRS,
-    FAILS,
-    HOLDS,
-    LLAMA_70B,
-    MATH_PAIRS,
-    NOT_RUN,
-    Claim,
-    claims_of,
-    judge,
-)
+from boxes.claims.sentences import CLEAR_CODE_PAIRS, CODE_CLAIMS, CODE_PAIRS, LLAMA_70B, MATH_PAIRS, claims_of
 from boxes.claims.thresholds import CLOSE, CLOSE_CALL, CONSISTENT, MARGINAL, MINOR, SATURATED
 from boxes.minimal_pairs import COLUMNS as PAIR_COLUMNS
 from boxes.models.table import MODELS, models_of

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scripts_fixture import files, refusal, run_script
 
-from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import read_csv, write_csv
 from boxes.score_tables import NUM_OPS, RANDOM, with_accuracy
