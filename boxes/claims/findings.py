@@ -4,6 +4,7 @@ and how they read."""
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from boxes.claims.evidence import Evidence
@@ -64,6 +65,13 @@ def in_points(gain: Difference) -> str:
     return f"{gain.points:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] {gain.interval}"
 
 
+def marked(text: str, holds: bool, mark: str = " (no)") -> str:
+    """The text, and a mark behind it where it does not hold."""
+    if holds:
+        return text
+    return text + mark
+
+
 def in_words(evidence: Evidence, base: str, treated: str, bucket: str) -> str:
     """A cell of treated against base, with its gain."""
     first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
@@ -78,7 +86,10 @@ def listed(items: Sequence[str], nothing: str = "none") -> str:
 
 def at(buckets: Sequence[str]) -> str:
     """The buckets of a measure."""
-    return f"at {buckets[0]}" + (f" to {buckets[-1]}" if len(buckets) > 1 else "")
+    first, *more = buckets
+    if more:
+        return f"at {first} to {more[-1]}"
+    return f"at {first}"
 
 
 def number_of(gain: Difference) -> Number:
@@ -98,7 +109,7 @@ def least(gains: Iterable[Difference]) -> Number:
 
 def models_in(wanted: Iterable[PairNames]) -> tuple[str, ...]:
     """The models of pairs, each once."""
-    return tuple(dict.fromkeys(model for pair in wanted for model in pair))
+    return tuple(dict.fromkeys(chain(*wanted)))
 
 
 def above_chance(score: Score, chance: float) -> Number:
