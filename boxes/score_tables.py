@@ -85,8 +85,11 @@ def bucket_scores(queries: pd.DataFrame) -> pd.DataFrame:
     for name in NUM_OPS:
         inside = queries[in_bucket(queries.num_ops, name)]
         n, correct = len(inside), int(inside.correct.sum())
+        accuracy = math.nan
+        if n:
+            accuracy = 100 * correct / n
         interval = clustered_wilson(inside.correct.to_numpy(), inside.sample_id.to_numpy())
-        rows.append((name, n, correct, 100 * correct / n if n else float("nan"), *interval))
+        rows.append((name, n, correct, accuracy, *interval))
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS[1:]))
 
 
@@ -103,7 +106,8 @@ def with_accuracy(counts: pd.DataFrame) -> pd.DataFrame:
     """The same rows with accuracy,ci_low,ci_high in per cent, from n and correct: of printed
     counts, whose answers are not known, so that the intervals are binomial."""
     low, high = wilson(counts.correct, counts.n)
-    return counts.assign(accuracy=100 * counts.correct / counts.n.where(counts.n > 0), ci_low=low, ci_high=high)
+    accuracy = 100 * counts.correct / counts.n.where(counts.n > 0)
+    return counts.assign(accuracy=accuracy, ci_low=low, ci_high=high)
 
 
 def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
@@ -115,12 +119,15 @@ def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
         raise UserError(f"{path}: a model's row has no count; {RESTORE}")
     models = with_accuracy(table[~random].astype({"correct": int}))
     chance = random_scores(table.num_ops[random], table.n[random], table.accuracy[random])
-    return pd.concat([chance, models.astype({"correct": object})])[list(SCORE_COLUMNS)].reset_index(drop=True)
+    both = pd.concat([chance, models.astype({"correct": object})])
+    return both[list(SCORE_COLUMNS)].reset_index(drop=True)
 
 
 def random_scores(num_ops: pd.Series, n: pd.Series, accuracy: pd.Series) -> pd.DataFrame:
     """The rows of the random baseline: an expectation in per cent, the count it stands for, and no
     interval."""
-    counts = (accuracy * n / 100).round(4).astype(object)  # object: whole counts of models stay whole beside these
+    # object: whole counts of models stay whole beside these
+    counts = (accuracy * n / 100).round(4).astype(object)
     rows = {"num_ops": num_ops, "n": n, "correct": counts, "accuracy": accuracy}
-    return pd.DataFrame(rows).assign(model=RANDOM, ci_low=float("nan"), ci_high=float("nan"))[list(SCORE_COLUMNS)]
+    table = pd.DataFrame(rows).assign(model=RANDOM, ci_low=math.nan, ci_high=math.nan)
+    return table[list(SCORE_COLUMNS)]

@@ -9,7 +9,8 @@ from boxes.completion import Status
 from boxes.world import NUM_BOXES
 
 STATUSES = tuple(status.value for status in Status)
-AUTHORS, OURS = "authors", "ours"  # the scorers of constrained.csv: release_scoring.py and this file
+# The scorers of constrained.csv: release_scoring.py and this file.
+AUTHORS, OURS = "authors", "ours"
 
 _FIRST = re.compile(r"\s*(?:Statement:\s*)?Box 0 contains")
 _NEXT = re.compile(r", Box ([0-6]) contains")  # 0 as well: a Box 0 named again is named twice
@@ -40,10 +41,11 @@ def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
     if not start:
         return {}
     first, *rest = _NEXT.split(text[start.end() :])
-    clauses = [(0, first), *((int(box), contents) for box, contents in zip(rest[::2], rest[1::2], strict=True))]
+    boxes = [0, *map(int, rest[::2])]
+    clauses = list(zip(boxes, [first, *rest[1::2]], strict=True))
     if cut and not period:
         clauses[-1:] = _finished(*clauses[-1])
-    named = Counter(box for box, _ in clauses)
+    named = Counter(boxes)
     return {box: contents for box, contents in clauses if named[box] == 1}
 
 
@@ -51,7 +53,9 @@ def _finished(box: int, contents: str) -> list[tuple[int, str]]:
     """The last clause of a cut text where only the head of the next clause was cut (", Bo"), else
     nothing."""
     contents, comma, head = contents.partition(",")
-    return [(box, contents)] if comma and f" Box {box + 1} contains".startswith(head) else []
+    if comma and f" Box {box + 1} contains".startswith(head):
+        return [(box, contents)]
+    return []
 
 
 def _same_contents(predicted: str | None, truth: str) -> bool:

@@ -7,7 +7,7 @@ python experiments/06_code.py --profile tiny --results data/results/tiny --out d
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import command
 from experiments.pairs import experiment

@@ -6,9 +6,19 @@ boxes/claims/predicates.py.
 from collections.abc import Sequence
 
 from boxes.claims.evidence import Evidence, NotRun
-from boxes.claims.findings import Finding, Number, Predicate, above_chance, at, in_points, listed, number_of
+from boxes.claims.findings import (
+    Finding,
+    Number,
+    Predicate,
+    above_chance,
+    at,
+    in_points,
+    listed,
+    number_of,
+)
 from boxes.claims.thresholds import AHEAD, CHANCE, CLEAR, FULL, PRINTED, SATURATED
 from boxes.models.table import MODELS, models_of
+from boxes.score_tables import Score
 from boxes.statistics import unpaired_difference, wilson
 
 
@@ -21,7 +31,8 @@ def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Pre
         return Finding(not better, detail, max(leads, key=lambda lead: lead.low))
 
     measure = f"largest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide, turns=(0.0,), by_low=True)
+    asked = "lower end at most 0"
+    return Predicate(tuple(models), measure, asked, CHANCE, decide, turns=(0.0,), by_low=True)
 
 
 def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
@@ -33,7 +44,8 @@ def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
         return Finding(len(better) == len(buckets), detail, min(leads, key=lambda lead: lead.low))
 
     measure = f"smallest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate((model,), measure, "lower end above 0", CHANCE, decide, turns=(0.0,), by_low=True)
+    asked = "lower end above 0"
+    return Predicate((model,), measure, asked, CHANCE, decide, turns=(0.0,), by_low=True)
 
 
 def _against_random(
@@ -46,13 +58,19 @@ def _against_random(
         for bucket in buckets:
             score, chance = evidence.score(model, bucket), evidence.random(bucket)
             leads.append(above_chance(score, chance))
-            cell = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}] over {chance:.2f}"
+            cell = f"{model} at {bucket}: {_with_interval(score)} over {chance:.2f}"
             if score.low > chance:
                 better.append(cell)
             elif score.accuracy > chance:
                 above.append(cell)
-    noted = f"; above it by point estimate only: {listed(above)}" if above else ""
-    return better, f"better than random: {listed(better)}{noted}", leads
+    detail = f"better than random: {listed(better)}"
+    if above:
+        detail += f"; above it by point estimate only: {listed(above)}"
+    return better, detail, leads
+
+
+def _with_interval(score: Score) -> str:
+    return f"{score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}]"
 
 
 def saturated(model: str, bucket: str) -> Predicate:
@@ -61,10 +79,11 @@ def saturated(model: str, bucket: str) -> Predicate:
     def decide(evidence: Evidence) -> Finding:
         score = evidence.score(model, bucket)
         detail = f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
-        return Finding(score.accuracy >= SATURATED, detail, Number(score.accuracy, score.low, score.high))
+        number = Number(score.accuracy, score.low, score.high)
+        return Finding(score.accuracy >= SATURATED, detail, number)
 
-    asked = f"at least {SATURATED:g}"
-    return Predicate((model,), f"accuracy at {bucket} (per cent)", asked, FULL, decide, turns=(SATURATED,))
+    measure, asked = f"accuracy at {bucket} (per cent)", f"at least {SATURATED:g}"
+    return Predicate((model,), measure, asked, FULL, decide, turns=(SATURATED,))
 
 
 def as_printed(model: str, bucket: str, printed: float) -> Predicate:
@@ -76,7 +95,7 @@ def as_printed(model: str, bucket: str, printed: float) -> Predicate:
         low, high = wilson(printed * score.n / 100, score.n)
         ours = (score.accuracy, score.low, score.high)
         gap = unpaired_difference((printed, float(low), float(high)), ours)
-        detail = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}], printed {printed:g}"
+        detail = f"{model} at {bucket}: {_with_interval(score)}, printed {printed:g}"
         return Finding(not gap.clear, detail, number_of(gap))
 
     measure = f"accuracy at {bucket} less the printed {printed:g} (points)"
@@ -92,9 +111,11 @@ def best(model: str, bucket: str) -> Predicate:
         if missing:
             raise NotRun(f"{len(missing)} of the models to compare, {missing[0]} among them")
         ranking = sorted(names, key=lambda name: -evidence.score(name, bucket).accuracy)
-        lead = evidence.gain(next(name for name in ranking if name != model), model, bucket)
+        rival = next(name for name in ranking if name != model)
+        lead = evidence.gain(rival, model, bucket)
         shown = [f"{name} {evidence.score(name, bucket).accuracy:.2f}" for name in ranking[:2]]
-        return Finding(lead.points > 0, f"first two at {bucket}: {', '.join(shown)}", number_of(lead))
+        detail = f"first two at {bucket}: {', '.join(shown)}"
+        return Finding(lead.points > 0, detail, number_of(lead))
 
     measure = f"lead over the next best at {bucket} (points)"
     return Predicate(names, measure, "above 0", AHEAD, decide, turns=(0.0,))
@@ -108,12 +129,14 @@ def constraint_helps(models: Sequence[str]) -> Predicate:
         for model in models:
             free, constrained, gain = evidence.constraint_gain(model)
             gains.append(gain)
-            details.append(f"{model}: from {free.accuracy:.2f} to {constrained.accuracy:.2f}, {in_points(gain)}")
+            step = f"from {free.accuracy:.2f} to {constrained.accuracy:.2f}"
+            details.append(f"{model}: {step}, {in_points(gain)}")
         worst = min(gains, key=lambda gain: gain.low)
         return Finding(worst.low > 0, listed(details), number_of(worst))
 
     measure = "smallest gain by the expression over all, by its lower end (points)"
-    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide, turns=(0.0,), by_low=True)
+    asked = "interval above 0"
+    return Predicate(tuple(models), measure, asked, CLEAR, decide, turns=(0.0,), by_low=True)
 
 
 def formats_as_used(models: Sequence[str]) -> Predicate:
@@ -122,14 +145,16 @@ def formats_as_used(models: Sequence[str]) -> Predicate:
     def decide(evidence: Evidence) -> Finding:
         missing = [model for model in models if model not in evidence.formats]
         if missing:
-            raise NotRun(f"no development set accuracies of {len(missing)} models ({missing[0]}, ...)")
-        differ = [
-            f"{model} does best in {evidence.formats[model]}, used was {MODELS[model].prompt_format}"
-            for model in models
-            if evidence.formats[model] != MODELS[model].prompt_format
-        ]
-        used = len(models) - len(differ)
-        return Finding(not differ, f"{used} of {len(models)} as used; others: {listed(differ)}", Number(used))
+            some = f"{len(missing)} models ({missing[0]}, ...)"
+            raise NotRun(f"no development set accuracies of {some}")
+        differ = []
+        for model in models:
+            best_format, used = evidence.formats[model], MODELS[model].prompt_format
+            if best_format != used:
+                differ.append(f"{model} does best in {best_format}, used was {used}")
+        same = len(models) - len(differ)
+        detail = f"{same} of {len(models)} as used; others: {listed(differ)}"
+        return Finding(not differ, detail, Number(same))
 
     measure = f"models that do best in the format used (of {len(models)})"
     return Predicate(tuple(models), measure, f"{len(models)}", AHEAD, decide)

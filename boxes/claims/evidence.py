@@ -120,7 +120,8 @@ def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
         model, num_ops, *free = key.split("/")
         if free == ["free"]:
             constrained = scores[model, num_ops]
-            counts = pd.DataFrame({"n": [constrained.n], "correct": [round(value * constrained.n / 100)]})
+            right = round(value * constrained.n / 100)
+            counts = pd.DataFrame({"n": [constrained.n], "correct": [right]})
             decoding[model, "free"] = score_of(next(with_accuracy(counts).itertuples()))
             decoding[model, "constrained"] = constrained
     return Evidence(scores, decoding=decoding)

@@ -143,7 +143,8 @@ def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicat
         here = [counts[bucket] for bucket in buckets]
         share = sum(max(count, 0) for count in here) / max(won, 1)
         answers = ", ".join(f"{bucket}: {count:+.0f}" for bucket, count in counts.items())
-        detail = f"{100 * share:.0f} % of the answers won; correct answers gained by bucket {answers}"
+        detail = f"{100 * share:.0f} % of the answers won"
+        detail += f"; correct answers gained by bucket {answers}"
         if elsewhere:
             detail += f"; clear gains also at {', '.join(elsewhere)}"
         return Finding(share > MOST and min(here) > 0, detail, Number(100 * share))

@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 import zstandard
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout comes first
 
 from boxes.commandline import argument_parser, command, in_folder
 from boxes.minimal_pairs import QUERY_COLUMNS
