@@ -51,21 +51,22 @@ def mentions(description: str) -> tuple[tuple[str, ...], ...]:
     """
     pools: list[list[str]] = [[] for _ in range(NUM_BOXES)]
     initial, *operations = description.strip().removesuffix(".").split(". ")
-    for pattern, clause in [(_CLAUSE, text) for text in initial.split(", ")] + [(_OPERATION, o) for o in operations]:
-        match = pattern.fullmatch(clause)
-        if not match:
-            raise ValueError(f"not a clause about boxes: {clause!r}")
-        objects, boxes = _mentioned(match)
-        for box in boxes:
-            pools[box] += objects
+    for clause in initial.split(", "):
+        box, contents = _matched(_CLAUSE, clause)
+        if contents != "nothing":
+            pools[int(box)] += _objects(contents)
+    for clause in operations:
+        objects, *boxes = _matched(_OPERATION, clause)
+        for box in filter(None, boxes):  # a Move names two
+            pools[int(box)] += _objects(objects)
     return tuple(map(tuple, pools))
 
 
-def _mentioned(match: re.Match[str]) -> tuple[list[str], list[int]]:
-    if match.re is _CLAUSE:
-        box, objects = int(match[1]), match[2]
-        return ([] if objects == "nothing" else _objects(objects)), [box]
-    return _objects(match[1]), [int(box) for box in match.groups()[1:] if box]
+def _matched(pattern: re.Pattern[str], clause: str) -> tuple[str, ...]:
+    match = pattern.fullmatch(clause)
+    if not match:
+        raise ValueError(f"not a clause about boxes: {clause!r}")
+    return match.groups()
 
 
 def _objects(text: str) -> list[str]:
@@ -92,7 +93,12 @@ def expected_accuracy(pool: Sequence[str], contents: str) -> float:
     return exactly / (MAX_DRAWS + 1)
 
 
-def sample_correct(pool: Sequence[str], contents: str, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
+def sample_correct(
+    pool: Sequence[str],
+    contents: str,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> np.ndarray:
     """Whether each of `draws` answers sampled from the baseline is right: (draws,) of bool."""
     gold = _gold(contents)
     lengths = rng.integers(0, MAX_DRAWS + 1, size=draws)
@@ -100,11 +106,14 @@ def sample_correct(pool: Sequence[str], contents: str, rng: np.random.Generator,
         return np.full(draws, not gold)
     # One bit an object of the true contents, one more for every other object: the set drawn is the
     # OR of its bits.
-    bits = np.array([1 << (gold.index(item) if item in gold else len(gold)) for item in pool])
+    places = {item: place for place, item in enumerate(gold)}
+    bits = np.array([1 << places.get(item, len(gold)) for item in pool])
     drawn = bits[rng.integers(0, len(pool), size=(draws, MAX_DRAWS))]
     drawn[np.arange(MAX_DRAWS) >= lengths[:, None]] = 0
     return np.bitwise_or.reduce(drawn, axis=1) == (1 << len(gold)) - 1
 
 
 def _gold(contents: str) -> list[str]:
-    return [] if contents == "nothing" else sorted(set(_objects(contents)))
+    if contents == "nothing":
+        return []
+    return sorted(set(_objects(contents)))

@@ -52,7 +52,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
 def argument_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser that shows a script's docstring as it stands. A wrong argument is a UserError: one
     line, not the usage too."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=style)
     parser.error = _refuse
     return parser
 
@@ -122,7 +123,12 @@ _SHARED = {
 }
 
 
-def add_shared(parser: argparse.ArgumentParser, profiles: Sequence[str], *needed: str, **optional: object) -> None:
+def add_shared(
+    parser: argparse.ArgumentParser,
+    profiles: Sequence[str],
+    *needed: str,
+    **optional: object,
+) -> None:
     """--profile, one of `profiles`, and arguments of _SHARED: those that are needed, and the
     optional ones with their defaults."""
     parser.add_argument("--profile", required=True, choices=profiles, help="which models")
@@ -145,11 +151,12 @@ HARDWARE = ("batch_size", "device", "dtype")
 
 def add_hardware(parser: argparse.ArgumentParser) -> None:
     """The options that say on what a model is decoded: those of HARDWARE."""
-    parser.add_argument("--batch-size", type=positive, help="prompts at a time (default: as many as memory holds)")
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1, or auto: over all GPUs (default: the GPU where there is one)"
-    )
-    parser.add_argument("--dtype", help="float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)")
+    batch = "prompts at a time (default: as many as memory holds)"
+    device = "cpu, cuda, cuda:1, or auto: over all GPUs (default: the GPU where there is one)"
+    dtype = "float32, bfloat16, ... (default: bfloat16 on a GPU, else float32)"
+    parser.add_argument("--batch-size", type=positive, help=batch)
+    parser.add_argument("--device", help=device)
+    parser.add_argument("--dtype", help=dtype)
 
 
 def hardware_of(arguments: argparse.Namespace) -> dict[str, object]:

@@ -7,7 +7,7 @@ change nothing.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, compress, islice, product
 
 import numpy as np
 
@@ -61,14 +61,19 @@ def sample_state(rng: np.random.Generator) -> State:
         if sizes.sum() <= len(NOUNS):
             break
     sizes = np.minimum(sizes, MAX_OBJECTS)
-    nouns = iter(rng.permutation(len(NOUNS))[: sizes.sum()])
-    return tuple(tuple(sorted(NOUNS[next(nouns)] for _ in range(size))) for size in sizes)
+    nouns = iter(rng.permutation(len(NOUNS)))
+    state = []
+    for size in sizes:
+        objects = [NOUNS[index] for index in islice(nouns, size)]
+        state.append(tuple(sorted(objects)))
+    return tuple(state)
 
 
 def _subset(rng: np.random.Generator, objects: Sequence[str]) -> tuple[str, ...]:
     """A non-empty subset: a fair coin an object, again while none is chosen."""
     while True:
-        chosen = tuple(noun for noun, coin in zip(objects, rng.integers(0, 2, len(objects)), strict=True) if coin)
+        coins = rng.integers(0, 2, len(objects))
+        chosen = tuple(compress(objects, coins))
         if chosen:
             return chosen
 
@@ -87,7 +92,7 @@ def sample_operation(rng: np.random.Generator, state: State) -> Operation:
         if kind == 2:
             count = int(rng.poisson(1))
             if 1 <= count <= MAX_OBJECTS - len(held):
-                inside = {noun for objects in state for noun in objects}
+                inside = set(chain(*state))
                 void = [noun for noun in NOUNS if noun not in inside]
                 chosen = rng.choice(len(void), count, replace=False)
                 return Put(tuple(sorted(void[index] for index in chosen)), box)
@@ -119,7 +124,8 @@ def signature_splits(seed: int) -> dict[Signature, str]:
     signatures = list(product(range(MAX_OBJECTS + 1), repeat=NUM_BOXES))
     order = np.random.default_rng([seed, 0]).permutation(len(signatures))
     bounds = np.cumsum(list(SPLITS.values())) / sum(SPLITS.values()) * len(signatures)
-    names = np.array(list(SPLITS))[np.searchsorted(bounds, np.arange(len(signatures)), side="right")]
+    split = np.searchsorted(bounds, np.arange(len(signatures)), side="right")
+    names = np.array(list(SPLITS))[split]
     return {signatures[index]: str(name) for index, name in zip(order, names, strict=True)}
 
 
@@ -136,7 +142,8 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
         if state in seen or len(splits[name]) == SPLITS[name]:
             continue
         seen.add(state)
-        splits[name].append(Scenario(len(splits[name]), state, sample_operations(rng, state, NUM_OPERATIONS)))
+        operations = sample_operations(rng, state, NUM_OPERATIONS)
+        splits[name].append(Scenario(len(splits[name]), state, operations))
     short = [name for name in SPLITS if len(splits[name]) < SPLITS[name]]
     if short:
         raise ValueError(f"too few scenarios for {', '.join(short)}; choose another seed")

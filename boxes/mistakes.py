@@ -122,9 +122,9 @@ def _kind(
             return cause
     if surplus and missing:
         return "swapped object"
-    if len(causes) > 1:
-        return "several causes"
-    return causes.pop()
+    if len(causes) == 1:
+        return causes.pop()
+    return "several causes"
 
 
 def _surplus(thing: str, box: int, states: list[State], operations: Sequence[Operation]) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from boxes.interrupts import uninterrupted
 
-if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
+# Imported where it is used: the model table must be readable before anything is installed.
+if TYPE_CHECKING:
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
@@ -37,7 +38,8 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise CannotWrite(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
+        reason = f"cannot write here ({error.strerror})"
+        raise CannotWrite(f"{path}: {reason}; check the folder's permissions") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
@@ -47,8 +49,8 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        reason = f"cannot write ({error.strerror}); nothing was changed, check the disk and the permissions"
-        raise CannotWrite(f"{path}: {reason}") from None
+        reason = f"cannot write ({error.strerror}); nothing was changed"
+        raise CannotWrite(f"{path}: {reason}, check the disk and the permissions") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -66,7 +68,8 @@ def write_json(path: Path | str, value: object) -> None:
 
 def unreadable(path: Path | str, error: OSError) -> UserError:
     """What a file that may not be read comes to."""
-    return UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions")
+    mend = "check the file and its permissions"
+    return UserError(f"{path}: cannot be read ({error.strerror}); {mend}")
 
 
 def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
@@ -92,7 +95,10 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
 
 
 def read_csv(
-    path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = (), mend: str = _MAKE
+    path: Path | str,
+    columns: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+    mend: str = _MAKE,
 ) -> "pd.DataFrame":
     """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a
     number of 0 or more in every line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one
@@ -111,20 +117,29 @@ def read_csv(
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise UserError(f"{path}: line 1: missing column {', '.join(missing)}; {mend}")
-    if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # which pandas takes for names of the rows
+    # More fields than names: pandas takes the first ones for names of the rows.
+    if len(frame) and not isinstance(frame.index, pd.RangeIndex):
         raise UserError(f"{path}: line 2: more fields than line 1 has names; {mend}")
     for column in numbers:
         values = pd.to_numeric(frame[column], errors="coerce")
         wrong = ~values.between(0, 2**31)
         if wrong.any():
             row = int(wrong.idxmax())
-            found = "nothing" if pd.isna(frame[column][row]) else repr(str(frame[column][row]))
-            raise UserError(f"{path}: line {row + 2}: {column} must be a number of 0 or more, found {found}; {mend}")
+            found = "nothing"
+            if not pd.isna(frame[column][row]):
+                found = repr(str(frame[column][row]))
+            asked = f"{column} must be a number of 0 or more"
+            raise UserError(f"{path}: line {row + 2}: {asked}, found {found}; {mend}")
         frame[column] = values
     return frame
 
 
-def number_or_none(value: object, where: str, low: float = 0.0, high: float = 100.0) -> float | None:
+def number_or_none(
+    value: object,
+    where: str,
+    low: float = 0.0,
+    high: float = 100.0,
+) -> float | None:
     """A cell of read_csv as a float within [low, high]; None for an empty one. UserError begins
     with `where`."""
     if value is None or value != value:  # pandas' NaN
@@ -153,7 +168,9 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
                 number += 1
                 if len(line) > MAX_LINE:
                     raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
-                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                yield number, line
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -168,9 +185,8 @@ def parse_object(line: bytes) -> dict:
     except json.JSONDecodeError as error:
         if b"\0" in line:
             raise ValueError("NUL bytes in place of text") from None
-        raise ValueError(
-            f"not JSON, or cut short ({error.msg.removesuffix(' at')} at character {error.pos + 1})"
-        ) from None
+        where = f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+        raise ValueError(f"not JSON, or cut short ({where})") from None
     except (ValueError, RecursionError):
         raise ValueError("not JSON (a number too long, or brackets too deep)") from None
     if not isinstance(value, dict):
@@ -215,7 +231,8 @@ class JsonLines:
     def append(self, values: list[dict]) -> None:
         """Add lines in one write, flushed to disk before it returns, whatever signal comes.
         CannotWrite says what is kept."""
-        text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
+        lines = [json.dumps(value, ensure_ascii=False, sort_keys=True) for value in values]
+        text = "".join(line + "\n" for line in lines)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_torn_line()
@@ -224,9 +241,8 @@ class JsonLines:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise CannotWrite(
-                f"{self.path}: cannot append ({error.strerror}); the lines before are kept, run again"
-            ) from None
+            kept = "the lines before are kept, run again"
+            raise CannotWrite(f"{self.path}: cannot append ({error.strerror}); {kept}") from None
 
     def _cut_torn_line(self) -> None:
         if not self.path.exists():
