@@ -16,7 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
-NUM_BOXES = 7
+from boxes.world import NUM_BOXES
+
 MAX_DRAWS = 3
 DRAWS = 1000  # per query, as in the authors' rows for 0 to 2 operations
 
@@ -43,27 +44,29 @@ _OPERATION = re.compile(r"(?:Move|Remove|Put) (.+?) (?:from|into) Box ([0-6])(?:
 
 
 def mentions(description: str) -> tuple[tuple[str, ...], ...]:
-    """The pool of each of the seven boxes: every object mentioned in a clause that names it, once for each mention.
+    """The pool of each of the seven boxes: every object mentioned in a clause that names it, once
+    for each mention.
 
     ValueError quotes a clause that is neither of the initial state nor an operation.
     """
     pools: list[list[str]] = [[] for _ in range(NUM_BOXES)]
     initial, *operations = description.strip().removesuffix(".").split(". ")
-    for pattern, clause in [(_CLAUSE, text) for text in initial.split(", ")] + [(_OPERATION, o) for o in operations]:
-        match = pattern.fullmatch(clause)
-        if not match:
-            raise ValueError(f"not a clause about boxes: {clause!r}")
-        objects, boxes = _mentioned(match)
-        for box in boxes:
-            pools[box] += objects
+    for clause in initial.split(", "):
+        box, contents = _matched(_CLAUSE, clause)
+        if contents != "nothing":
+            pools[int(box)] += _objects(contents)
+    for clause in operations:
+        objects, *boxes = _matched(_OPERATION, clause)
+        for box in filter(None, boxes):  # a Move names two
+            pools[int(box)] += _objects(objects)
     return tuple(map(tuple, pools))
 
 
-def _mentioned(match: re.Match[str]) -> tuple[list[str], list[int]]:
-    if match.re is _CLAUSE:
-        box, objects = int(match[1]), match[2]
-        return ([] if objects == "nothing" else _objects(objects)), [box]
-    return _objects(match[1]), [int(box) for box in match.groups()[1:] if box]
+def _matched(pattern: re.Pattern[str], clause: str) -> tuple[str, ...]:
+    match = pattern.fullmatch(clause)
+    if not match:
+        raise ValueError(f"not a clause about boxes: {clause!r}")
+    return match.groups()
 
 
 def _objects(text: str) -> list[str]:
@@ -73,8 +76,9 @@ def _objects(text: str) -> list[str]:
 def expected_accuracy(pool: Sequence[str], contents: str) -> float:
     """The probability, 0 to 1, that the baseline answers a query correctly, in closed form.
 
-    pool: the mentions of the query's box; contents: its true contents, "the car and the map" or "nothing". The chance
-    that n draws give exactly a set is counted by inclusion and exclusion over its subsets.
+    pool: the mentions of the query's box; contents: its true contents, "the car and the map" or
+    "nothing". The chance that n draws give exactly a set is counted by inclusion and exclusion over
+    its subsets.
     """
     gold = _gold(contents)
     if not pool:
@@ -89,18 +93,27 @@ def expected_accuracy(pool: Sequence[str], contents: str) -> float:
     return exactly / (MAX_DRAWS + 1)
 
 
-def sample_correct(pool: Sequence[str], contents: str, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
+def sample_correct(
+    pool: Sequence[str],
+    contents: str,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> np.ndarray:
     """Whether each of `draws` answers sampled from the baseline is right: (draws,) of bool."""
     gold = _gold(contents)
     lengths = rng.integers(0, MAX_DRAWS + 1, size=draws)
     if not pool:
         return np.full(draws, not gold)
-    # One bit an object of the true contents, one more for every other object: the set drawn is the OR of its bits.
-    bits = np.array([1 << (gold.index(item) if item in gold else len(gold)) for item in pool])
+    # One bit an object of the true contents, one more for every other object: the set drawn is the
+    # OR of its bits.
+    places = {item: place for place, item in enumerate(gold)}
+    bits = np.array([1 << places.get(item, len(gold)) for item in pool])
     drawn = bits[rng.integers(0, len(pool), size=(draws, MAX_DRAWS))]
     drawn[np.arange(MAX_DRAWS) >= lengths[:, None]] = 0
     return np.bitwise_or.reduce(drawn, axis=1) == (1 << len(gold)) - 1
 
 
 def _gold(contents: str) -> list[str]:
-    return [] if contents == "nothing" else sorted(set(_objects(contents)))
+    if contents == "nothing":
+        return []
+    return sorted(set(_objects(contents)))

@@ -1,4 +1,5 @@
-"""The files of the public release (Kim & Schuster 2023): writing ours in its schema, reading either, checksums, its zip.
+"""The files of the public release (Kim & Schuster 2023): writing ours in its schema, reading
+either, checksums, its zip.
 
 One JSON object a query, the seven queries of a state on consecutive lines in box order:
 `sentence`, `sentence_masked`, `masked_content`, `sample_id`, `numops`, `numops_by_op`.
@@ -12,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,7 +27,8 @@ MASK = "<extra_id_0>"
 SUBSET = "test-subsample-states-t5.jsonl"
 FILES = (*(f"{split}-t5.jsonl" for split in SPLITS), SUBSET)
 RELEASE_FOLDER = "few_shot_boxes_nso_exp2_max3"
-RELEASE_PASSWORD = b"iamnotaLM"  # published by the authors beside the zip; it keeps the text out of training corpora
+# Published by the authors beside the zip; it keeps the text out of training corpora.
+RELEASE_PASSWORD = b"iamnotaLM"
 FIELDS = {
     "sentence": str,
     "sentence_masked": str,
@@ -40,12 +43,14 @@ _PIECE = 1 << 20  # bytes
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 _WHICH = "name the authors' boxes-dataset-v1.zip with RELEASE_ZIP=..."
 _MEND = "correct it, or make the data again (make data)"
+_RESTORE = "restore it from the repository"
 _ORDER = "a state has the queries of Box 0 to Box 6 in order"
 
 
 @dataclass(frozen=True)
 class Example:
-    """A description and what is true of it: `contents` as text a box ("the car and the map" | "nothing"), `num_ops` a box.
+    """A description and what is true of it: `contents` as text a box ("the car and the map" |
+    "nothing"), `num_ops` a box.
 
     (sample_id, num_operations) identifies it within a file.
     """
@@ -57,7 +62,7 @@ class Example:
     num_ops: tuple[int, ...]
 
 
-def _scenario_lines(scenario: Scenario) -> Iterator[list[str]]:
+def scenario_lines(scenario: Scenario) -> Iterator[list[str]]:
     """The seven lines of each state of a scenario."""
     sentences = [world.clauses(scenario.initial), *map(world.sentence, scenario.operations)]
     for number, state, counts in scenario.states():
@@ -85,30 +90,41 @@ def write_generated(folder: Path | str, seed: int) -> None:
         raise UserError(f"seed {seed}: {error}") from None
     for split, scenarios in splits.items():
         _write_states(Path(folder) / f"{split}-t5.jsonl", scenarios)
-    num_ops = [
-        [sum(by_kind) for by_kind in counts] for scenario in splits["test"] for _, _, counts in scenario.states()
-    ]
-    kept = stratified_states(np.array(num_ops), np.random.default_rng([seed, 2]))
+    changes = []
+    for scenario in splits["test"]:
+        changes += [counts for _, _, counts in scenario.states()]
+    num_ops = np.array(changes).sum(axis=2)
+    kept = stratified_states(num_ops, np.random.default_rng([seed, 2]))
     _write_states(Path(folder) / SUBSET, splits["test"], set(kept.tolist()))
 
 
 def _write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None) -> None:
-    """Write the states of scenarios, or those of them whose index is in `kept`, without holding the text in memory."""
-    states = enumerate(lines for scenario in scenarios for lines in _scenario_lines(scenario))
-    write_bytes(path, ("".join(lines).encode() for index, lines in states if kept is None or index in kept))
+    """Write the states of scenarios, or those of them whose index is in `kept`, without holding the
+    text in memory."""
+
+    def pieces() -> Iterator[bytes]:
+        states = chain.from_iterable(map(scenario_lines, scenarios))
+        for index, lines in enumerate(states):
+            if kept is None or index in kept:
+                yield "".join(lines).encode()
+
+    write_bytes(path, pieces())
 
 
 def unpack_release(archive: Path | str, folder: Path | str) -> None:
-    """Take the four files of FILES out of the release's password-protected zip instead of generating them.
+    """Take the four files of FILES out of the release's password-protected zip instead of
+    generating them.
 
-    All are read before the first is written. Other members are not touched, and no name in the zip is used as a path.
+    All are read before the first is written. Other members are not touched, and no name in the zip
+    is used as a path.
     """
     try:
         with zipfile.ZipFile(archive) as release:
             contents = {name: _read_member(release, _member(release, name)) for name in FILES}
     except FileNotFoundError:
-        raise UserError(f"{archive}: no such file; name the release's zip with RELEASE_ZIP=...") from None
-    except RuntimeError as error:  # what zipfile raises for a wrong password and for other kinds of encryption
+        mend = "name the release's zip with RELEASE_ZIP=..."
+        raise UserError(f"{archive}: no such file; {mend}") from None
+    except RuntimeError as error:  # zipfile's for a wrong password or another encryption
         raise UserError(f"{archive}: {error}; {_WHICH}") from None
     except (PermissionError, IsADirectoryError) as error:
         raise unreadable(archive, error) from None
@@ -119,9 +135,15 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
 
 
 def _member(release: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is no such one."""
-    found = [info for info in release.infolist() if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name)]
-    wrong = _wrong(found) if found else f"no {RELEASE_FOLDER}/{name} inside"
+    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is
+    no such one."""
+    found = []
+    for info in release.infolist():
+        if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name):
+            found.append(info)
+    wrong = f"no {RELEASE_FOLDER}/{name} inside"
+    if found:
+        wrong = _wrong(found)
     if wrong:
         raise UserError(f"{release.filename}: {wrong}; {_WHICH}")
     return found[0]
@@ -143,7 +165,8 @@ def _wrong(found: list[zipfile.ZipInfo]) -> str | None:
 
 
 def _read_member(release: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of a member, piece by piece: a false size in the zip cannot make one step unpack more than a piece."""
+    """The bytes of a member, piece by piece: a false size in the zip cannot make one step unpack
+    more than a piece."""
     with release.open(info, pwd=RELEASE_PASSWORD) as member:
         return b"".join(iter(lambda: member.read(_PIECE), b""))
 
@@ -164,7 +187,8 @@ def _tail(box: int) -> str:
 
 
 def _example(query: dict) -> Example:
-    """What must be true of a state, from the description in its first query alone. ValueError says why there is none."""
+    """What must be true of a state, from the description in its first query alone. ValueError says
+    why there is none."""
     masked = query["sentence_masked"]
     if not masked.endswith(_tail(0)):
         raise ValueError(f"sentence_masked must end in {_tail(0).strip()!r}: {_ORDER}")
@@ -176,14 +200,17 @@ def _example(query: dict) -> Example:
 
 
 def _check_query(query: dict, box: int, example: Example) -> None:
-    """ValueError where a query is not the one about this box of the state, or says another thing than the description."""
+    """ValueError where a query is not the one about this box of the state, or says another thing
+    than the description."""
     description, contents = example.description, example.contents[box]
     if not query["sentence_masked"].endswith(_tail(box)):
         raise ValueError(f"sentence_masked must end in {_tail(box).strip()!r}: {_ORDER}")
-    if query["sentence_masked"] != description + _tail(box) or query["sample_id"] != example.sample_id:
+    same_state = query["sample_id"] == example.sample_id
+    if not same_state or query["sentence_masked"] != description + _tail(box):
         raise ValueError(f"a state needs seven queries, this one has {box}")
     if query["masked_content"] != f"{MASK} {contents}":
-        raise ValueError(f"masked_content must be '{MASK} {contents}', which follows from the description")
+        truth = f"'{MASK} {contents}', which follows from the description"
+        raise ValueError(f"masked_content must be {truth}")
     if query["sentence"] != f"{description} Box {box} contains {contents}.":
         raise ValueError("sentence must be sentence_masked with masked_content in it")
     count = example.num_ops[box]
@@ -197,7 +224,8 @@ def _check_query(query: dict, box: int, example: Example) -> None:
 
 
 def read_examples(path: Path | str) -> list[Example]:
-    """The states of a file of the schema, in order, each line held against what its description says.
+    """The states of a file of the schema, in order, each line held against what its description
+    says.
 
     UserError names the file, the line and whatever is wrong. A line may end as on Windows.
     """
@@ -215,18 +243,17 @@ def read_examples(path: Path | str) -> list[Example]:
                 examples.append(_example(query))
                 key = (examples[-1].sample_id, examples[-1].num_operations)
                 if first.setdefault(key, number) != number:
-                    raise ValueError(
-                        f"sample {key[0]} after {key[1]} operations a second time, as in line {first[key]}"
-                    )
+                    again = f"sample {key[0]} after {key[1]} operations a second time"
+                    raise ValueError(f"{again}, as in line {first[key]}")
             _check_query(query, box, examples[-1])
         except ValueError as error:
             raise UserError(f"{path}: line {number}: {error}; {_MEND}") from None
     if not examples:
         raise UserError(f"{path}: empty; {_MEND}")
-    if number % NUM_BOXES:
-        raise UserError(
-            f"{path}: line {number}: a state needs seven queries, the last one has {number % NUM_BOXES}; {_MEND}"
-        )
+    rest = number % NUM_BOXES
+    if rest:
+        wrong = f"a state needs seven queries, the last one has {rest}"
+        raise UserError(f"{path}: line {number}: {wrong}; {_MEND}")
     return examples
 
 
@@ -236,20 +263,23 @@ def checksum_lines(folder: Path | str) -> str:
 
 
 def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
-    """UserError names the first of the four files whose bytes are not those of the committed checksums."""
+    """UserError names the first of the four files whose bytes are not those of the committed
+    checksums."""
     try:
         lines = Path(checksums).read_text().splitlines()
     except FileNotFoundError:
-        raise UserError(f"{checksums}: no such file of checksums; restore it from the repository") from None
+        raise UserError(f"{checksums}: no such file of checksums; {_RESTORE}") from None
     except (OSError, ValueError):
-        raise UserError(f"{checksums}: not a file of checksums; restore it from the repository") from None
-    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        raise UserError(f"{checksums}: not a file of checksums; {_RESTORE}") from None
+    digests = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        digests[name] = digest
     if set(digests) != set(FILES):
-        raise UserError(
-            f"{checksums}: must have a SHA-256 for each of {', '.join(FILES)}; restore it from the repository"
-        )
+        names = ", ".join(FILES)
+        raise UserError(f"{checksums}: must have a SHA-256 for each of {names}; {_RESTORE}")
     for name, digest in digests.items():
-        if sha256_file(Path(folder) / name) != digest:
-            raise UserError(
-                f"{Path(folder) / name}: not the bytes of {checksums}; make it with SEED=27 and the numpy of requirements.lock"
-            )
+        path = Path(folder) / name
+        if sha256_file(path) != digest:
+            mend = "make it with SEED=27 and the numpy of requirements.lock"
+            raise UserError(f"{path}: not the bytes of {checksums}; {mend}")

@@ -1,34 +1,49 @@
-"""Sampling the boxes task: scenarios, the splits by signature, the stratified subset (Kim & Schuster 2023, few-shot set).
+"""Sampling the boxes task: scenarios, the splits by signature, the stratified subset (Kim &
+Schuster 2023, few-shot set).
 
-Every scenario has a generator of its own, derived from the seed and its index, so order and number change nothing.
+Every scenario has a generator of its own, derived from the seed and its index, so order and number
+change nothing.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, compress, islice, product
 
 import numpy as np
 
-from boxes.world import MAX_OBJECTS, NOUNS, NUM_BOXES, Move, Operation, Put, Remove, State, apply, changed_boxes
+from boxes.world import (
+    BUCKETS,
+    MAX_OBJECTS,
+    NOUNS,
+    NUM_BOXES,
+    Move,
+    Operation,
+    Put,
+    Remove,
+    State,
+    apply,
+    changed_boxes,
+)
 
 NUM_OPERATIONS = 12
 SPLITS = {"train": 990, "dev": 220, "test": 990}  # scenarios; 45 %, 10 %, 45 % of 2200
 QUERIES_PER_BUCKET = 100  # of the stratified subset
-BUCKETS = range(8)  # Table 6: queries by number of operations that changed the box
 
 Signature = tuple[int, ...]  # how many objects each box holds at first
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """An initial state and the operations on it; `sample_id` numbers the scenarios of a split from 0."""
+    """An initial state and the operations on it; `sample_id` numbers the scenarios of a split from
+    0."""
 
     sample_id: int
     initial: State
     operations: tuple[Operation, ...]
 
     def states(self) -> Iterator[tuple[int, State, tuple[tuple[int, int, int], ...]]]:
-        """After 0, 1, ... operations: how many, the state, and for each box how many (moves, removes, puts) changed it."""
+        """After 0, 1, ... operations: how many, the state, and for each box how many (moves,
+        removes, puts) changed it."""
         state = self.initial
         counts = np.zeros((NUM_BOXES, 3), dtype=int)
         yield 0, state, tuple(map(tuple, counts.tolist()))
@@ -39,29 +54,37 @@ class Scenario:
 
 
 def sample_state(rng: np.random.Generator) -> State:
-    """An initial state: Poisson(2) objects a box cut at three, drawn without replacement from the 100 nouns."""
+    """An initial state: Poisson(2) objects a box cut at three, drawn without replacement from the
+    100 nouns."""
     while True:
         sizes = rng.poisson(2, NUM_BOXES)
         if sizes.sum() <= len(NOUNS):
             break
     sizes = np.minimum(sizes, MAX_OBJECTS)
-    nouns = iter(rng.permutation(len(NOUNS))[: sizes.sum()])
-    return tuple(tuple(sorted(NOUNS[next(nouns)] for _ in range(size))) for size in sizes)
+    nouns = iter(rng.permutation(len(NOUNS)))
+    state = []
+    for size in sizes:
+        objects = [NOUNS[index] for index in islice(nouns, size)]
+        state.append(tuple(sorted(objects)))
+    return tuple(state)
 
 
 def _subset(rng: np.random.Generator, objects: Sequence[str]) -> tuple[str, ...]:
     """A non-empty subset: a fair coin an object, again while none is chosen."""
     while True:
-        chosen = tuple(noun for noun, coin in zip(objects, rng.integers(0, 2, len(objects)), strict=True) if coin)
+        coins = rng.integers(0, 2, len(objects))
+        chosen = tuple(compress(objects, coins))
         if chosen:
             return chosen
 
 
 def sample_operation(rng: np.random.Generator, state: State) -> Operation:
-    """A legal operation: kind uniform over Move, Remove, Put and box uniform over the seven, again until it is legal.
+    """A legal operation: kind uniform over Move, Remove, Put and box uniform over the seven, again
+    until it is legal.
 
-    A Put of Poisson(1) = 0 objects, or of more than fit, is illegal: of the readings of "at least 1, not beyond 3" this is
-    the one under which the release's distribution of numops comes out (tests/test_generation.py).
+    A Put of Poisson(1) = 0 objects, or of more than fit, is illegal: of the readings of "at least
+    1, not beyond 3" this is the one under which the release's distribution of numops comes out
+    (tests/test_generation.py).
     """
     while True:
         kind, box = int(rng.integers(3)), int(rng.integers(NUM_BOXES))
@@ -69,7 +92,7 @@ def sample_operation(rng: np.random.Generator, state: State) -> Operation:
         if kind == 2:
             count = int(rng.poisson(1))
             if 1 <= count <= MAX_OBJECTS - len(held):
-                inside = {noun for objects in state for noun in objects}
+                inside = set(chain(*state))
                 void = [noun for noun in NOUNS if noun not in inside]
                 chosen = rng.choice(len(void), count, replace=False)
                 return Put(tuple(sorted(void[index] for index in chosen)), box)
@@ -101,12 +124,14 @@ def signature_splits(seed: int) -> dict[Signature, str]:
     signatures = list(product(range(MAX_OBJECTS + 1), repeat=NUM_BOXES))
     order = np.random.default_rng([seed, 0]).permutation(len(signatures))
     bounds = np.cumsum(list(SPLITS.values())) / sum(SPLITS.values()) * len(signatures)
-    names = np.array(list(SPLITS))[np.searchsorted(bounds, np.arange(len(signatures)), side="right")]
+    split = np.searchsorted(bounds, np.arange(len(signatures)), side="right")
+    names = np.array(list(SPLITS))[split]
     return {signatures[index]: str(name) for index, name in zip(order, names, strict=True)}
 
 
 def generate(seed: int) -> dict[str, list[Scenario]]:
-    """The scenarios of each split. Signatures never cross splits, and no initial state occurs twice."""
+    """The scenarios of each split. Signatures never cross splits, and no initial state occurs
+    twice."""
     split_of = signature_splits(seed)
     splits: dict[str, list[Scenario]] = {name: [] for name in SPLITS}
     seen: set[State] = set()
@@ -117,7 +142,8 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
         if state in seen or len(splits[name]) == SPLITS[name]:
             continue
         seen.add(state)
-        splits[name].append(Scenario(len(splits[name]), state, sample_operations(rng, state, NUM_OPERATIONS)))
+        operations = sample_operations(rng, state, NUM_OPERATIONS)
+        splits[name].append(Scenario(len(splits[name]), state, operations))
     short = [name for name in SPLITS if len(splits[name]) < SPLITS[name]]
     if short:
         raise ValueError(f"too few scenarios for {', '.join(short)}; choose another seed")
@@ -127,10 +153,11 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
 def stratified_states(
     num_ops: np.ndarray, rng: np.random.Generator, per_bucket: int = QUERIES_PER_BUCKET
 ) -> np.ndarray:
-    """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw `per_bucket` queries (all where
-    there are fewer), and take the union of the states they lie in. `num_ops`: (states, 7), changes of each box."""
+    """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw
+    `per_bucket` queries (all where there are fewer), and take the union of the states they lie in.
+    `num_ops`: (states, 7), changes of each box."""
     kept: set[int] = set()
     for bucket in BUCKETS:
-        states = np.nonzero(num_ops == bucket)[0]  # one entry a query
+        states = np.nonzero(num_ops == int(bucket))[0]  # one entry a query
         kept.update(rng.choice(states, min(per_bucket, len(states)), replace=False).tolist())
     return np.array(sorted(kept), dtype=int)

@@ -4,11 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
-    pass
-
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
@@ -17,13 +12,15 @@ class Ended(KeyboardInterrupt):
     """A signal of ENDING, its number the argument."""
 
 
-def _end(number: int, _frame) -> None:
+def end(number: int, _frame) -> None:
+    """The handler that ends what runs."""
     raise Ended(number)
 
 
 @contextmanager
-def _handlers(handler: Callable) -> Iterator[None]:
-    """Another handler of the signals of ENDING, as far as they are not ignored (nohup); nothing beside the main thread."""
+def handlers(handler: Callable) -> Iterator[None]:
+    """Another handler of the signals of ENDING, as far as they are not ignored (nohup); nothing
+    beside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -40,10 +37,11 @@ def _handlers(handler: Callable) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts afterwards."""
+    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts
+    afterwards."""
     came: list[int] = []
     try:
-        with _handlers(lambda number, _frame: came.append(number)):
+        with handlers(lambda number, _frame: came.append(number)):
             yield
     finally:
         for number in came[:1]:

@@ -1,4 +1,5 @@
-"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and corrected tests."""
+"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and
+corrected tests."""
 
 import zlib
 
@@ -8,17 +9,21 @@ import pandas as pd
 from boxes.models.pairs import Pair
 from boxes.records import UserError
 from boxes.score_tables import NUM_OPS, in_bucket
-from boxes.scoring import NUM_BOXES
 from boxes.statistics import Difference, discordant, holm, mcnemar, newcombe, paired_difference
+from boxes.world import NUM_BOXES
 
 QUERY_COLUMNS = ("model", "sample_id", "num_operations", "box", "num_ops", "correct")
-COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference", "ci_low", "ci_high",
-           "interval", "b", "c", "p_mcnemar", "p_holm", "status")  # fmt: skip
+COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference",
+           "ci_low", "ci_high", "interval", "b", "c", "p_mcnemar", "p_holm", "status")  # fmt: skip
 _KEY = ["sample_id", "num_operations", "box"]
 _SEED = 20240531  # of the bootstrap
 
 
-def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
+def compare_pairs(
+    wanted: list[Pair],
+    scores: pd.DataFrame,
+    queries: pd.DataFrame | None,
+) -> pd.DataFrame:
     """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
     model not run.
 
@@ -36,33 +41,37 @@ def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFram
             rows += [names | row for row in _unpaired(pair, scores)]
         else:
             rows += [names | row for row in paired_rows(*names.values(), queries)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "b": "Int64", "c": "Int64"})
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.astype({"n": "Int64", "b": "Int64", "c": "Int64"})
     return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
 
 
 def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
-    def row(name: str, base, treated) -> dict:
+    base = scores[scores.model == pair.base.name].set_index("num_ops")
+    treated = scores[scores.model == pair.treated.name].set_index("num_ops")
+    rows = []
+    for name in NUM_OPS:
         counts = (base.correct[name], base.n[name], treated.correct[name], treated.n[name])
-        return _row(name, base.n[name], base.accuracy[name], treated.accuracy[name], newcombe(*map(int, counts)))
-
-    base, treated = (scores[scores.model == spec.name].set_index("num_ops") for spec in (pair.base, pair.treated))
-    return [row(name, base, treated) for name in NUM_OPS]
+        difference = newcombe(*map(int, counts))
+        rows.append(_row(name, base.n[name], base.accuracy[name], treated.accuracy[name], difference))
+    return rows
 
 
 def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> list[dict]:
-    """A row a bucket: treated against base on the same queries, of which `queries` has QUERY_COLUMNS under both names.
+    """A row a bucket: treated against base on the same queries, of which `queries` has
+    QUERY_COLUMNS under both names.
 
     UserError where the two did not answer the same queries.
     """
-    base, treated = (_answers(queries, name) for name in (base_name, treated_name))
+    base, treated = _answers(queries, base_name), _answers(queries, treated_name)
     if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
         raise UserError(
-            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; decode both "
-            "on one dataset and score again"
+            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; "
+            "decode both on one dataset and score again"
         )
-    num_ops, right, right_treated = (
-        column.to_numpy().reshape(-1, NUM_BOXES) for column in (base.num_ops, base.correct, treated.correct)
-    )
+    num_ops = base.num_ops.to_numpy().reshape(-1, NUM_BOXES)
+    right = base.correct.to_numpy().reshape(-1, NUM_BOXES)
+    right_treated = treated.correct.to_numpy().reshape(-1, NUM_BOXES)
     members = np.stack([in_bucket(num_ops, name) for name in NUM_OPS])
     scenarios = base.sample_id.to_numpy().reshape(-1, NUM_BOXES)[:, 0]
     # Seeded by the names, so that a pair's interval is the same whichever other pairs are run.
@@ -70,16 +79,19 @@ def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> lis
     rows = []
     differences = paired_difference(right, right_treated, members, scenarios, rng)
     for name, inside, difference in zip(NUM_OPS, members, differences, strict=True):
-        n, accuracies = int(inside.sum()), (_percent(right[inside]), _percent(right_treated[inside]))
-        b, c = discordant(right[inside], right_treated[inside])
-        tested = {"b": b, "c": c, "p_mcnemar": mcnemar(b, c)} if n else {}
-        rows.append(_row(name, n, *accuracies, difference) | tested)
+        n, ours, theirs = int(inside.sum()), right[inside], right_treated[inside]
+        row = _row(name, n, _percent(ours), _percent(theirs), difference)
+        if n:
+            b, c = discordant(ours, theirs)
+            row |= {"b": b, "c": c, "p_mcnemar": mcnemar(b, c)}
+        rows.append(row)
     return rows
 
 
 def _answers(queries: pd.DataFrame, model: str) -> pd.DataFrame:
     answers = queries[queries.model == model].sort_values(_KEY, ignore_index=True)
-    if len(answers) % NUM_BOXES or (answers.box.to_numpy().reshape(-1, NUM_BOXES) != np.arange(NUM_BOXES)).any():
+    boxes = np.resize(np.arange(NUM_BOXES), len(answers))
+    if len(answers) % NUM_BOXES or (answers.box.to_numpy() != boxes).any():
         raise UserError(f"queries.csv: {model}: not {NUM_BOXES} boxes a statement; score again")
     return answers
 

@@ -1,9 +1,10 @@
 """What kind of error each wrong answer is, from the description and the statement alone.
 
-Every object that is in the answer or in the truth and not in both has one of CAUSES. The kind of a wrong answer is the
-first that fits of: other; stale copy; invented object and wrong box, where any object has this cause; swapped object,
-where objects are both too many and lacking; the cause that all objects share; several causes. So the kinds exclude each
-other and add up to the wrong answers. INITIAL is counted across them.
+Every object that is in the answer or in the truth and not in both has one of CAUSES. The kind of a
+wrong answer is the first that fits of: other; stale copy; invented object and wrong box, where any
+object has this cause; swapped object, where objects are both too many and lacking; the cause that
+all objects share; several causes. So the kinds exclude each other and add up to the wrong answers.
+INITIAL is counted across them.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,17 @@ import pandas as pd
 from boxes.completion import Status
 from boxes.score_tables import NUM_OPS, in_bucket
 from boxes.scoring import read_statement, score_statement
-from boxes.world import NUM_BOXES, Move, Operation, Put, Remove, State, apply, changed_boxes, contents_text, parse
+from boxes.world import (
+    Move,
+    Operation,
+    Put,
+    Remove,
+    State,
+    apply,
+    changed_boxes,
+    contents_text,
+    parse,
+)
 
 CAUSES = {
     "missed put": "a Put put it into the box, and it is not stated",
@@ -24,7 +35,8 @@ CAUSES = {
     "wrong box": "it is stated in a box that it never lay in (counted there, and where it is missing)",
 }
 DEFINITIONS = CAUSES | {
-    "stale copy": "exactly what the box held two or more of its changes earlier (one change earlier is the operation missed)",
+    "stale copy": "exactly what the box held two or more of its changes earlier "
+    "(one change earlier is the operation missed)",
     "swapped object": "one that was taken out of the box is stated in place of one that lies in it",
     "several causes": "more than one operation was missed, and none of the above",
     "other": "no contents can be read: the box is missing, named twice, empty of words, or cut",
@@ -32,19 +44,26 @@ DEFINITIONS = CAUSES | {
 KINDS = tuple(DEFINITIONS)
 QUERY_COLUMNS = ("model", "num_ops", "kind", "initial")
 COLUMNS = ("model", "num_ops", "kind", "n")
-INITIAL = "as at the beginning"  # changed boxes that were answered with their contents of the beginning
+# Changed boxes that were answered with their contents of the beginning.
+INITIAL = "as at the beginning"
 WRONG = "wrong"
 _MISSED = {Put: "missed put", Remove: "missed remove", Move: "missed move"}
 
 
 def classify(description: str, prediction: str, status: str = Status.OK) -> tuple[str | None, ...]:
-    """The kind of error about each box, None for a right answer. ValueError for a description that cannot be read."""
+    """The kind of error about each box, None for a right answer. ValueError for a description that
+    cannot be read."""
     initial, operations = parse(description)
     states = states_of(initial, operations)
     truth = states[-1]
     right = score_statement(prediction, [contents_text(objects) for objects in truth], status)
     stated = stated_objects(prediction, status)
-    return tuple(None if correct else _kind(box, stated, states, operations) for box, correct in enumerate(right))
+    kinds: list[str | None] = []
+    for box, correct in enumerate(right):
+        kinds.append(None)
+        if not correct:
+            kinds[box] = _kind(box, stated, states, operations)
+    return tuple(kinds)
 
 
 def states_of(initial: State, operations: Sequence[Operation]) -> list[State]:
@@ -56,30 +75,43 @@ def states_of(initial: State, operations: Sequence[Operation]) -> list[State]:
 
 
 def stated_objects(prediction: str, status: str = Status.OK) -> dict[int, frozenset[str]]:
-    """The objects that a statement names, by box; a box whose contents cannot be read is left out."""
+    """The objects that a statement names, by box; a box whose contents cannot be read is left
+    out."""
     texts = read_statement(prediction, cut=status == Status.TRUNCATED)
-    return {
-        box: frozenset(item.removeprefix("the ") for item in text.strip().split(" and ") if text.strip() != "nothing")
-        for box, text in texts.items()
-        if text.startswith(" ") and text.strip()
-    }
+    stated: dict[int, frozenset[str]] = {}
+    for box, text in texts.items():
+        contents = text.strip()
+        if contents == "nothing" and text.startswith(" "):
+            stated[box] = frozenset()
+        elif contents and text.startswith(" "):
+            stated[box] = frozenset(item.removeprefix("the ") for item in contents.split(" and "))
+    return stated
 
 
-def repeats_the_beginning(box: int, description: str, prediction: str, status: str = Status.OK) -> bool:
+def repeats_the_beginning(
+    box: int,
+    description: str,
+    prediction: str,
+    status: str = Status.OK,
+) -> bool:
     """Whether a statement gives a box the contents it had before any operation."""
-    return stated_objects(prediction, status).get(box) == frozenset(parse(description)[0][box])
+    initial, _ = parse(description)
+    return stated_objects(prediction, status).get(box) == frozenset(initial[box])
 
 
-def _kind(box: int, stated: dict[int, frozenset[str]], states: list[State], operations: Sequence[Operation]) -> str:
+def _kind(
+    box: int,
+    stated: dict[int, frozenset[str]],
+    states: list[State],
+    operations: Sequence[Operation],
+) -> str:
     answer, truth = stated.get(box), frozenset(states[-1][box])
     if answer is None:
         return "other"
     history = [frozenset(states[0][box])]
-    history += [
-        frozenset(state[box])
-        for state, operation in zip(states[1:], operations, strict=True)
-        if box in changed_boxes(operation)
-    ]
+    for state, operation in zip(states[1:], operations, strict=True):
+        if box in changed_boxes(operation):
+            history.append(frozenset(state[box]))
     if answer in history[:-2] and answer != history[-2]:
         return "stale copy"
     surplus = {_surplus(thing, box, states, operations) for thing in answer - truth}
@@ -90,45 +122,68 @@ def _kind(box: int, stated: dict[int, frozenset[str]], states: list[State], oper
             return cause
     if surplus and missing:
         return "swapped object"
-    return causes.pop() if len(causes) == 1 else "several causes"
+    if len(causes) == 1:
+        return causes.pop()
+    return "several causes"
 
 
 def _surplus(thing: str, box: int, states: list[State], operations: Sequence[Operation]) -> str:
     """Why an object is stated in a box that does not hold it."""
     if any(thing in state[box] for state in states):
         return _MISSED[type(_last_change(thing, box, operations))]
-    named = any(thing in objects for objects in states[0]) or any(thing in op.objects for op in operations)
-    return "wrong box" if named else "invented object"
+    named = set().union(*states[0], *(operation.objects for operation in operations))
+    if thing in named:
+        return "wrong box"
+    return "invented object"
 
 
 def _missing(
-    thing: str, box: int, stated: dict[int, frozenset[str]], states: list[State], operations: Sequence[Operation]
+    thing: str,
+    box: int,
+    stated: dict[int, frozenset[str]],
+    states: list[State],
+    operations: Sequence[Operation],
 ) -> str:
     """Why an object is not stated in the box that holds it."""
     elsewhere = [other for other, objects in stated.items() if other != box and thing in objects]
-    if any(not any(thing in state[other] for state in states) for other in elsewhere):
-        return "wrong box"
+    for other in elsewhere:
+        lay_there = any(thing in state[other] for state in states)
+        if not lay_there:
+            return "wrong box"
     change = _last_change(thing, box, operations)
-    return _MISSED[type(change)] if change else "lost object"
+    if change:
+        return _MISSED[type(change)]
+    return "lost object"
 
 
 def _last_change(thing: str, box: int, operations: Sequence[Operation]) -> Operation | None:
     """The last operation that put an object into a box or took it out of it."""
-    changes = [op for op in operations if thing in op.objects and box in changed_boxes(op)]
-    return changes[-1] if changes else None
+    for operation in reversed(operations):
+        if thing in operation.objects and box in changed_boxes(operation):
+            return operation
+    return None
 
 
-def wrong_answers(model: str, description: str, num_ops: Sequence[int], prediction: str, status: str) -> list[tuple]:
-    """QUERY_COLUMNS of every wrong answer in a statement; `initial`: a changed box has its contents of the beginning."""
-    return [
-        (model, num_ops[box], kind, bool(num_ops[box]) and repeats_the_beginning(box, description, prediction, status))
-        for box, kind in zip(range(NUM_BOXES), classify(description, prediction, status), strict=True)
-        if kind
-    ]
+def wrong_answers(
+    model: str,
+    description: str,
+    num_ops: Sequence[int],
+    prediction: str,
+    status: str,
+) -> list[tuple]:
+    """QUERY_COLUMNS of every wrong answer in a statement; `initial`: a changed box has its contents
+    of the beginning."""
+    rows = []
+    for box, kind in enumerate(classify(description, prediction, status)):
+        if kind:
+            initial = repeats_the_beginning(box, description, prediction, status)
+            rows.append((model, num_ops[box], kind, initial and num_ops[box] > 0))
+    return rows
 
 
 def count_errors(queries: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """COLUMNS: how many wrong answers of each kind, model and bucket (NUM_OPS); KINDS add up to WRONG, INITIAL is of them."""
+    """COLUMNS: how many wrong answers of each kind, model and bucket (NUM_OPS); KINDS add up to
+    WRONG, INITIAL is of them."""
     rows = []
     for model in models:
         mine = queries[queries.model == model]
@@ -136,5 +191,6 @@ def count_errors(queries: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
             wrong = mine[in_bucket(mine.num_ops, name)]
             counts = wrong.kind.value_counts()
             rows += [(model, name, kind, int(counts.get(kind, 0))) for kind in KINDS]
-            rows += [(model, name, WRONG, len(wrong)), (model, name, INITIAL, int(wrong.initial.sum()))]
+            rows.append((model, name, WRONG, len(wrong)))
+            rows.append((model, name, INITIAL, int(wrong.initial.sum())))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,4 +1,5 @@
-"""The prompts of Table 2 (plain) and Table 5 (chat), and the regular expression of Figure 4, as constants and a few functions."""
+"""The prompts of Table 2 (plain) and Table 5 (chat), and the regular expression of Figure 4, as
+constants and a few functions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,8 @@ from datetime import datetime, timedelta
 from boxes.records import UserError
 
 INSTRUCTION = (
-    'Given the description after "Description:", write a true statement about all boxes and their contents '
-    'to the description after "Statement:".'
+    'Given the description after "Description:", write a true statement about all boxes and their '
+    'contents to the description after "Statement:".'
 )
 _INITIAL = (
     "Box 0 contains the car, Box 1 contains the cross, Box 2 contains the bag and the machine, "
@@ -18,28 +19,34 @@ _INITIAL = (
 EXAMPLES = (  # (description, statement), Table 2
     (f"Description: {_INITIAL}", f"Statement: {_INITIAL}"),
     (
-        f"Description: {_INITIAL} Remove the car from Box 0. Remove the paper and the string from Box 3. "
-        "Put the plane into Box 0. Move the map from Box 6 to Box 2. Remove the bill from Box 4. Put the coat into Box 3.",
-        "Statement: Box 0 contains the plane, Box 1 contains the cross, Box 2 contains the bag and the machine and the map, "
-        "Box 3 contains the coat, Box 4 contains nothing, Box 5 contains the apple and the cash and the glass, "
+        f"Description: {_INITIAL} Remove the car from Box 0. "
+        "Remove the paper and the string from Box 3. Put the plane into Box 0. "
+        "Move the map from Box 6 to Box 2. Remove the bill from Box 4. Put the coat into Box 3.",
+        "Statement: Box 0 contains the plane, Box 1 contains the cross, "
+        "Box 2 contains the bag and the machine and the map, Box 3 contains the coat, "
+        "Box 4 contains nothing, Box 5 contains the apple and the cash and the glass, "
         "Box 6 contains the bottle.",
     ),
 )
 STATEMENT_HEAD = "Statement: Box 0 contains"
 # Figure 4, A.2. The whole statement, from "Statement:" to the final period.
 STATEMENT_REGEX = (
-    r"Statement: Box 0 contains( [a-zA-Z]+)*, Box 1 contains( [a-zA-Z]+)*, Box 2 contains( [a-zA-Z]+)*, "
-    r"Box 3 contains( [a-zA-Z]+)*, Box 4 contains( [a-zA-Z]+)*, Box 5 contains( [a-zA-Z]+)*, Box 6 contains( [a-zA-Z]+)*\."
+    r"Statement: Box 0 contains( [a-zA-Z]+)*, Box 1 contains( [a-zA-Z]+)*, "
+    r"Box 2 contains( [a-zA-Z]+)*, Box 3 contains( [a-zA-Z]+)*, Box 4 contains( [a-zA-Z]+)*, "
+    r"Box 5 contains( [a-zA-Z]+)*, Box 6 contains( [a-zA-Z]+)*\."
 )
 _SHOTS = "\n\n".join(["\n".join(example) for example in EXAMPLES])
 # What follows the last description's period: Table 2 begins the statement on a line of its own; the
 # authors' released script stops at the period and leaves all of the statement to the expression.
 PROMPT_STYLES = {"table2": f"\n{STATEMENT_HEAD}", "released": ""}
 PROMPT_FORMATS = ("plain", "chat")
-# What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow, or repeated by others next
-# year, has the same prompts. Llama 3's templates say this day where there is no clock.
+# What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow,
+# or repeated by others next year, has the same prompts. Llama 3's templates say this day where
+# there is no clock.
 PROMPT_DATE = datetime(2024, 7, 26)
-_DATE_PARTS = (*(f"%{letter}" for letter in "aAbBcdDeFGHIjmMpSTuUVwWxXyYzZ"), *(f"%-{letter}" for letter in "dmjHIMS"))
+_DATE_PARTS = [f"%{letter}" for letter in "aAbBcdDeFGHIjmMpSTuUVwWxXyYzZ"]
+_DATE_PARTS += [f"%-{letter}" for letter in "dmjHIMS"]
+_PLAIN = "use the plain prompt format (--prompt-format plain)"
 
 
 class TemplateRefuses(UserError):
@@ -55,14 +62,15 @@ def statement_prompt(description: str, style: str = "table2") -> str:
 
 
 def chat_messages(description: str, system_role: bool = True) -> list[dict[str, str]]:
-    """The messages of Table 5. Without a system role the instruction is a user turn that the assistant answers "Okay."."""
+    """The messages of Table 5. Without a system role the instruction is a user turn that the
+    assistant answers "Okay."."""
+    turns = [("user", INSTRUCTION), ("assistant", "Okay.")]
     if system_role:
-        messages = [{"role": "system", "content": INSTRUCTION}]
-    else:
-        messages = [{"role": "user", "content": INSTRUCTION}, {"role": "assistant", "content": "Okay."}]
+        turns = [("system", INSTRUCTION)]
     for question, answer in EXAMPLES:
-        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return [*messages, {"role": "user", "content": f"Description: {description}"}]
+        turns += [("user", question), ("assistant", answer)]
+    turns.append(("user", f"Description: {description}"))
+    return [{"role": role, "content": content} for role, content in turns]
 
 
 def has_system_role(tokenizer) -> bool:
@@ -74,7 +82,8 @@ def has_system_role(tokenizer) -> bool:
 
 
 def _stopped_clock(today: datetime) -> str:
-    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed over cannot take."""
+    """A Jinja macro in the place of transformers' `strftime_now`, which a function that is handed
+    over cannot take."""
     said = "".join(f" | replace('{part}', '{today.strftime(part)}')" for part in _DATE_PARTS)
     return f"{{% macro strftime_now(format) %}}{{{{ format{said} }}}}{{% endmacro %}}\n"
 
@@ -84,8 +93,7 @@ def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_
 
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
-        wrong = "the tokenizer has no chat template; use the plain prompt format (--prompt-format plain)"
-        raise UserError(f"{name}: {wrong}")
+        raise UserError(f"{name}: the tokenizer has no chat template; {_PLAIN}")
     template = tokenizer.get_chat_template()
     if "strftime_now" in template:  # a template's only clock
         template = _stopped_clock(today) + template
@@ -94,12 +102,13 @@ def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_
             messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
     except TemplateError as error:
-        mend = "use the plain prompt format (--prompt-format plain)"
-        raise TemplateRefuses(f"{name}: its chat template refuses the messages of Table 5 ({error}); {mend}") from None
+        wrong = f"its chat template refuses the messages of Table 5 ({error})"
+        raise TemplateRefuses(f"{name}: {wrong}; {_PLAIN}") from None
 
 
 def chat_prompt(description: str, tokenizer, system_role: bool | None = None) -> str:
-    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about the system role.
+    """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about
+    the system role.
 
     A template that writes today's date writes PROMPT_DATE.
     """
@@ -110,7 +119,8 @@ def chat_prompt(description: str, tokenizer, system_role: bool | None = None) ->
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None asks the template."""
+    """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None
+    asks the template."""
 
     format: str = "plain"
     style: str = "table2"
@@ -122,13 +132,16 @@ def prompt_maker(settings: PromptSettings, tokenizer) -> Callable[[str], str]:
     if settings.format == "plain":
         return lambda description: statement_prompt(description, settings.style)
     if settings.format != "chat":
-        raise UserError(f"unknown prompt format {settings.format!r}; choose one of {', '.join(PROMPT_FORMATS)}")
+        known = ", ".join(PROMPT_FORMATS)
+        raise UserError(f"unknown prompt format {settings.format!r}; choose one of {known}")
     system_role = _system_role(settings, tokenizer)
     return lambda description: chat_prompt(description, tokenizer, system_role)
 
 
 def _system_role(settings: PromptSettings, tokenizer) -> bool:
-    return has_system_role(tokenizer) if settings.system_role is None else settings.system_role
+    if settings.system_role is None:
+        return has_system_role(tokenizer)
+    return settings.system_role
 
 
 def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
@@ -137,32 +150,41 @@ def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
         return None
     messages = chat_messages("Box 0 contains nothing.", _system_role(settings, tokenizer))
     other = PROMPT_DATE + timedelta(days=400, hours=13, minutes=14, seconds=15)  # nothing in common
-    says_so = _render(tokenizer, messages) != _render(tokenizer, messages, other)
-    return f"{PROMPT_DATE:%Y-%m-%d}" if says_so else None
+    if _render(tokenizer, messages) == _render(tokenizer, messages, other):
+        return None
+    return f"{PROMPT_DATE:%Y-%m-%d}"
 
 
 def special_prefix(tokenizer) -> list[int]:
-    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or nothing."""
+    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or
+    nothing."""
     whole, text = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
-    places = range(len(whole) - len(text) + 1)
-    before = next((place for place in places if whole[place : place + len(text)] == text), 0)
-    return whole[:before]
+    for place in range(len(whole) - len(text) + 1):
+        if whole[place : place + len(text)] == text:
+            return whole[:place]
+    return []
 
 
 def encode_prompts(tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids behind the tokenizer's special prefix. What of it a chat template has written already is not written again:
-    exactly one BOS where the model has one."""
+    """Token ids behind the tokenizer's special prefix. What of it a chat template has written
+    already is not written again: exactly one BOS where the model has one."""
     if not prompts:
         return []
     prefix = special_prefix(tokenizer)
     encoded = tokenizer(list(prompts), add_special_tokens=False).input_ids
-    return [[*prefix[: len(prefix) - _begun(prefix, ids)], *ids] for ids in encoded]
+    whole = []
+    for ids in encoded:
+        lacking = len(prefix) - _begun(prefix, ids)
+        whole.append([*prefix[:lacking], *ids])
+    return whole
 
 
 def _begun(prefix: list[int], ids: list[int]) -> int:
     """How many of the prefix's last ids are the first of `ids`."""
-    counts = range(len(prefix), 0, -1)
-    return next((count for count in counts if prefix[-count:] == ids[:count]), 0)
+    for count in range(len(prefix), 0, -1):
+        if prefix[-count:] == ids[:count]:
+            return count
+    return 0
 
 
 def encode_prompt(tokenizer, prompt: str) -> list[int]:

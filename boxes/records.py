@@ -1,76 +1,45 @@
-"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for people."""
+"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for
+people."""
 
 import codecs
-import errno
-import functools
 import hashlib
-import io
 import json
+import math
 import os
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxes.interrupts import Ended, _end, _handlers, uninterrupted
+from boxes.interrupts import uninterrupted
 
-if TYPE_CHECKING:  # imported where it is used: the model table must be readable before anything is installed
+# Imported where it is used: the model table must be readable before anything is installed.
+if TYPE_CHECKING:
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
 _MAKE = "run the experiment that writes it (make help)"
-# Errors of a file that a person can see to; others are mistakes of ours.
-_SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class UserError(Exception):
-    """Something a person can mend: one line that names the file, the line and what to do. Exit status 2."""
+    """Something a person can mend: one line that names the file, the line and what to do. Exit
+    status 2."""
 
 
 class CannotWrite(UserError):
     """The disk or the folder is at fault, whatever was to be written."""
 
 
-def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a script's main: a UserError, or an OSError of the disk or of permissions, becomes one line on stderr and exit status
-    2, a signal 128 and its number."""
-
-    @functools.wraps(main)
-    def wrapped() -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # for a terminal that lacks a character
-        try:
-            with _handlers(_end):
-                status = main()
-        except UserError as error:
-            print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            if not error.filename or error.errno not in _SURROUNDINGS:
-                raise
-            line = f"{error.filename}: {error.strerror}; check the disk and the permissions"
-            print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt as error:
-            number = signal.Signals(error.args[0]) if isinstance(error, Ended) else signal.SIGINT
-            how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-            print(f"{Path(sys.argv[0]).name}: {how}; what was written is kept", file=sys.stderr)
-            sys.exit(128 + number)
-        sys.exit(status or 0)
-
-    return wrapped
-
-
 def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
-    """Write a whole file (its bytes, or pieces of them) or nothing: a temporary file, flushed to disk, then renamed."""
+    """Write a whole file (its bytes, or pieces of them) or nothing: a temporary file, flushed to
+    disk, then renamed."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise CannotWrite(f"{path}: cannot write here ({error.strerror}); check the folder's permissions") from None
+        reason = f"cannot write here ({error.strerror})"
+        raise CannotWrite(f"{path}: {reason}; check the folder's permissions") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
@@ -80,8 +49,8 @@ def write_bytes(path: Path | str, content: bytes | Iterable[bytes]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        reason = f"cannot write ({error.strerror}); nothing was changed, check the disk and the permissions"
-        raise CannotWrite(f"{path}: {reason}") from None
+        reason = f"cannot write ({error.strerror}); nothing was changed"
+        raise CannotWrite(f"{path}: {reason}, check the disk and the permissions") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -99,11 +68,13 @@ def write_json(path: Path | str, value: object) -> None:
 
 def unreadable(path: Path | str, error: OSError) -> UserError:
     """What a file that may not be read comes to."""
-    return UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions")
+    mend = "check the file and its permissions"
+    return UserError(f"{path}: cannot be read ({error.strerror}); {mend}")
 
 
 def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
-    """Read a JSON object. UserError names the file where it is missing or malformed, and what to do about it."""
+    """Read a JSON object. UserError names the file where it is missing or malformed, and what to do
+    about it."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -118,15 +89,20 @@ def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
 
 
 def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
-    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the point."""
+    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the
+    point."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
 def read_csv(
-    path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = (), mend: str = _MAKE
+    path: Path | str,
+    columns: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+    mend: str = _MAKE,
 ) -> "pd.DataFrame":
-    """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a number of 0 or more in every
-    line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one of these. UserError names the file and what to do."""
+    """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a
+    number of 0 or more in every line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one
+    of these. UserError names the file and what to do."""
     import pandas as pd
 
     try:
@@ -141,23 +117,49 @@ def read_csv(
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise UserError(f"{path}: line 1: missing column {', '.join(missing)}; {mend}")
-    if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # which pandas takes for names of the rows
+    # More fields than names: pandas takes the first ones for names of the rows.
+    if len(frame) and not isinstance(frame.index, pd.RangeIndex):
         raise UserError(f"{path}: line 2: more fields than line 1 has names; {mend}")
     for column in numbers:
         values = pd.to_numeric(frame[column], errors="coerce")
         wrong = ~values.between(0, 2**31)
         if wrong.any():
             row = int(wrong.idxmax())
-            found = "nothing" if pd.isna(frame[column][row]) else repr(str(frame[column][row]))
-            raise UserError(f"{path}: line {row + 2}: {column} must be a number of 0 or more, found {found}; {mend}")
+            found = "nothing"
+            if not pd.isna(frame[column][row]):
+                found = repr(str(frame[column][row]))
+            asked = f"{column} must be a number of 0 or more"
+            raise UserError(f"{path}: line {row + 2}: {asked}, found {found}; {mend}")
         frame[column] = values
     return frame
 
 
-def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE bytes in memory.
+def number_or_none(
+    value: object,
+    where: str,
+    low: float = 0.0,
+    high: float = 100.0,
+) -> float | None:
+    """A cell of read_csv as a float within [low, high]; None for an empty one. UserError begins
+    with `where`."""
+    if value is None or value != value:  # pandas' NaN
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{where} is {value!r}, not a number; run the experiment again") from None
+    if not (math.isfinite(number) and low <= number <= high):
+        wrong = f"is {number:g}, outside {low:g} to {high:g}"
+        raise UserError(f"{where} {wrong}; run the experiment again")
+    return number
 
-    UserError for a line that is longer, which ends in `mend`, what is to be done, and for a file that cannot be read.
+
+def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, a byte order mark left out, never more than MAX_LINE
+    bytes in memory.
+
+    UserError for a line that is longer, which ends in `mend`, what is to be done, and for a file
+    that cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -166,13 +168,16 @@ def read_lines(path: Path | str, mend: str) -> Iterator[tuple[int, bytes]]:
                 number += 1
                 if len(line) > MAX_LINE:
                     raise UserError(f"{path}: line {number}: longer than {MAX_LINE} bytes; {mend}")
-                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                yield number, line
     except OSError as error:
         raise unreadable(path, error) from None
 
 
 def parse_object(line: bytes) -> dict:
-    """The JSON object of a line, its line end of either kind included. ValueError says what stands there instead."""
+    """The JSON object of a line, its line end of either kind included. ValueError says what stands
+    there instead."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -180,9 +185,8 @@ def parse_object(line: bytes) -> dict:
     except json.JSONDecodeError as error:
         if b"\0" in line:
             raise ValueError("NUL bytes in place of text") from None
-        raise ValueError(
-            f"not JSON, or cut short ({error.msg.removesuffix(' at')} at character {error.pos + 1})"
-        ) from None
+        where = f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+        raise ValueError(f"not JSON, or cut short ({where})") from None
     except (ValueError, RecursionError):
         raise ValueError("not JSON (a number too long, or brackets too deep)") from None
     if not isinstance(value, dict):
@@ -205,13 +209,15 @@ def sha256_text(text: str) -> str:
 
 
 class JsonLines:
-    """An append-only file of JSON objects. A torn last line (a kill mid-write) is cut off when it is opened to append."""
+    """An append-only file of JSON objects. A torn last line (a kill mid-write) is cut off when it
+    is opened to append."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
 
     def read(self) -> Iterator[dict]:
-        """Whole lines in order; a last line without its line end does not count. UserError for a broken line."""
+        """Whole lines in order; a last line without its line end does not count. UserError for a
+        broken line."""
         if not self.path.exists():
             return
         for number, line in read_lines(self.path, "delete the line"):
@@ -223,8 +229,10 @@ class JsonLines:
                 raise UserError(f"{self.path}: line {number}: {error}; delete the line") from None
 
     def append(self, values: list[dict]) -> None:
-        """Add lines in one write, flushed to disk before it returns, whatever signal comes. CannotWrite says what is kept."""
-        text = "".join(json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n" for value in values)
+        """Add lines in one write, flushed to disk before it returns, whatever signal comes.
+        CannotWrite says what is kept."""
+        lines = [json.dumps(value, ensure_ascii=False, sort_keys=True) for value in values]
+        text = "".join(line + "\n" for line in lines)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_torn_line()
@@ -233,9 +241,8 @@ class JsonLines:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise CannotWrite(
-                f"{self.path}: cannot append ({error.strerror}); the lines before are kept, run again"
-            ) from None
+            kept = "the lines before are kept, run again"
+            raise CannotWrite(f"{self.path}: cannot append ({error.strerror}); {kept}") from None
 
     def _cut_torn_line(self) -> None:
         if not self.path.exists():

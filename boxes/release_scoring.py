@@ -13,7 +13,7 @@ on 3570 statements changed at random in some 30 ways.
 import re
 from collections.abc import Sequence
 
-from boxes.scoring import NUM_BOXES
+from boxes.world import NUM_BOXES
 
 _JOINTS = re.compile(", and Box|, Box| and Box|; Box")
 _ITEMS = re.compile(",? and |, ")
@@ -43,7 +43,8 @@ def _clauses(prediction: str) -> list[str]:
 
 
 def _filled(clauses: list[str]) -> list[str]:
-    """Fewer than seven: a box named again is left out, and one that lacks gets a clause in its place."""
+    """Fewer than seven: a box named again is left out, and one that lacks gets a clause in its
+    place."""
     named, kept = {"0"}, clauses[:1]
     for clause in clauses[1:]:
         box = clause.strip()[:1]

@@ -28,7 +28,8 @@ MCNEMAR_CAVEAT = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Treated minus base in percentage points, its 95 % interval and the interval's kind (bootstrap | newcombe)."""
+    """Treated minus base in percentage points, its 95 % interval and the interval's kind (bootstrap
+    | newcombe)."""
 
     points: float
     low: float
@@ -46,7 +47,8 @@ def wilson(correct, n) -> tuple[np.ndarray, np.ndarray]:
     from statsmodels.stats.proportion import proportion_confint
 
     correct, n = np.asarray(correct, dtype=float), np.asarray(n, dtype=float)
-    low, high = proportion_confint(correct, np.where(n > 0, n, np.nan), alpha=ALPHA, method="wilson")
+    known = np.where(n > 0, n, np.nan)
+    low, high = proportion_confint(correct, known, alpha=ALPHA, method="wilson")
     return 100 * np.clip(low, 0, 1), 100 * np.clip(high, 0, 1)  # rounding leaves a hair beyond
 
 
@@ -84,7 +86,8 @@ def clustered_wilson(correct: np.ndarray, scenarios: np.ndarray) -> tuple[float,
 
 
 def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: int) -> Difference:
-    """Difference of two unpaired shares with Newcombe's hybrid score interval, from counts (binomial).
+    """Difference of two unpaired shares with Newcombe's hybrid score interval, from counts
+    (binomial).
 
     The two models answered the same queries, but from counts alone their pairing is unknown; where
     their answers agree more often than chance the interval is wider than a paired one.
@@ -96,7 +99,10 @@ def newcombe(base_correct: int, base_n: int, treated_correct: int, treated_n: in
     return unpaired_difference(*shares)
 
 
-def unpaired_difference(base: tuple[float, float, float], treated: tuple[float, float, float]) -> Difference:
+Share = tuple[float, float, float]  # an accuracy and the ends of its interval
+
+
+def unpaired_difference(base: Share, treated: Share) -> Difference:
     """Treated minus base of two accuracies, each with the ends of its interval: Newcombe (1998),
     method 10, for Wilson intervals; with those of clustered answers the interval of the difference
     accounts for scenarios, too."""
@@ -128,16 +134,18 @@ def paired_difference(
     count = len(size)
     with np.errstate(invalid="ignore", divide="ignore"):
         points = 100 * gain.sum(axis=0) / size.sum(axis=0)
-        draws = [
-            (weights @ gain) / (weights @ size)
-            for start in range(0, resamples, _CHUNK)
-            for weights in [_weights(rng, min(_CHUNK, resamples - start), count)]
-        ]
+        draws = []
+        for start in range(0, resamples, _CHUNK):
+            weights = _weights(rng, min(_CHUNK, resamples - start), count)
+            draws.append((weights @ gain) / (weights @ size))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a group without queries
+        # A group without queries.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         ends = 100 * np.nanquantile(np.concatenate(draws), [ALPHA / 2, 1 - ALPHA / 2], axis=0)
-    ends[:, (size > 0).sum(axis=0) < 2] = np.nan  # one scenario says nothing about how scenarios differ
-    return [Difference(*map(float, values), "bootstrap") for values in zip(points, *ends, strict=True)]
+    # One scenario says nothing about how scenarios differ.
+    ends[:, (size > 0).sum(axis=0) < 2] = np.nan
+    found = zip(points, *ends, strict=True)
+    return [Difference(*map(float, values), "bootstrap") for values in found]
 
 
 def _sums(values: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -154,13 +162,15 @@ def _weights(rng: np.random.Generator, resamples: int, count: int) -> np.ndarray
 
 
 def discordant(base: np.ndarray, treated: np.ndarray) -> tuple[int, int]:
-    """b and c of McNemar's table: queries only the base model gets right, and queries only the treated one does."""
+    """b and c of McNemar's table: queries only the base model gets right, and queries only the
+    treated one does."""
     base, treated = np.asarray(base, dtype=bool), np.asarray(treated, dtype=bool)
     return int((base & ~treated).sum()), int((~base & treated).sum())
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Exact two-sided p of McNemar's test; 1 where the models never disagree. See MCNEMAR_CAVEAT."""
+    """Exact two-sided p of McNemar's test; 1 where the models never disagree. See
+    MCNEMAR_CAVEAT."""
     from scipy.stats import binomtest
 
     return float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0

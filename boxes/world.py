@@ -1,18 +1,24 @@
-"""The world of the boxes task (Kim & Schuster 2023): states, operations, and their English both ways. No I/O, no randomness."""
+"""The world of the boxes task (Kim & Schuster 2023): states, operations, and their English both
+ways. No I/O, no randomness."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 NUM_BOXES = 7
 MAX_OBJECTS = 3
+# Table 6: queries by the number of operations that changed their box. One that changed 8 times or
+# more counts in the totals only (boxes/score_tables.py).
+BUCKETS = tuple("01234567")
 _NOUNS = """
-    book car paper letter game computer picture plant cup machine bill glass note stone fish drug television card
-    document rock radio ball tea file newspaper branch train cash fig flower bag boat key painting phone drink engine bus
-    coffee sheet plate magazine egg tape bottle block brain map crown ring leaf dress fan milk ticket shoe bone gift cross
-    plane mirror coat wheel string ice rose boot hat suit creature bomb camera bread cake meat beer shirt cigarette jacket
-    apple pipe guitar disk medicine knife cream clock chemical seed tie watch cheese bowl dish shell wire tissue pot brick
-    bell
+    book car paper letter game computer picture plant cup machine bill glass note stone fish drug
+    television card document rock radio ball tea file newspaper branch train cash fig flower bag
+    boat key painting phone drink engine bus coffee sheet plate magazine egg tape bottle block brain
+    map crown ring leaf dress fan milk ticket shoe bone gift cross plane mirror coat wheel string
+    ice rose boot hat suit creature bomb camera bread cake meat beer shirt cigarette jacket apple
+    pipe guitar disk medicine knife cream clock chemical seed tie watch cheese bowl dish shell wire
+    tissue pot brick bell
 """
 NOUNS = tuple(_NOUNS.split())
 _KNOWN = frozenset(NOUNS)
@@ -52,7 +58,9 @@ Operation = Move | Remove | Put
 
 def changed_boxes(operation: Operation) -> tuple[int, ...]:
     """The boxes whose contents an operation changes (what `numops` counts)."""
-    return (operation.source, operation.target) if isinstance(operation, Move) else (operation.box,)
+    if isinstance(operation, Move):
+        return operation.source, operation.target
+    return (operation.box,)
 
 
 def apply(state: State, operation: Operation) -> State:
@@ -64,19 +72,18 @@ def apply(state: State, operation: Operation) -> State:
     for box in changed_boxes(operation):
         if box not in range(NUM_BOXES):
             raise ValueError(f"there is no Box {box}")
+    source, target = changed_boxes(operation)[0], changed_boxes(operation)[-1]
     if isinstance(operation, Put):
         held = objects & set().union(*boxes)
         if held:
             raise ValueError(f"the {min(held)} is already in a box")
     else:
-        source = operation.source if isinstance(operation, Move) else operation.box
         missing = objects - boxes[source]
         if missing:
             raise ValueError(f"the {min(missing)} is not in Box {source}")
         boxes[source] -= objects
     if not isinstance(operation, Remove):
-        target = operation.target if isinstance(operation, Move) else operation.box
-        if isinstance(operation, Move) and operation.source == target:
+        if isinstance(operation, Move) and source == target:
             raise ValueError(f"Box {target} is both source and target")
         if len(boxes[target] | objects) > MAX_OBJECTS:
             raise ValueError(f"Box {target} would hold more than {MAX_OBJECTS} objects")
@@ -85,7 +92,8 @@ def apply(state: State, operation: Operation) -> State:
 
 
 def replay(state: State, operations: Iterable[Operation]) -> tuple[State, tuple[int, ...]]:
-    """The state after all operations, and how many of them changed each box (`numops`, seven counts).
+    """The state after all operations, and how many of them changed each box (`numops`, seven
+    counts).
 
     ValueError names the first operation that is not possible, and why.
     """
@@ -112,7 +120,8 @@ def contents_text(objects: Iterable[str]) -> str:
 
 def clauses(state: State) -> str:
     """'Box 0 contains the car, Box 1 contains nothing, ..., Box 6 contains the map.'"""
-    return ", ".join(f"Box {box} contains {contents_text(objects)}" for box, objects in enumerate(state)) + "."
+    told = [f"Box {box} contains {contents_text(objects)}" for box, objects in enumerate(state)]
+    return ", ".join(told) + "."
 
 
 def statement(state: State) -> str:
@@ -138,11 +147,14 @@ def describe(state: State, operations: Sequence[Operation] = ()) -> str:
 def shown(value: object) -> str:
     """What was found, as errors show it: on one line, cut where it is long."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    if len(text) <= _SHOWN:
+        return text
+    return f"{text[:_SHOWN]}…"
 
 
 def parse_contents(text: str) -> Objects:
-    """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is wrong."""
+    """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is
+    wrong."""
     if text == "nothing":
         return ()
     objects = []
@@ -181,7 +193,7 @@ def _parse_state(text: str) -> State:
         if len(objects) > MAX_OBJECTS:
             raise ValueError(f"Box {box} holds more than {MAX_OBJECTS} objects")
         state.append(objects)
-    everything = [noun for objects in state for noun in objects]
+    everything = list(chain(*state))
     for noun in everything:
         if everything.count(noun) > 1:
             raise ValueError(f"the {noun} is in two boxes")

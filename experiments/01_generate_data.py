@@ -1,18 +1,20 @@
-"""Generate the boxes task: train, dev and test splits and the stratified test subset, in the public release's schema.
+"""Generate the boxes task: train, dev and test splits and the stratified test subset, in the public
+release's schema.
 
     python experiments/01_generate_data.py --out data/boxes --seed 27 --checksums data/checksums.sha256
 
-With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on every run.
+With --release-zip the release's own files are unpacked instead. Takes seconds; the same bytes on
+every run.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import argument_parser, natural, out_file, out_folder
+from boxes.commandline import argument_parser, command, natural, out_file, out_folder
 from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated
-from boxes.records import command, write_text
+from boxes.records import write_text
 
 
 @command

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct
-from boxes.commandline import argument_parser, natural, out_file, positive
+from boxes.commandline import add_shared, argument_parser, command, natural, positive
 from boxes.dataset import Example, read_examples
 from boxes.models.table import PROFILES
-from boxes.records import UserError, command, write_csv
+from boxes.records import UserError, write_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, in_bucket, reported_scores
 
 COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "subsample_sd", "dataset_sd", "z")
@@ -33,12 +33,9 @@ COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "sub
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, help="the dataset (not needed for --profile reported)")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    add_shared(parser, PROFILES, "out_file", data=None, reported=REPORTED)
     parser.add_argument("--draws", type=positive, default=DRAWS, help="sampled answers a query (default: %(default)s)")
     parser.add_argument("--seed", type=natural, default=0, help="of the sampled version (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
     arguments = parser.parse_args()
     if arguments.draws < 2:
         raise UserError(f"--draws {arguments.draws}: at least 2 are needed for a standard deviation")

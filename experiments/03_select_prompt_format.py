@@ -1,9 +1,11 @@
-"""Choose the prompt format of the alignment-tuned models on the development set (Appendix A.1): plain against chat.
+"""Choose the prompt format of the alignment-tuned models on the development set (Appendix A.1):
+plain against chat.
 
     python experiments/03_select_prompt_format.py --profile tiny --data data/boxes/dev-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/prompt_format.csv
 
-04_decode.py decoded a stratified subset of the development set in both formats, into RUNS/MODEL/dev-plain and dev-chat.
+04_decode.py decoded a stratified subset of the development set in both formats, into
+RUNS/MODEL/dev-plain and dev-chat.
 """
 
 import sys
@@ -11,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.prompting import PROMPT_FORMATS
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, compares_formats
 from boxes.runs.prompt_choice import accuracies_of, best_format, dev_answers
 from boxes.runs.task import Task, read_task
@@ -25,7 +27,8 @@ COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 
 
 def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
-    """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was not run."""
+    """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was
+    not run."""
     answers = dev_answers(spec, runs / spec.name, task)
     if len(answers) < len(PROMPT_FORMATS):
         return []
@@ -43,13 +46,8 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the development set")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="prompt_format.csv")
-    parser.add_argument(
-        "--models", nargs="*", default=[], metavar="NAME", help="only these (default: all aligned ones)"
-    )
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     specs = [spec for spec in choose(arguments.profile, arguments.models) if compares_formats(spec)]
     task = read_task(arguments.data, DEV_QUERIES_PER_BUCKET)

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import add_hardware, argument_parser, hardware_of, out_folder, positive
+from boxes.commandline import add_hardware, argument_parser, command, hardware_of, out_folder, positive
 from boxes.models.loading import WeightsMissing, load, resolve
 from boxes.models.table import MODELS, ModelSpec
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
-from boxes.records import UserError, command
+from boxes.records import UserError
 from boxes.runs.decode import decode_run
 from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside
 from boxes.runs.progress import Progress

@@ -4,9 +4,9 @@
         --runs data/runs/tiny --random data/results/tiny/random.csv --out data/results/tiny
     python experiments/05_score.py --profile reported --out data/results/reported
 
-Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it was not run; one that
---models leaves out is "not chosen") and, except for the printed counts of `reported`, queries.csv (every answer right or
-wrong). --random must be of the same dataset.
+Writes scores.csv (a model whose run is not complete has no row), runs.csv (every model, and why it
+was not run; one that --models leaves out is "not chosen") and, except for the printed counts of
+`reported`, queries.csv (every answer right or wrong). --random must be of the same dataset.
 """
 
 import sys
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.baseline import expected_accuracy, mentions
-from boxes.commandline import argument_parser, in_folder, out_folder
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.dataset import Example, read_examples
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
-from boxes.records import UserError, command, read_csv, sha256_file, write_csv
+from boxes.records import UserError, read_csv, sha256_file, write_csv
 from boxes.runs.agreement import check_belongs, check_one_table
 from boxes.runs.folder import COLUMNS as RUN_COLUMNS
 from boxes.runs.folder import not_run, read_run, score_run
@@ -73,13 +73,9 @@ def main() -> None:
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, help="the dataset that was decoded")
-    parser.add_argument("--runs", type=in_folder, help="folder with a folder a model")
+    add_shared(parser, PROFILES, "out_folder", data=None, runs=None, reported=REPORTED)
+    add_models(parser)
     parser.add_argument("--random", type=Path, help="random.csv of experiment 02")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=out_folder, help="folder to write into")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="score these only (default: all)")
     return parser.parse_args()
 
 
@@ -118,7 +114,8 @@ def read_chance(path: Path, data: Path, examples: Iterable[Example]) -> pd.DataF
 
 
 def chances(examples: Iterable[Example]) -> pd.Series:
-    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number of operations."""
+    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number
+    of operations."""
     found, num_ops = [], []
     for example in examples:
         for pool, contents in zip(mentions(example.description), example.contents, strict=True):

@@ -1,4 +1,5 @@
-"""Experiment 2, the effect of math: models trained further on math against their base models (Section 3.4, Figure 2).
+"""Experiment 2, the effect of math: models trained further on math against their base models
+(Section 3.4, Figure 2).
 
 python experiments/07_math.py --profile tiny --results data/results/tiny --out data/results/tiny/math.csv
 """
@@ -6,9 +7,9 @@ python experiments/07_math.py --profile tiny --results data/results/tiny --out d
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.records import command
+from boxes.commandline import command
 from experiments.pairs import experiment
 
 

@@ -1,4 +1,5 @@
-"""Experiment 3, the effect of alignment: chat and instruct models against their base models (Section 3.5, Figure 3).
+"""Experiment 3, the effect of alignment: chat and instruct models against their base models
+(Section 3.5, Figure 3).
 
 python experiments/08_alignment.py --profile tiny --results data/results/tiny --out data/results/tiny/alignment.csv
 """
@@ -6,9 +7,9 @@ python experiments/08_alignment.py --profile tiny --results data/results/tiny --
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.records import command
+from boxes.commandline import command
 from experiments.pairs import experiment
 
 

@@ -6,10 +6,10 @@ worth.
 
 04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny`
 profile and for Llama 2 70B, the one the paper reports. gain: constrained minus free in points, with
-the interval and test of answers to the same queries (boxes/minimal_pairs.py). scorer: authors | ours,
-the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured, and the
-one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone: statements
-of which a scorer accepts a box that the other does not.
+the interval and test of answers to the same queries (boxes/minimal_pairs.py). scorer: authors |
+ours, the one of the release (boxes/release_scoring.py), by which the paper's 54.95 was measured,
+and the one of Table 6 here (boxes/scoring.py); under the expression they agree. accepted_alone:
+statements of which a scorer accepts a box that the other does not.
 """
 
 import sys
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.minimal_pairs import QUERY_COLUMNS, paired_rows
 from boxes.models.table import PROFILES, ModelSpec, choose
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.release_scoring import score_as_released
 from boxes.runs.agreement import check_belongs, check_free
 from boxes.runs.folder import read_run, score_run
@@ -86,11 +86,8 @@ def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the dataset that 04_decode.py decoded")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="constrained.csv")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these")
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     task = read_task(arguments.data)
     specs = [spec for spec in choose(arguments.profile, arguments.models) if decodes_freely(spec)]

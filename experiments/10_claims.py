@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.claims.evidence import read_evidence, reported_evidence
-from boxes.claims.sentences import claims_of, counted, judge
-from boxes.commandline import argument_parser, out_file
+from boxes.claims.judging import counted, judge
+from boxes.claims.sentences import claims_of
+from boxes.commandline import add_shared, argument_parser, command
 from boxes.models.table import PROFILES
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.score_tables import REPORTED
 
 COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",
@@ -30,10 +31,7 @@ COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and the other tables")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
-    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
+    add_shared(parser, PROFILES, "results", "out_file", reported=REPORTED)
     arguments = parser.parse_args()
     printed = reported_evidence(arguments.reported)
     ours = printed if arguments.profile == "reported" else read_evidence(arguments.results)

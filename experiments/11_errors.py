@@ -1,9 +1,11 @@
-"""What kind of error every wrong answer is (boxes/mistakes.py defines the kinds), counted by model and number of operations.
+"""What kind of error every wrong answer is (boxes/mistakes.py defines the kinds), counted by model
+and number of operations.
 
     python experiments/11_errors.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/errors.csv
 
-The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed boxes across them.
+The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed
+boxes across them.
 """
 
 import sys
@@ -11,13 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import argument_parser, in_folder, out_file
+from boxes.commandline import add_models, add_shared, argument_parser, command
 from boxes.dataset import read_examples
 from boxes.mistakes import QUERY_COLUMNS, count_errors, wrong_answers
 from boxes.models.table import PROFILES, choose
-from boxes.records import command, sha256_file, write_csv
+from boxes.records import sha256_file, write_csv
 from boxes.runs.agreement import check_belongs
 from boxes.runs.folder import complete_predictions, read_run
 
@@ -25,11 +27,8 @@ from boxes.runs.folder import complete_predictions, read_run
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--data", type=Path, required=True, help="the dataset that was decoded")
-    parser.add_argument("--runs", type=in_folder, required=True, help="folder with a folder a model")
-    parser.add_argument("--out", type=out_file, required=True, help="errors.csv")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    add_shared(parser, PROFILES, "data", "runs", "out_file")
+    add_models(parser)
     arguments = parser.parse_args()
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
     checksum = sha256_file(arguments.data)

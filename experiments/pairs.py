@@ -1,29 +1,27 @@
 """Experiments 1 to 3 share this: the pairs of a profile, compared on its scores."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from boxes.commandline import argument_parser, out_file
+from boxes.commandline import add_shared, argument_parser
 from boxes.minimal_pairs import QUERY_COLUMNS, compare_pairs
 from boxes.models.pairs import pairs
 from boxes.models.table import PROFILES
 from boxes.records import read_csv, write_csv
-from boxes.score_tables import SCORE_COLUMNS
+from boxes.score_tables import read_score_table
 
 
 def experiment(number: int, description: str) -> None:
-    """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the comparison of its pairs."""
+    """The command line of Experiment 1, 2 or 3: read scores.csv and queries.csv, write the
+    comparison of its pairs."""
     parser = argument_parser(description)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--results", required=True, type=Path, help="folder with scores.csv and queries.csv")
-    parser.add_argument("--out", required=True, type=out_file, help="the CSV to write")
+    add_shared(parser, PROFILES, "results", "out_file")
     arguments = parser.parse_args()
-    scores = read_csv(arguments.results / "scores.csv", SCORE_COLUMNS)
+    scores = read_score_table(arguments.results / "scores.csv")
     queries = None
     if arguments.profile != "reported":  # the paper's answers to single queries are not published
         queries = read_csv(arguments.results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
-    # What was added on this machine is corrected for apart, so that it changes nothing about the other pairs.
+    # What was added on this machine is corrected for apart, so that it changes nothing about the
+    # other pairs.
     wanted = pairs(number, arguments.profile)
     groups = [[pair for pair in wanted if pair.extra is extra] for extra in (False, True)]
     table = pd.concat([compare_pairs(group, scores, queries) for group in groups if group or group is groups[0]])

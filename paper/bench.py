@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 
 from matplotlib import pyplot as plt
 
-from boxes.records import UserError, command, write_text
+from boxes.commandline import command
+from boxes.records import UserError, write_text
 from paper.style import MUTED, TEXT_WIDTH, own_settings
 
 BEGIN, END = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->", "<!-- end of figures -->"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, out_folder
-from boxes.records import UserError, command
+from boxes.commandline import argument_parser, command, out_folder
+from boxes.records import UserError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 VIEWS = {

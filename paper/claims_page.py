@@ -18,14 +18,15 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, 
 from boxes.baseline import KNOWN
 from boxes.claims.evidence import reported_evidence
 from boxes.claims.findings import Number
-from boxes.claims.sentences import NOT_RUN, Claim, claims_of, counted, judge
-from boxes.commandline import argument_parser, out_file
+from boxes.claims.judging import NOT_RUN, Claim, counted, judge
+from boxes.claims.sentences import claims_of
+from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
 from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
-from boxes.records import command, read_csv, write_text
-from boxes.score_tables import RANDOM
+from boxes.records import read_csv, write_text
+from boxes.score_tables import RANDOM, read_score_table
 from experiments.bench.shapes import MEASURED
 from paper.report import TEMPLATES
 
@@ -190,7 +191,7 @@ def tiny_claims(reference: Path) -> str:
 
 def tiny_accuracies(reference: Path) -> str:
     """Overall accuracies of the reference, as `make table6` prints them."""
-    scores = read_csv(reference / "tiny/scores.csv", ("model", "num_ops", "accuracy"))
+    scores = read_score_table(reference / "tiny/scores.csv")
     overall = scores[scores.num_ops == "all"].set_index("model").accuracy
     return ", ".join(
         f"{name} {overall[name]:.2f}" for name in (RANDOM, *(spec.name for spec in models_of("tiny", extra=False)))

@@ -8,6 +8,7 @@ Rendering the same scores twice gives the same bytes.
 """
 
 import io
+import math
 import sys
 import textwrap
 from dataclasses import replace
@@ -20,8 +21,9 @@ from matplotlib.lines import Line2D
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
+from boxes.commandline import command
 from boxes.models.pairs import Panel, figure_panels
-from boxes.records import command, write_bytes
+from boxes.records import write_bytes
 from paper.results import BUCKETS, NOT_RUN, RANDOM, Results, arguments, read_results
 from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke, own_settings
 
@@ -123,10 +125,10 @@ def points(results: Results, model: str) -> list[tuple[int, float, float, float]
     found = []
     for num_ops in BUCKETS:
         score = results.score(model, num_ops)
-        if score is None or score.accuracy is None:
+        if score is None or math.isnan(score.accuracy):
             continue
-        low = score.accuracy if score.ci_low is None else score.ci_low
-        high = score.accuracy if score.ci_high is None else score.ci_high
+        low = score.accuracy if math.isnan(score.low) else score.low
+        high = score.accuracy if math.isnan(score.high) else score.high
         found.append((int(num_ops), score.accuracy, max(score.accuracy - low, 0.0), max(high - score.accuracy, 0.0)))
     return found
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.records import UserError
 from experiments.tools.reference_tables import ROUNDING
 from experiments.tools.verdict import Verdict, compare

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.records import command, write_text
+from boxes.commandline import command
+from boxes.records import write_text
 from boxes.score_tables import RANDOM
 from experiments.tools.verdict import default_reference
 from paper import figures, opening, sample_statements, sections, tables

@@ -7,28 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from boxes.commandline import add_shared, argument_parser
 from boxes.models.pairs import Pair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
-from boxes.records import UserError, read_csv
-from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED
+from boxes.records import number_or_none, read_csv
+from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
 REFERENCE = REPORTED.parent / "reference" / "tiny"  # what the miniatures came to in the committed results
-
-
-@dataclass(frozen=True)
-class Score:
-    """One cell: queries in the bucket; accuracy and its 95 % interval in per cent (None: not given)."""
-
-    n: int
-    accuracy: float | None
-    ci_low: float | None = None
-    ci_high: float | None = None
-
-
-Scores = dict[tuple[str, str], Score]  # (model, num_ops) -> Score
 
 
 @dataclass(frozen=True)
@@ -92,13 +80,13 @@ def read_results(profile: str, folder: Path, reported: Path = REPORTED, referenc
     """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
     known = {RANDOM, *(spec.name for spec in specs)}
-    scores = read_scores(folder / "scores.csv", known, intervals=True)
+    scores = read_scores(folder / "scores.csv", known)
     left_out = not_chosen(folder / "runs.csv")
     specs = tuple(spec for spec in specs if spec.name not in left_out)
     if profile == "tiny":
         expected = read_reference(reference / "scores.csv", scores)
     else:
-        expected = read_scores(reported / "table6.csv", known=None, intervals=False)
+        expected = read_scores(reported / "table6.csv")
     return Results(profile, specs, scores, expected)
 
 
@@ -114,32 +102,9 @@ def read_reference(path: Path, ours: Scores) -> Scores:
     """The committed scores; nothing where our test set is another one than theirs (another SEED, the release)."""
     if not path.exists():
         return {}
-    theirs = read_scores(path, known=None, intervals=False)
+    theirs = read_scores(path)
     same = all(ours[cell].n == score.n for cell, score in theirs.items() if cell in ours)
     return theirs if same else {}
-
-
-def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
-    """Read model,num_ops,n,accuracy[,ci_low,ci_high]. `known` names the models allowed, None allows any."""
-    wanted = ("model", "num_ops", "n", "accuracy", *(("ci_low", "ci_high") if intervals else ()))
-    frame = read_csv(path, wanted)
-    scores: Scores = {}
-    for number, row in enumerate(frame.to_dict("records"), 2):
-        where = f"{path}: line {number}"
-        model, num_ops = row["model"], row["num_ops"]
-        if known is not None and model not in known:
-            raise UserError(f"{where}: unknown model {model!r}; add it (make model) or score again")
-        if num_ops not in NUM_OPS:
-            raise UserError(f"{where}: num_ops {num_ops!r} is none of {', '.join(NUM_OPS)}; score again")
-        if (model, num_ops) in scores:
-            raise UserError(f"{where}: {model} has num_ops {num_ops} twice; score again")
-        n = number_or_none(row["n"], f"{where}: n", high=None)
-        accuracy = number_or_none(row["accuracy"], f"{where}: accuracy")
-        if n is None or (accuracy is None and n > 0):
-            raise UserError(f"{where}: n or accuracy is empty; score again")
-        bounds = [number_or_none(row[name], f"{where}: {name}") for name in ("ci_low", "ci_high")] if intervals else []
-        scores[model, num_ops] = Score(int(n), accuracy, *bounds)
-    return scores
 
 
 def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
@@ -147,24 +112,10 @@ def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = 
     lines = read_csv(path, (*columns, *numbers)).to_dict("records")
     for line_number, line in enumerate(lines, 2):
         for name in numbers:
-            line[name] = number_or_none(line[name], f"{path}: line {line_number}: {name}", low=float("-inf"), high=None)
+            line[name] = number_or_none(line[name], f"{path}: line {line_number}: {name}", low=-math.inf, high=math.inf)
         for name in columns:
             line[name] = "" if pd.isna(line[name]) else str(line[name])
     return lines
-
-
-def number_or_none(value: object, where: str, low: float = 0.0, high: float | None = 100.0) -> float | None:
-    """A cell as a float within [low, high]; None for an empty one. Raises UserError that begins with `where`."""
-    if value is None or pd.isna(value):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{where} is {value!r}, not a number; run the experiment again") from None
-    high = float("inf") if high is None else high
-    if not (math.isfinite(number) and low <= number <= high):
-        raise UserError(f"{where} is {number:g}, outside {low:g} to {high:g}; run the experiment again")
-    return number
 
 
 def two_digits(value: float | None) -> str:
@@ -174,7 +125,7 @@ def two_digits(value: float | None) -> str:
 
 def difference(reproduced: float | None, reported: float | None) -> float | None:
     """Reproduced minus reported, of the two as printed, so that a reader can check the subtraction."""
-    if reproduced is None or reported is None:
+    if pd.isna(reproduced) or pd.isna(reported):
         return None
     return round(round(reproduced, 2) - round(reported, 2), 2) + 0.0  # + 0.0: no minus zero
 
@@ -188,9 +139,6 @@ def signed(value: float | None, minus: str = "−") -> str:
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options that tables, figures and report share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", required=True, choices=PROFILES, help="which models the rows are")
-    parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to, paper/out/PROFILE")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    parser = argument_parser(description)
+    add_shared(parser, PROFILES, "results", "out_folder", reported=REPORTED)
     return parser

@@ -19,9 +19,10 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
+from boxes.commandline import command
 from boxes.models.pairs import Pair, pairs
 from boxes.models.table import ModelSpec, lineage, spec_of
-from boxes.records import command, write_csv, write_text
+from boxes.records import write_csv, write_text
 from paper.formats import Table, to_latex, to_markdown
 from paper.results import (
     BUCKETS,
@@ -186,8 +187,8 @@ def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.Dat
     return pd.DataFrame(lines)
 
 
-def _printed(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"{accuracy:.2f}"
+def _printed(accuracy: float) -> str:
+    return "" if pd.isna(accuracy) else f"{accuracy:.2f}"
 
 
 def all_rows(results: Results) -> list[tuple[str, str]]:

@@ -1,4 +1,5 @@
-"""Small dataset files made up here, an independent reading of them, encrypted zips, and the script that makes the data."""
+"""Small dataset files made up here, an independent reading of them, encrypted zips, and the script
+that makes the data."""
 
 import json
 import re
@@ -60,7 +61,8 @@ def write_queries(path: Path, queries: list[dict]) -> Path:
 
 
 class ZipCrypto:
-    """The traditional encryption of zip archives (APPNOTE 6.1), which zipfile reads and does not write."""
+    """The traditional encryption of zip archives (APPNOTE 6.1), which zipfile reads and does not
+    write."""
 
     def __init__(self, password: bytes):
         self.keys = [0x12345678, 0x23456789, 0x34567890]
@@ -108,7 +110,8 @@ ACTION = re.compile(r"(Move|Remove|Put) ([^.]*?) (?:from Box (\d) to Box (\d)|(?
 
 
 def replay_text(description: str) -> list[tuple[set[str], dict[str, int]]]:
-    """What a description says, read without the package: for each box its objects, and moves, removes and puts so far."""
+    """What a description says, read without the package: for each box its objects, and moves,
+    removes and puts so far."""
     opening = OPENING.match(description)
     clauses = CLAUSE.findall(opening[1])
     assert [number for number, _ in clauses] == list("0123456")

@@ -1,4 +1,5 @@
-"""Small result folders, made in code: the reported profile from the paper's counts, and others from invented ones."""
+"""Small result folders, made in code: the reported profile from the paper's counts, and others from
+invented ones."""
 
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def score_row(model: str, num_ops: str, n: int, correct: float) -> dict:
 
 
 def invented_scores(models: list[str]) -> pd.DataFrame:
-    """scores.csv for some models: accuracy falls with every operation, and differs from model to model."""
+    """scores.csv for some models: accuracy falls with every operation, and differs from model to
+    model."""
     lines = []
     for place, model in enumerate([RANDOM, *models]):
         correct = {k: n // (2 + int(k) + place % 3) for k, n in SIZES.items() if k.isdigit()}
@@ -35,7 +37,8 @@ def invented_scores(models: list[str]) -> pd.DataFrame:
 
 
 def write_scores(folder: Path, profile: str, models: list[str] | None = None) -> Path:
-    """scores.csv alone, as tables and figures need it. `models`: those that were run (default: all)."""
+    """scores.csv alone, as tables and figures need it. `models`: those that were run (default:
+    all)."""
     names = [spec.name for spec in models_of(profile)] if models is None else models
     frame = reported_scores() if profile == "reported" else invented_scores(names)
     write_csv(folder / "scores.csv", frame[frame["model"].isin([RANDOM, *names])])
@@ -43,7 +46,8 @@ def write_scores(folder: Path, profile: str, models: list[str] | None = None) ->
 
 
 def effect_rows(experiment: int, profile: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """code.csv, math.csv or alignment.csv: differences of the scores, with an interval of +-5 points."""
+    """code.csv, math.csv or alignment.csv: differences of the scores, with an interval of +-5
+    points."""
     cells = scores.set_index(["model", "num_ops"])
     run, lines = set(scores["model"]), []
     for pair in pairs(experiment, profile):

@@ -19,7 +19,8 @@ def run_script(name: str, *arguments: object) -> int | str | None:
 
 
 def refusal(capsys, name: str, *arguments: object) -> str:
-    """What a script says that ends with status 2, one line on stderr and nothing on stdout: the line without its name."""
+    """What a script says that ends with status 2, one line on stderr and nothing on stdout: the
+    line without its name."""
     capsys.readouterr()
     status = run_script(name, *arguments)
     out, err = capsys.readouterr()
@@ -30,7 +31,8 @@ def refusal(capsys, name: str, *arguments: object) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder and its bytes; a folder with nothing in it counts as empty bytes."""
+    """Every file below a folder and its bytes; a folder with nothing in it counts as empty
+    bytes."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))

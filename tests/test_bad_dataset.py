@@ -1,4 +1,5 @@
-"""Datasets that are refused: each with the one line that names the file, the line, what is wrong and what to do."""
+"""Datasets that are refused: each with the one line that names the file, the line, what is wrong
+and what to do."""
 
 import json
 import tracemalloc
@@ -16,7 +17,8 @@ OPENING = DESCRIPTION.removesuffix(" Remove the shoe from Box 0.")
 
 
 def refused(capsys, path) -> str:
-    """The line with which a script refuses a dataset, having written nothing; the file's name and the mend cut off."""
+    """The line with which a script refuses a dataset, having written nothing; the file's name and
+    the mend cut off."""
     before = files(path.parent)
     out = path.parent / "results" / "random.csv"
     line = refusal(capsys, "02_random_baseline.py", "--profile", "tiny", "--data", path, "--out", out)
@@ -259,7 +261,8 @@ def test_what_an_editor_does_to_a_file_changes_nothing(content, tmp_path):
 
 
 def test_scenarios_and_their_states_may_stand_in_any_order(tmp_path):
-    """The release's subset is not in the order of operations; its samples are not numbered without gaps."""
+    """The release's subset is not in the order of operations; its samples are not numbered without
+    gaps."""
     other = [query | {"sample_id": 4000} for query in state_queries(0, OPENING, FIRST, (0,) * 7)]
     path = write_queries(tmp_path / "data.jsonl", other + two_states()[7:] + two_states()[:7])
     found = [(example.sample_id, example.num_operations) for example in read_examples(path)]

@@ -115,7 +115,8 @@ def test_sampling_is_seeded():
 
 
 def literal_accuracy(pool, truth):
-    """Section 3.2 to the letter: n uniform in 0..3 different objects (all, where there are fewer)."""
+    """Section 3.2 to the letter: n uniform in 0..3 different objects (all, where there are
+    fewer)."""
     gold = set() if truth == "nothing" else set(truth.replace("the ", "").split(" and "))
     objects = set(pool)
     chances = [min(n, len(objects)) == len(gold) and gold <= objects for n in range(4)]

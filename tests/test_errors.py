@@ -38,7 +38,8 @@ def kinds(operations: str, *contents: str, status: str = "ok") -> dict[int, str]
         ("Move the car from Box 0 to Box 2.", ["the car", "the map"], {0: "missed move", 2: "missed move"}),
         ("Move the car from Box 0 to Box 2.", ["the car", "the map", "the car"], {0: "missed move"}),
         ("Move the car from Box 0 to Box 2.", ["nothing", "the map", "nothing"], {2: "missed move"}),
-        # both ends of a move went wrong: the object is stated where it never lay, and is missing where it lies
+        # both ends of a move went wrong: the object is stated where it never lay, and is missing
+        # where it lies
         ("Move the car from Box 0 to Box 2.", ["nothing", "the map", "nothing", "the car"],
          {2: "wrong box", 3: "wrong box"}),
         ("Put the cup into Box 0.", ["the car", "the cup and the map"], {0: "wrong box", 1: "wrong box"}),

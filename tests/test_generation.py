@@ -1,4 +1,5 @@
-"""The generator: the distribution of the release, splits that share nothing, and the same bytes everywhere."""
+"""The generator: the distribution of the release, splits that share nothing, and the same bytes
+everywhere."""
 
 import hashlib
 import os
@@ -16,7 +17,6 @@ from scipy.stats import chi2, chi2_contingency, chisquare
 
 from boxes import generation
 from boxes.generation import (
-    BUCKETS,
     NUM_OPERATIONS,
     SPLITS,
     generate,
@@ -27,12 +27,13 @@ from boxes.generation import (
     signature_splits,
     stratified_states,
 )
-from boxes.world import MAX_OBJECTS, NOUNS, NUM_BOXES, Move, Put, Remove, describe, replay
+from boxes.world import BUCKETS, MAX_OBJECTS, NOUNS, NUM_BOXES, Move, Put, Remove, describe, replay
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 27  # of the data that `make data` generates
-# The release: its 90,090 test queries by number of operations that changed the box, 0..8; and how many queries of each
-# bucket 0..7, and how many states, its way of drawing the evaluated subset keeps (mean and s.d. over 20,000 seeds).
+# The release: its 90,090 test queries by number of operations that changed the box, 0..8; and how
+# many queries of each bucket 0..7, and how many states, its way of drawing the evaluated subset
+# keeps (mean and s.d. over 20,000 seeds).
 RELEASE = np.array([35533, 26265, 16290, 8081, 2901, 786, 202, 29, 3])
 SUBSET_MEAN = np.array([1322, 1408, 1052, 622, 281, 141, 105, 29])
 SUBSET_SD = np.array([34, 29, 27, 20, 12, 6, 2, 0])
@@ -52,11 +53,12 @@ def changes(scenarios) -> np.ndarray:
 
 def buckets(num_ops: np.ndarray) -> np.ndarray:
     """Queries a scenario in the buckets 0..6 and 7 or more: (scenarios, 8)."""
-    return np.stack([(np.minimum(num_ops, 7) == bucket).sum(axis=(1, 2)) for bucket in BUCKETS], axis=1)
+    return np.stack([(np.minimum(num_ops, 7) == int(bucket)).sum(axis=(1, 2)) for bucket in BUCKETS], axis=1)
 
 
 def plain_p(per_scenario: np.ndarray) -> float:
-    """Whether two samples of queries, ours and the release's, are of one distribution; as if queries were independent.
+    """Whether two samples of queries, ours and the release's, are of one distribution; as if
+    queries were independent.
 
     They are not (91 share a scenario), which makes this test reject too often, never too seldom."""
     release = np.append(RELEASE[:7], RELEASE[7:].sum())
@@ -64,9 +66,11 @@ def plain_p(per_scenario: np.ndarray) -> float:
 
 
 def clustered_p(per_scenario: np.ndarray) -> float:
-    """The same by scenarios: a Wald test of the eight shares, their covariance estimated between our scenarios.
+    """The same by scenarios: a Wald test of the eight shares, their covariance estimated between
+    our scenarios.
 
-    The release has as many scenarios, and only its totals are known: its covariance is taken to be ours."""
+    The release has as many scenarios, and only its totals are known: its covariance is taken to be
+    ours."""
     release = np.append(RELEASE[:7], RELEASE[7:].sum()) / RELEASE.sum()
     shares = per_scenario / per_scenario.sum(axis=1, keepdims=True)
     gap = (shares.mean(axis=0) - release)[:-1]  # the eighth share follows from the others
@@ -95,7 +99,8 @@ def test_number_of_operations_is_distributed_as_in_the_release(splits):
     ids=["none-is-one", "drawn-again"],
 )
 def test_other_readings_of_put_are_not_distributed_so(objects_to_put, monkeypatch):
-    """The tests above can tell: each other reading of "Poisson(1) objects, at least 1, not beyond 3" fails both."""
+    """The tests above can tell: each other reading of "Poisson(1) objects, at least 1, not beyond
+    3" fails both."""
 
     def another(rng, state):
         while True:
@@ -135,7 +140,8 @@ def test_initial_states_are_poisson_cut_at_three():
 
 
 def operation_probabilities(state) -> dict:
-    """The exact distribution of operations on a state by the rules of the task, a Put by its box and its number of objects."""
+    """The exact distribution of operations on a state by the rules of the task, a Put by its box
+    and its number of objects."""
     weights = {}
     for box, held in enumerate(state):
         subsets = [set_ for size in range(1, len(held) + 1) for set_ in combinations(held, size)]
@@ -217,7 +223,7 @@ def test_every_scenario_has_twelve_legal_operations(splits):
 def test_the_subset_has_the_bucket_sizes_of_the_release(splits):
     num_ops = changes(splits["test"]).reshape(-1, NUM_BOXES)
     kept = stratified_states(num_ops, np.random.default_rng([SEED, 2]))
-    sizes = np.array([(num_ops[kept] == bucket).sum() for bucket in BUCKETS])
+    sizes = np.array([(num_ops[kept] == int(bucket)).sum() for bucket in BUCKETS])
     assert (abs(sizes - SUBSET_MEAN) <= 3 * SUBSET_SD).all(), sizes
     assert abs(len(kept) - SUBSET_STATES[0]) <= 3 * SUBSET_STATES[1]
 
@@ -228,7 +234,7 @@ def test_the_subset_is_the_union_of_states_of_a_hundred_queries_a_bucket(splits)
         kept = stratified_states(num_ops, np.random.default_rng(seed))
         assert kept.tolist() == sorted(set(kept.tolist()))
         assert len(kept) <= 729  # seven hundreds and the 29 queries with seven operations
-        for bucket in BUCKETS:
+        for bucket in map(int, BUCKETS):
             assert (num_ops[kept] == bucket).sum() >= min(100, (num_ops == bucket).sum())
     assert stratified_states(num_ops[:20], np.random.default_rng(0), 10**6).tolist() == list(range(20))
     assert stratified_states(np.full((5, 7), 8), np.random.default_rng(0)).tolist() == []
@@ -238,7 +244,8 @@ def test_the_subset_is_the_union_of_states_of_a_hundred_queries_a_bucket(splits)
 
 
 def test_a_scenario_depends_on_the_seed_and_its_index_alone(splits):
-    """Drawn backwards, one by one, the 4400 candidates are the same: the dev split is among them, in this order."""
+    """Drawn backwards, one by one, the 4400 candidates are the same: the dev split is among them,
+    in this order."""
     dev = [(scenario.initial, scenario.operations) for scenario in splits["dev"]]
     initial = {state for state, _ in dev}
     drawn = {}

@@ -1,4 +1,5 @@
-"""The prompts of Tables 2 and 5 byte for byte, through chat templates of every kind, with exactly one BOS."""
+"""The prompts of Tables 2 and 5 byte for byte, through chat templates of every kind, with exactly
+one BOS."""
 
 import copy
 import re
@@ -77,7 +78,8 @@ def test_the_examples_are_true():
 
 
 def test_the_expression_is_that_of_figure_4():
-    """Statements of the examples fit it as a whole; what lacks a box, an ending or a letter does not."""
+    """Statements of the examples fit it as a whole; what lacks a box, an ending or a letter does
+    not."""
     boxes = ", ".join(f"Box {box} contains( [a-zA-Z]+)*" for box in range(7))
     assert f"Statement: {boxes}\\." == STATEMENT_REGEX
     for _, true in EXAMPLES:
@@ -103,7 +105,8 @@ def test_the_messages_are_table_5():
     assert as_pairs(chat_messages(DESCRIPTION, system_role=False)) == [*opening, *TURNS, last]
 
 
-# Templates of the kinds there are. Llama 2: the system message inside the first user turn, roles in turns.
+# Templates of the kinds there are. Llama 2: the system message inside the first user turn, roles in
+# turns.
 LLAMA_2 = (
     "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
     "{% else %}{% set rest = messages %}{% set system = '' %}{% endif %}"
@@ -127,7 +130,8 @@ UNDEFINED = "{% if messages[0]['role'] == 'system' %}{{ none.such.name }}{% endi
 
 
 def tokenizer_with(kind: str, template: str | None, bos: str = "added"):
-    """A miniature tokenizer with a chat template; `bos`: "added" to every text, "known" but never added, or "none"."""
+    """A miniature tokenizer with a chat template; `bos`: "added" to every text, "known" but never
+    added, or "none"."""
     tokenizer = copy.deepcopy(TOKENIZERS[kind]())
     tokenizer.chat_template = template
     if bos != "added":
@@ -155,7 +159,8 @@ def test_the_instruction_reaches_the_model_through_every_template(template, take
 
 
 def test_a_row_can_do_without_the_system_role_where_there_is_one():
-    """DeepSeek-Chat: its template takes a system message, and the authors used a user turn all the same."""
+    """DeepSeek-Chat: its template takes a system message, and the authors used a user turn all the
+    same."""
     tokenizer = tokenizer_with("byte-level", WITH_BOS)
     prompt = prompt_maker(PromptSettings("chat", system_role=False), tokenizer)(DESCRIPTION)
     assert prompt == "".join(

@@ -1,4 +1,5 @@
-"""Files that survive a kill, a full disk and a torn line; tables that come back as written; errors for people."""
+"""Files that survive a kill, a full disk and a torn line; tables that come back as written; errors
+for people."""
 
 import json
 import os
@@ -12,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from boxes.commandline import command
 from boxes.records import (
     JsonLines,
     UserError,
-    command,
     read_csv,
     read_json,
     sha256_file,
@@ -80,7 +81,8 @@ def test_a_kill_half_way_leaves_the_old_file(tmp_path):
 
 LIMITED = """if True:
     import resource, sys
-    from boxes.records import JsonLines, command, write_bytes
+    from boxes.commandline import command
+    from boxes.records import JsonLines, write_bytes
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as good as a full disk
     path, how = sys.argv[1:]
     sys.argv = ["script.py"]
@@ -303,11 +305,13 @@ def test_a_mistake_of_ours_keeps_its_traceback(error):
 )
 @pytest.mark.parametrize("when", ["between", "within"])
 def test_a_signal_ends_a_script_after_the_line_being_written(number, how, when, tmp_path):
-    """Within an append it comes when the file is open and nothing is written: the lines are finished first."""
+    """Within an append it comes when the file is open and nothing is written: the lines are
+    finished first."""
     code = """if True:
         import os, signal, sys, time
         from boxes import records
-        from boxes.records import JsonLines, command
+        from boxes.commandline import command
+        from boxes.records import JsonLines
         path, number, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
         sys.argv = ["script.py"]
         signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored

@@ -1,4 +1,5 @@
-"""The public release's zip in place of generated data: its layout, its password, and what is not it."""
+"""The public release's zip in place of generated data: its layout, its password, and what is not
+it."""
 
 import json
 import re
@@ -16,7 +17,8 @@ from boxes.records import UserError
 
 
 def release_members(top: str = "") -> dict[str, bytes]:
-    """The release's layout: the four files in their folder, beside those of other variants of the task."""
+    """The release's layout: the four files in their folder, beside those of other variants of the
+    task."""
     text = "".join(json.dumps(query) + "\n" for query in two_states())
     members = {f"{top}{RELEASE_FOLDER}/{name}": text.encode() for name in FILES}
     other = {f"{top}{RELEASE_FOLDER}_altforms/{name}": b"of another variant\n" for name in FILES}
@@ -169,7 +171,8 @@ def test_the_same_file_twice_is_no_contradiction(tmp_path):
 
 
 def test_a_password_that_is_wrong_by_chance_only_later_is_refused_too(tmp_path):
-    """One password in 256 passes the check byte of a member; what comes out is then no deflated text."""
+    """One password in 256 passes the check byte of a member; what comes out is then no deflated
+    text."""
     members = {f"{RELEASE_FOLDER}/{name}": bytes(range(256)) * 9 for name in FILES}
     refused = set()
     for number in range(600):

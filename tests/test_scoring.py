@@ -118,7 +118,8 @@ def test_buckets_count_eight_changes_in_the_totals_only():
 
 
 def test_intervals_of_accuracies_account_for_scenarios():
-    """Two scenarios answered as a whole are two observations; printed counts are taken as binomial."""
+    """Two scenarios answered as a whole are two observations; printed counts are taken as
+    binomial."""
     queries = pd.DataFrame({"sample_id": [1] * 30 + [2] * 30, "num_ops": [1] * 60, "correct": [1] * 30 + [0] * 30})
     rows = bucket_scores(queries).set_index("num_ops")
     printed = with_accuracy(pd.DataFrame({"n": [60], "correct": [30]}))

@@ -80,7 +80,8 @@ def scenario_answers(rng, count: int, spread: float) -> tuple[np.ndarray, np.nda
 
 
 def test_the_design_effect_by_hand():
-    """Two scenarios of 2 and 1 queries: p = 2/3; residuals 2/3 and -2/3; 2 * (8/9) / 9 over (2/9) / 3."""
+    """Two scenarios of 2 and 1 queries: p = 2/3; residuals 2/3 and -2/3; 2 * (8/9) / 9 over (2/9) /
+    3."""
     assert design_effect(np.array([1, 1, 0]), np.array([4, 4, 9])) == pytest.approx((2 * 8 / 81) / (2 / 27))
     assert design_effect(np.array([1, 0, 1, 0]), np.array([1, 1, 2, 2])) == 1  # below 1 is noise
     for answers, scenarios in (([1, 1, 1], [1, 2, 3]), ([0, 0], [1, 2]), ([0, 1, 1], [7, 7, 7]), ([], [])):
@@ -135,7 +136,8 @@ def test_bootstrap_of_independent_queries_is_the_normal_interval():
 
 
 def test_bootstrap_of_whole_statements_is_wider_than_one_of_queries():
-    """Seven equal answers a statement are one observation: the interval is sqrt(7) times that of independent ones."""
+    """Seven equal answers a statement are one observation: the interval is sqrt(7) times that of
+    independent ones."""
     rng = np.random.default_rng(7)
     one = rng.random(300) < 0.5
     clustered, spread = np.repeat(one[:, None], 7, axis=1), rng.permuted(np.repeat(one, 7)).reshape(-1, 7)

@@ -42,7 +42,8 @@ def states(draw):
 
 
 def legal_operations(where: dict[str, int]):
-    """A strategy for the operations that are possible where each object of a box is known (noun -> box)."""
+    """A strategy for the operations that are possible where each object of a box is known (noun ->
+    box)."""
     held = {box: sorted(noun for noun in where if where[noun] == box) for box in range(NUM_BOXES)}
     full = [box for box in held if len(held[box]) == MAX_OBJECTS]
     some = {box: st.lists(st.sampled_from(held[box]), min_size=1, unique=True).map(sorted) for box in held if held[box]}
@@ -72,7 +73,8 @@ def legal_operations(where: dict[str, int]):
 
 
 def follow(where: dict[str, int], operation) -> dict[str, int]:
-    """What an operation does, by a model that shares nothing with the package: which box each object is in."""
+    """What an operation does, by a model that shares nothing with the package: which box each
+    object is in."""
     if isinstance(operation, Remove):
         return {noun: box for noun, box in where.items() if noun not in operation.objects}
     target = operation.target if isinstance(operation, Move) else operation.box
@@ -136,7 +138,8 @@ def test_contents_and_operations_go_there_and_back(state):
 @settings(deadline=None)
 @given(scenarios(), st.data())
 def test_what_parse_accepts_has_one_spelling(scenario, data):
-    """A description with something changed in it is refused, or is the description of what was read: nothing is guessed."""
+    """A description with something changed in it is refused, or is the description of what was
+    read: nothing is guessed."""
     words = describe(*scenario).split(" ")
     place = data.draw(st.integers(0, len(words) - 1))
     change = data.draw(st.sampled_from(["", "nothing", "the", "and", "car", "Box", "7", "0,", "Put", *words]))

@@ -1,4 +1,5 @@
-"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A, from a results folder."""
+"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A, from a
+results folder."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,18 @@ import pandas as pd
 
 from boxes.minimal_pairs import COLUMNS as PAIR_COLUMNS
 from boxes.records import UserError, read_csv
-from boxes.score_tables import RANDOM, REPORTED, RESTORE, SCORE_COLUMNS, reported_scores, with_accuracy
+from boxes.score_tables import (
+    RANDOM,
+    REPORTED,
+    RESTORE,
+    SCORE_COLUMNS,
+    Score,
+    Scores,
+    read_scores,
+    reported_scores,
+    score_of,
+    with_accuracy,
+)
 from boxes.scoring import AUTHORS
 from boxes.statistics import Difference, unpaired_difference
 
@@ -19,26 +31,14 @@ class NotRun(Exception):
 
 
 @dataclass(frozen=True)
-class Score:
-    """Accuracy in per cent with its 95 % interval: Wilson's, binomial for printed counts, with the
-    design effect for our own."""
-
-    n: int
-    correct: float
-    accuracy: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """scores by (model, num_ops); differences by (base, treated, num_ops); decoding ("all" queries) by (model,
-    "constrained" | "free"); constraint_gains: constrained minus free over all queries, by model; formats: the prompt
-    format that did best on the development set, by model."""
+    """scores by (model, num_ops); differences by (base, treated, num_ops); decoding ("all" queries)
+    by (model, "constrained" | "free"); constraint_gains: constrained minus free over all queries,
+    by model; formats: the prompt format that did best on the development set, by model."""
 
-    scores: dict[tuple[str, str], Score]
+    scores: Scores
     differences: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
-    decoding: dict[tuple[str, str], Score] = field(default_factory=dict)
+    decoding: Scores = field(default_factory=dict)
     constraint_gains: dict[str, Difference] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
 
@@ -60,7 +60,8 @@ class Evidence:
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 
     def constraint_gain(self, model: str) -> tuple[Score, Score, Difference]:
-        """Free and constrained decoding of a model, and constrained minus free over all queries, an interval as in gain."""
+        """Free and constrained decoding of a model, and constrained minus free over all queries, an
+        interval as in gain."""
         pair = [self.decoding.get((model, kind)) for kind in ("free", "constrained")]
         if pair[0] is None or pair[1] is None:
             raise NotRun(f"free and constrained decoding of {model}")
@@ -73,8 +74,9 @@ def _unpaired(base: Score, treated: Score) -> Difference:
 
 
 def read_evidence(results: Path) -> Evidence:
-    """The evidence of a results folder. scores.csv must be there; the other tables count where they are."""
-    scores = _scores(read_csv(results / "scores.csv", SCORE_COLUMNS))
+    """The evidence of a results folder. scores.csv must be there; the other tables count where they
+    are."""
+    scores = read_scores(results / "scores.csv")
     differences: dict[tuple[str, str, str], Difference] = {}
     for name in PAIR_TABLES:
         if (results / name).exists():
@@ -83,14 +85,6 @@ def read_evidence(results: Path) -> Evidence:
                 key = (row.base, row.treated, row.num_ops)
                 differences[key] = Difference(row.difference, row.ci_low, row.ci_high, row.interval)
     return Evidence(scores, differences, *_decoding(results), formats=_formats(results))
-
-
-def _scores(table: pd.DataFrame) -> dict[tuple[str, str], Score]:
-    return {(row.model, row.num_ops): _score(row) for row in table.itertuples()}
-
-
-def _score(row) -> Score:
-    return Score(int(row.n), row.correct, row.accuracy, row.ci_low, row.ci_high)
 
 
 def _decoding(results: Path) -> tuple[dict[tuple[str, str], Score], dict[str, Difference]]:
@@ -105,7 +99,7 @@ def _decoding(results: Path) -> tuple[dict[tuple[str, str], Score], dict[str, Di
         row.model: Difference(row.gain, row.gain_low, row.gain_high, row.interval)
         for row in table[table.decoding == "constrained"].itertuples()
     }
-    return {(row.model, row.decoding): _score(row) for row in table.itertuples()}, gains
+    return {(row.model, row.decoding): score_of(row) for row in table.itertuples()}, gains
 
 
 def _formats(results: Path) -> dict[str, str]:
@@ -117,21 +111,25 @@ def _formats(results: Path) -> dict[str, str]:
 
 
 def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
-    """The paper's own numbers: Table 6 and what Appendix A prints (of free decoding one accuracy, as a count)."""
-    scores = _scores(reported_scores(folder))
+    """The paper's own numbers: Table 6 and what Appendix A prints (of free decoding one accuracy,
+    as a count)."""
+    table = reported_scores(folder)
+    scores = {(row.model, row.num_ops): score_of(row) for row in table.itertuples()}
     decoding = {}
     for key, value in reported_text(folder).items():
         model, num_ops, *free = key.split("/")
         if free == ["free"]:
             constrained = scores[model, num_ops]
-            counts = pd.DataFrame({"n": [constrained.n], "correct": [round(value * constrained.n / 100)]})
-            decoding[model, "free"] = _score(next(with_accuracy(counts).itertuples()))
+            right = round(value * constrained.n / 100)
+            counts = pd.DataFrame({"n": [constrained.n], "correct": [right]})
+            decoding[model, "free"] = score_of(next(with_accuracy(counts).itertuples()))
             decoding[model, "constrained"] = constrained
     return Evidence(scores, decoding=decoding)
 
 
 def reported_text(folder: Path | str = REPORTED) -> dict[str, float]:
-    """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per cent)."""
+    """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per
+    cent)."""
     path = Path(folder) / "text.csv"
     table = read_csv(path, ("key", "value", "section"), mend=RESTORE)
     if table.key.duplicated().any():

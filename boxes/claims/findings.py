@@ -1,66 +1,17 @@
-"""What a verdict is made of: a predicate, the number that decides it, what is asked of that number, and why.
-
-The constants fix what the adjectives of the paper's sentences mean; beside them stands why, in words for people.
-"""
+"""What a verdict is made of: a predicate, the number that decides it, what is asked of that number,
+and how they read."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
-from boxes.claims.evidence import Evidence, Score
+from boxes.claims.evidence import Evidence
+from boxes.score_tables import Score
 from boxes.statistics import Difference
 
-# At 1+, of 3709 queries, where the paper's own words for gains lie between: see SMALL and LITTLE.
-MARGINAL = 5.0  # points
-MINOR = 10.0  # points
-CLOSE = 5.0  # points, in one bucket
-SATURATED = 95.0  # per cent, at 0 operations
-MOST = 0.5  # a share
-
-# Why a predicate decides as it does, for people.
-AHEAD = "the sentence says who is ahead, so point estimates decide"
-CLEAR = "the sentence claims an effect, so the 95 % interval must leave out zero"
-CONSISTENT = (
-    "consistently, in either direction and in every sentence that has the word: at 1+ the 95 % "
-    "interval of each pair leaves out zero, and in no single bucket does it lie on the other "
-    "side; one answer of the 29 with 7 operations decides nothing"
-)
-CHANCE = (
-    "better than random: the lower end of a model's 95 % interval lies above the expectation of the random baseline"
-)
-SMALL = (
-    f"marginal, narrow: {MARGINAL:g} points at 1+, where the paper calls 1.51 (FLoat) and 2.40 "
-    "(Llemma 34B) so, and 5.47 (Code Llama 7B) minor; an interval there spans some 2 points to "
-    "either side"
-)
-LITTLE = (
-    f"minor: {MINOR:g} points at 1+, where the paper calls 5.47 (Code Llama 7B) and 6.20 "
-    "(CodeGemma) so, and 10.19 (Code Llama 70B) clear evidence"
-)
-UNTOLD = (
-    "marginal in a single bucket: the 95 % interval includes zero, for a number of points is one "
-    "thing in a bucket of 1410 queries and another in that of 29, where an answer is 3.45 points"
-)
-NEAR = (
-    f"close: {CLOSE:g} points in a bucket, what the 95 % interval of a difference spans to either "
-    "side where 3 operations change the box (651 queries); in the smaller buckets, where it spans"
-    " more, point estimates alone decide"
-)
-FULL = (
-    f"saturated: from {SATURATED:g} % on at 0 operations, where the paper calls 99.00 (Llama 2 "
-    "70B) so, and what Llama 2 13B gains on 77.05 a boost; less is left than a marginal gain"
-)
-PRINTED = (
-    "the sentence gives a number: the 95 % interval of the distance from it, both taken as measured, must include zero"
-)
-MAJORITY = "most, tend to: more than half"
-CLOSE_CALL = "a close call: the threshold lies within an interval of the number that decides"
-
-ALL_BUCKETS = tuple("01234567")
-NONTRIVIAL = ALL_BUCKETS[1:]
-
-Pair = tuple[str, str]  # base, treated
+PairNames = tuple[str, str]  # base, treated
 
 
 class Number(NamedTuple):
@@ -114,6 +65,13 @@ def in_points(gain: Difference) -> str:
     return f"{gain.points:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] {gain.interval}"
 
 
+def marked(text: str, holds: bool, mark: str = " (no)") -> str:
+    """The text, and a mark behind it where it does not hold."""
+    if holds:
+        return text
+    return text + mark
+
+
 def in_words(evidence: Evidence, base: str, treated: str, bucket: str) -> str:
     """A cell of treated against base, with its gain."""
     first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
@@ -128,7 +86,10 @@ def listed(items: Sequence[str], nothing: str = "none") -> str:
 
 def at(buckets: Sequence[str]) -> str:
     """The buckets of a measure."""
-    return f"at {buckets[0]}" + (f" to {buckets[-1]}" if len(buckets) > 1 else "")
+    first, *more = buckets
+    if more:
+        return f"at {first} to {more[-1]}"
+    return f"at {first}"
 
 
 def number_of(gain: Difference) -> Number:
@@ -146,9 +107,9 @@ def least(gains: Iterable[Difference]) -> Number:
     return number_of(min(gains, key=lambda gain: gain.points))
 
 
-def models_in(wanted: Iterable[Pair]) -> tuple[str, ...]:
+def models_in(wanted: Iterable[PairNames]) -> tuple[str, ...]:
     """The models of pairs, each once."""
-    return tuple(dict.fromkeys(model for pair in wanted for model in pair))
+    return tuple(dict.fromkeys(chain(*wanted)))
 
 
 def above_chance(score: Score, chance: float) -> Number:
@@ -157,7 +118,8 @@ def above_chance(score: Score, chance: float) -> Number:
 
 
 def minus(first: Difference, second: Difference) -> Number:
-    """The difference of two gains, with the interval that follows from theirs (Zou and Donner 2008), as if independent."""
+    """The difference of two gains, with the interval that follows from theirs (Zou and Donner
+    2008), as if independent."""
     point = first.points - second.points
     low = point - math.hypot(first.points - first.low, second.high - second.points)
     high = point + math.hypot(first.high - first.points, second.points - second.low)

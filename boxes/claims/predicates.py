@@ -1,5 +1,5 @@
-"""What the sentences of the paper assert, as predicates over scores; the claims made of them are in
-boxes/claims/sentences.py.
+"""What the sentences of the paper assert about gains in minimal pairs, as predicates over scores;
+the claims made of them are in boxes/claims/sentences.py.
 
 Verdicts go by point estimates where the paper's sentence does (who is ahead), and by 95 % intervals
 where it asks for a distinction (better than random, a boost, an improvement) or says
@@ -9,174 +9,167 @@ where it asks for a distinction (better than random, a boost, an improvement) or
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
-from boxes.claims.evidence import Evidence, NotRun
+from boxes.claims.evidence import Evidence
 from boxes.claims.findings import (
+    Finding,
+    Number,
+    PairNames,
+    Predicate,
+    at,
+    in_points,
+    in_words,
+    least,
+    listed,
+    marked,
+    minus,
+    models_in,
+    number_of,
+    turned,
+)
+from boxes.claims.thresholds import (
     AHEAD,
-    ALL_BUCKETS,
-    CHANCE,
     CLEAR,
     CLOSE,
     CONSISTENT,
-    FULL,
     LITTLE,
     MAJORITY,
     MARGINAL,
     MINOR,
     MOST,
     NEAR,
-    NONTRIVIAL,
-    PRINTED,
-    SATURATED,
     SMALL,
     UNTOLD,
-    Finding,
-    Number,
-    Pair,
-    Predicate,
-    above_chance,
-    at,
-    in_points,
-    in_words,
-    least,
-    listed,
-    minus,
-    models_in,
-    number_of,
-    turned,
 )
-from boxes.models.table import MODELS, models_of
-from boxes.statistics import Difference, unpaired_difference, wilson
+from boxes.score_tables import BUCKETS, NONTRIVIAL
+from boxes.statistics import Difference
 
 
-def consistently(wanted: Sequence[Pair], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
+def consistently(
+    wanted: Sequence[PairNames],
+    buckets: Sequence[str] = NONTRIVIAL,
+    reverse: bool = False,
+) -> Predicate:
     """The one meaning of "consistently": each treated model (with `reverse`, each base model) is
     clearly ahead on non-trivial queries, and clearly behind in none of the buckets."""
 
-    def lead(evidence: Evidence, pair: Pair, bucket: str) -> Difference:
+    def lead(evidence: Evidence, pair: PairNames, bucket: str) -> Difference:
         gain = evidence.gain(*pair, bucket)
-        return turned(gain) if reverse else gain
+        if reverse:
+            return turned(gain)
+        return gain
 
     def decide(evidence: Evidence) -> Finding:
-        overall = {pair: lead(evidence, pair, "1+") for pair in wanted}
-        contrary, details = False, []
-        for pair, first in overall.items():
-            leads = {bucket: lead(evidence, pair, bucket) for bucket in buckets}
-            lost = [bucket for bucket in buckets if leads[bucket].high < 0]
-            behind = [b for b in buckets if leads[b].points <= 0 and b not in lost]
+        overall, details, contrary = [], [], False
+        for pair in wanted:
+            first = lead(evidence, pair, "1+")
+            overall.append(first)
+            behind, lost = [], []
+            for bucket in buckets:
+                here = lead(evidence, pair, bucket)
+                if here.high < 0:
+                    lost.append(bucket)
+                elif here.points <= 0:
+                    behind.append(bucket)
             ahead = len(buckets) - len(lost) - len(behind)
-            words = [f"{pair[not reverse]} {in_points(first)}{'' if first.low > 0 else ' (no)'}"]
-            words += [f"ahead in {ahead} of {len(buckets)} buckets"]
-            words += [f"clearly behind at {', '.join(lost)}"] if lost else []
-            words += [f"not ahead, but not told apart, at {', '.join(behind)}"] if behind else []
+            words = [f"{pair[not reverse]} {marked(in_points(first), first.low > 0)}"]
+            words.append(f"ahead in {ahead} of {len(buckets)} buckets")
+            if lost:
+                words.append(f"clearly behind at {', '.join(lost)}")
+            if behind:
+                words.append(f"not ahead, but not told apart, at {', '.join(behind)}")
             details.append(", ".join(words))
             contrary |= bool(lost)
-        worst = min(overall.values(), key=lambda gain: gain.low)
+        worst = min(overall, key=lambda gain: gain.low)
         return Finding(worst.low > 0 and not contrary, listed(details), number_of(worst))
 
-    what = "lead of the base model" if reverse else "gain"
+    what = "gain"
+    if reverse:
+        what = "lead of the base model"
     measure = f"smallest {what} at 1+, by its lower end (points)"
     asked = f"interval above 0, and none {at(buckets)} below"
     models = models_in(wanted)
     return Predicate(models, measure, asked, CONSISTENT, decide, turns=(0.0,), by_low=True)
 
 
-def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
-    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most` points."""
+def gain_within(
+    base: str,
+    treated: str,
+    bucket: str,
+    most: float = math.inf,
+    clear: bool = False,
+) -> Predicate:
+    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most`
+    points."""
 
     def decide(evidence: Evidence) -> Finding:
         gain = evidence.gain(base, treated, bucket)
-        holds = (gain.low if clear else gain.points) > 0 and gain.points <= most
-        limit = f"; at most {most:g} asked for" if most < math.inf else ""
-        return Finding(holds, in_words(evidence, base, treated, bucket) + limit, number_of(gain))
+        detail = in_words(evidence, base, treated, bucket)
+        if most < math.inf:
+            detail += f"; at most {most:g} asked for"
+        return Finding(_positive(gain, clear) and gain.points <= most, detail, number_of(gain))
 
-    asked = ("interval above 0" if clear else "above 0") + (f", at most {most:g}" if most < math.inf else "")
-    why = {MARGINAL: SMALL, MINOR: LITTLE}.get(most, CLEAR if clear else AHEAD)
-    turns = (0.0, most) if most < math.inf else (0.0,)
-    return Predicate((base, treated), f"gain at {bucket} (points)", asked, why, decide, turns, by_low=clear)
+    measure, turns = f"gain at {bucket} (points)", (0.0,)
+    asked, why = _ASKED[clear]
+    if most < math.inf:
+        asked, why, turns = f"{asked}, at most {most:g}", _AT_MOST[most], (0.0, most)
+    return Predicate((base, treated), measure, asked, why, decide, turns, by_low=clear)
+
+
+_ASKED = {False: ("above 0", AHEAD), True: ("interval above 0", CLEAR)}  # by whether it is clear
+_AT_MOST = {MARGINAL: SMALL, MINOR: LITTLE}
+
+
+def _positive(gain: Difference, clear: bool) -> bool:
+    """Whether a gain is above zero, or with `clear` its interval."""
+    if clear:
+        return gain.low > 0
+    return gain.points > 0
 
 
 def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """More than half of the additional correct answers, over the buckets that gain, come from these buckets."""
+    """More than half of the additional correct answers, over the buckets that gain, come from these
+    buckets."""
 
     def decide(evidence: Evidence) -> Finding:
-        counts = {b: evidence.score(treated, b).correct - evidence.score(base, b).correct for b in ALL_BUCKETS}
-        won = sum(count for count in counts.values() if count > 0)
-        share = sum(counts[bucket] for bucket in buckets if counts[bucket] > 0) / won if won else 0.0
-        elsewhere = [b for b in ALL_BUCKETS if b not in buckets and evidence.gain(base, treated, b).low > 0]
-        answers = ", ".join(f"{bucket}: {counts[bucket]:+.0f}" for bucket in ALL_BUCKETS)
-        holds = share > MOST and all(counts[bucket] > 0 for bucket in buckets)
-        more = f"; clear gains also at {', '.join(elsewhere)}" if elsewhere else ""
-        detail = f"{100 * share:.0f} % of the answers won; correct answers gained by bucket {answers}{more}"
-        return Finding(holds, detail, Number(100 * share))
+        counts, elsewhere = {}, []
+        for bucket in BUCKETS:
+            first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
+            counts[bucket] = second.correct - first.correct
+            if bucket not in buckets and evidence.gain(base, treated, bucket).low > 0:
+                elsewhere.append(bucket)
+        won = sum(max(count, 0) for count in counts.values())
+        here = [counts[bucket] for bucket in buckets]
+        share = sum(max(count, 0) for count in here) / max(won, 1)
+        answers = ", ".join(f"{bucket}: {count:+.0f}" for bucket, count in counts.items())
+        detail = f"{100 * share:.0f} % of the answers won"
+        detail += f"; correct answers gained by bucket {answers}"
+        if elsewhere:
+            detail += f"; clear gains also at {', '.join(elsewhere)}"
+        return Finding(share > MOST and min(here) > 0, detail, Number(100 * share))
 
     measure = f"share of the answers won that lie at {' and '.join(buckets)} (per cent)"
-    return Predicate((base, treated), measure, f"above {100 * MOST:g}, and a gain at each", MAJORITY, decide)
-
-
-def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Predicate:
-    """In no bucket does the lower end of a model's interval lie above the expectation of the random baseline."""
-
-    def decide(evidence: Evidence) -> Finding:
-        better, detail, leads = _against_random(evidence, models, buckets)
-        return Finding(not better, detail, max(leads, key=lambda lead: lead.low))
-
-    measure = f"largest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate(tuple(models), measure, "lower end at most 0", CHANCE, decide, turns=(0.0,), by_low=True)
-
-
-def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
-    """In every bucket the lower end of the model's interval lies above the expectation of the random baseline."""
-
-    def decide(evidence: Evidence) -> Finding:
-        better, detail, leads = _against_random(evidence, [model], buckets)
-        return Finding(len(better) == len(buckets), detail, min(leads, key=lambda lead: lead.low))
-
-    measure = f"smallest lead over random {at(buckets)}, by its lower end (points)"
-    return Predicate((model,), measure, "lower end above 0", CHANCE, decide, turns=(0.0,), by_low=True)
-
-
-def _against_random(
-    evidence: Evidence, models: Sequence[str], buckets: Sequence[str]
-) -> tuple[list[str], str, list[Number]]:
-    """The cells that are better than random, all of it in words, and how far each cell lies above the expectation."""
-    better, above, leads = [], [], []
-    for model in models:
-        for bucket in buckets:
-            score, chance = evidence.score(model, bucket), evidence.random(bucket)
-            leads.append(above_chance(score, chance))
-            cell = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}] over {chance:.2f}"
-            if score.low > chance:
-                better.append(cell)
-            elif score.accuracy > chance:
-                above.append(cell)
-    noted = f"; above it by point estimate only: {listed(above)}" if above else ""
-    return better, f"better than random: {listed(better)}{noted}", leads
-
-
-def saturated(model: str, bucket: str) -> Predicate:
-    """The accuracy leaves less than a marginal gain."""
-
-    def decide(evidence: Evidence) -> Finding:
-        score = evidence.score(model, bucket)
-        detail = f"{model} at {bucket}: {score.accuracy:.2f}; saturated from {SATURATED:g}"
-        return Finding(score.accuracy >= SATURATED, detail, Number(score.accuracy, score.low, score.high))
-
-    asked = f"at least {SATURATED:g}"
-    return Predicate((model,), f"accuracy at {bucket} (per cent)", asked, FULL, decide, turns=(SATURATED,))
+    asked = f"above {100 * MOST:g}, and a gain at each"
+    return Predicate((base, treated), measure, asked, MAJORITY, decide)
 
 
 def close(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
     """In most buckets the two lie at most CLOSE points apart."""
 
     def decide(evidence: Evidence) -> Finding:
-        near = [bucket for bucket in buckets if abs(evidence.gain(base, treated, bucket).points) <= CLOSE]
-        far = [in_words(evidence, base, treated, bucket) for bucket in buckets if bucket not in near]
-        detail = f"within {CLOSE:g} points in {len(near)} of {len(buckets)} buckets; further apart: {listed(far)}"
-        return Finding(len(near) > MOST * len(buckets), detail, Number(len(near)))
+        far = []
+        for bucket in buckets:
+            if abs(evidence.gain(base, treated, bucket).points) > CLOSE:
+                far.append(in_words(evidence, base, treated, bucket))
+        near = len(buckets) - len(far)
+        detail = f"within {CLOSE:g} points in {near} of {len(buckets)} buckets"
+        detail += f"; further apart: {listed(far)}"
+        return Finding(near > MOST * len(buckets), detail, Number(near))
 
     measure = f"buckets within {CLOSE:g} points {at(buckets)} (of {len(buckets)})"
-    return Predicate((base, treated), measure, f"above {MOST * len(buckets):g}", NEAR, decide)
+    asked = f"above {MOST * len(buckets):g}"
+    return Predicate((base, treated), measure, asked, NEAR, decide)
 
 
 def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
@@ -184,79 +177,77 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
     cannot tell from nothing."""
 
     def decide(evidence: Evidence) -> Finding:
-        ahead = [other for other in ALL_BUCKETS if evidence.gain(base, treated, other).points > 0]
+        ahead = [other for other in BUCKETS if evidence.gain(base, treated, other).points > 0]
         gain = evidence.gain(base, treated, bucket)
         detail = f"{treated} ahead at {listed(ahead)}; {in_words(evidence, base, treated, bucket)}"
         return Finding(ahead == [bucket] and not gain.clear, detail, number_of(gain))
 
+    measure = f"gain at {bucket} (points)"
     asked = "above 0, with an interval that includes 0, and no gain elsewhere"
-    return Predicate((base, treated), f"gain at {bucket} (points)", asked, UNTOLD, decide, turns=(0.0,))
+    return Predicate((base, treated), measure, asked, UNTOLD, decide, turns=(0.0,))
 
 
-def as_printed(model: str, bucket: str, printed: float) -> Predicate:
-    """The accuracy is the one that the paper prints, as far as two samples of so many queries can
-    be told apart."""
-
-    def decide(evidence: Evidence) -> Finding:
-        score = evidence.score(model, bucket)
-        low, high = wilson(printed * score.n / 100, score.n)
-        ours = (score.accuracy, score.low, score.high)
-        gap = unpaired_difference((printed, float(low), float(high)), ours)
-        detail = f"{model} at {bucket}: {score.accuracy:.2f} [{score.low:.2f}, {score.high:.2f}], printed {printed:g}"
-        return Finding(not gap.clear, detail, number_of(gap))
-
-    measure = f"accuracy at {bucket} less the printed {printed:g} (points)"
-    return Predicate((model,), measure, "interval includes 0", PRINTED, decide)
-
-
-def smaller_gains(smaller: Sequence[Pair], larger: Sequence[Pair]) -> Predicate:
-    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger` may serve all."""
-    larger = list(larger) * (len(smaller) if len(larger) == 1 else 1)
+def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> Predicate:
+    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger`
+    may serve all."""
+    if len(larger) == 1:
+        larger = list(larger) * len(smaller)
 
     def decide(evidence: Evidence) -> Finding:
-        found, details, margins = [], [], []
+        details, margins = [], []
         for less, more in zip(smaller, larger, strict=True):
             small, large = evidence.gain(*less, "1+"), evidence.gain(*more, "1+")
-            found.append(small.points < large.points)
-            margins.append(minus(small, large))
-            details.append(
-                f"{less[1]} {in_points(small)}, {more[1]} {in_points(large)}{'' if found[-1] else ' (not less)'}"
-            )
-        return Finding(all(found), listed(details), max(margins))
+            margin = minus(small, large)
+            margins.append(margin)
+            second = marked(in_points(large), margin.point < 0, " (not less)")
+            details.append(f"{less[1]} {in_points(small)}, {more[1]} {second}")
+        widest = max(margins)
+        return Finding(widest.point < 0, listed(details), widest)
 
+    models = models_in([*smaller, *larger])
     measure = "difference of the two gains at 1+, largest (points)"
-    return Predicate(models_in([*smaller, *larger]), measure, "below 0", AHEAD, decide, turns=(0.0,))
+    return Predicate(models, measure, "below 0", AHEAD, decide, turns=(0.0,))
 
 
 def every_gain(
-    wanted: Sequence[Pair], most: float | None = None, clear: bool = False, positive: bool = False
+    wanted: Sequence[PairNames],
+    most: float | None = None,
+    clear: bool = False,
+    positive: bool = False,
 ) -> Predicate:
-    """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval), or, where `most` is given,
-    at most that many points (with `positive`, above zero, too)."""
+    """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval),
+    or, where `most` is given, at most that many points (with `positive`, above zero, too)."""
 
     def accept(gain: Difference) -> bool:
         if most is not None:
             return gain.points <= most and (gain.points > 0 or not positive)
-        return (gain.low if clear else gain.points) > 0
+        return _positive(gain, clear)
 
     def decide(evidence: Evidence) -> Finding:
-        gains = {pair: evidence.gain(*pair, "1+") for pair in wanted}
-        details = [f"{pair[1]} {in_points(gain)}{'' if accept(gain) else ' (no)'}" for pair, gain in gains.items()]
+        gains, details = [], []
+        for pair in wanted:
+            gain = evidence.gain(*pair, "1+")
+            gains.append(gain)
+            details.append(f"{pair[1]} {marked(in_points(gain), accept(gain))}")
         if most is not None:
-            worst = max(gains.values(), key=lambda gain: gain.points)
+            worst = max(gains, key=lambda gain: gain.points)
+        elif clear:
+            worst = min(gains, key=lambda gain: gain.low)
         else:
-            worst = min(gains.values(), key=lambda gain: gain.low if clear else gain.points)
-        return Finding(all(map(accept, gains.values())), f"{asked}: {listed(details)}", number_of(worst))
+            worst = min(gains, key=lambda gain: gain.points)
+        return Finding(all(map(accept, gains)), f"{asked}: {listed(details)}", number_of(worst))
 
+    (asked, why), turn = _ASKED[clear], 0.0
+    measure = "smallest gain at 1+ (points)"
     if most is not None:
-        asked = f"at most {most:g} points" + (", and every gain above 0" if positive else "")
-        measure, why, turn = "largest gain at 1+ (points)", {MARGINAL: SMALL, MINOR: LITTLE}[most], most
+        asked, why, turn = f"at most {most:g} points", _AT_MOST[most], most
+        measure = "largest gain at 1+ (points)"
+        if positive:
+            asked += ", and every gain above 0"
     elif clear:
-        asked, measure, why, turn = "interval above 0", "smallest gain at 1+, by its lower end (points)", CLEAR, 0.0
-    else:
-        asked, measure, why, turn = "above 0", "smallest gain at 1+ (points)", AHEAD, 0.0
+        measure = "smallest gain at 1+, by its lower end (points)"
     by_low = clear and most is None
-    return Predicate(models_in(wanted), measure, asked, why, decide, turns=(turn,), by_low=by_low)
+    return Predicate(models_in(wanted), measure, asked, why, decide, (turn,), by_low)
 
 
 def negated(predicate: Predicate) -> Predicate:
@@ -269,101 +260,60 @@ def negated(predicate: Predicate) -> Predicate:
     return replace(predicate, holds_if=f"not: {predicate.holds_if}", decide=decide)
 
 
-def some_loss(wanted: Sequence[Pair], buckets: Sequence[str]) -> Predicate:
+def some_loss(wanted: Sequence[PairNames], buckets: Sequence[str]) -> Predicate:
     """Some pair falls behind in some bucket (point estimates)."""
 
     def decide(evidence: Evidence) -> Finding:
         losses, gains = [], []
         for base, treated in wanted:
-            by_bucket = {bucket: evidence.gain(base, treated, bucket) for bucket in buckets}
-            gains += by_bucket.values()
-            behind = [bucket for bucket, gain in by_bucket.items() if gain.points < 0]
-            sure = [bucket for bucket in behind if by_bucket[bucket].clear]
+            behind, sure = [], []
+            for bucket in buckets:
+                gain = evidence.gain(base, treated, bucket)
+                gains.append(gain)
+                if gain.points < 0:
+                    behind.append(bucket)
+                if gain.points < 0 and gain.clear:
+                    sure.append(bucket)
             if behind:
-                losses.append(f"{treated} at {', '.join(behind)} (clearly at {', '.join(sure) or 'none'})")
+                clearly = ", ".join(sure) or "none"
+                losses.append(f"{treated} at {', '.join(behind)} (clearly at {clearly})")
         return Finding(bool(losses), f"behind: {listed(losses)}", least(gains))
 
-    return Predicate(models_in(wanted), f"smallest gain {at(buckets)} (points)", "below 0", AHEAD, decide, turns=(0.0,))
+    measure = f"smallest gain {at(buckets)} (points)"
+    return Predicate(models_in(wanted), measure, "below 0", AHEAD, decide, turns=(0.0,))
 
 
-def both_signs(wanted: Sequence[Pair]) -> Predicate:
+def both_signs(wanted: Sequence[PairNames]) -> Predicate:
     """On non-trivial queries some pair clearly gains and some pair does not gain at all."""
 
     def decide(evidence: Evidence) -> Finding:
-        gains = [evidence.gain(*pair, "1+") for pair in wanted]
-        details = [f"{pair[1]} {in_points(gain)}" for pair, gain in zip(wanted, gains, strict=True)]
-        holds = any(gain.low > 0 for gain in gains) and any(gain.points <= 0 for gain in gains)
-        return Finding(holds, listed(details), least(gains))
+        gains, details = [], []
+        for pair in wanted:
+            gain = evidence.gain(*pair, "1+")
+            gains.append(gain)
+            details.append(f"{pair[1]} {in_points(gain)}")
+        smallest = least(gains)
+        clear = any(gain.low > 0 for gain in gains)
+        return Finding(clear and smallest.point <= 0, listed(details), smallest)
 
+    measure = "smallest gain at 1+ (points)"
     asked = "at most 0, and the interval of another pair above 0"
-    return Predicate(models_in(wanted), "smallest gain at 1+ (points)", asked, CLEAR, decide, turns=(0.0,))
+    return Predicate(models_in(wanted), measure, asked, CLEAR, decide, turns=(0.0,))
 
 
-def base_gains_tend_greater(wanted: Sequence[tuple[Pair, Pair]]) -> Predicate:
-    """For most, the pair of base models gains more on non-trivial queries than the pair of code models beside it."""
+def base_gains_tend_greater(wanted: Sequence[tuple[PairNames, PairNames]]) -> Predicate:
+    """For most, the pair of base models gains more on non-trivial queries than the pair of code
+    models beside it."""
 
     def decide(evidence: Evidence) -> Finding:
-        gains = [(evidence.gain(*base, "1+"), evidence.gain(*code, "1+")) for base, code in wanted]
-        greater = sum(base.points > code.points for base, code in gains)
-        details = [
-            f"{pair[0][1]} {base.points:+.2f}, {pair[1][1]} {code.points:+.2f}"
-            for pair, (base, code) in zip(wanted, gains, strict=True)
-        ]
+        greater, details = 0, []
+        for base, code in wanted:
+            first, second = evidence.gain(*base, "1+").points, evidence.gain(*code, "1+").points
+            greater += first > second
+            details.append(f"{base[1]} {first:+.2f}, {code[1]} {second:+.2f}")
         detail = f"greater for the base model in {greater} of {len(wanted)}: {listed(details)}"
         return Finding(greater > MOST * len(wanted), detail, Number(greater))
 
-    models = models_in(pair for both in wanted for pair in both)
     measure = f"base models with the greater gain at 1+ (of {len(wanted)})"
-    return Predicate(models, measure, f"above {MOST * len(wanted):g}", MAJORITY, decide)
-
-
-def best(model: str, bucket: str) -> Predicate:
-    """The model has a higher accuracy than any other model of the paper."""
-    names = tuple(spec.name for spec in models_of("paper", extra=False))
-
-    def decide(evidence: Evidence) -> Finding:
-        missing = [name for name in names if (name, bucket) not in evidence.scores]
-        if missing:
-            raise NotRun(f"{len(missing)} of the models to compare, {missing[0]} among them")
-        ranking = sorted(names, key=lambda name: -evidence.score(name, bucket).accuracy)
-        lead = evidence.gain(next(name for name in ranking if name != model), model, bucket)
-        shown = [f"{name} {evidence.score(name, bucket).accuracy:.2f}" for name in ranking[:2]]
-        return Finding(lead.points > 0, f"first two at {bucket}: {', '.join(shown)}", number_of(lead))
-
-    measure = f"lead over the next best at {bucket} (points)"
-    return Predicate(names, measure, "above 0", AHEAD, decide, turns=(0.0,))
-
-
-def constraint_helps(models: Sequence[str]) -> Predicate:
-    """Constrained decoding is clearly above free decoding over all queries, for every model."""
-
-    def decide(evidence: Evidence) -> Finding:
-        gains, details = [], []
-        for model in models:
-            free, constrained, gain = evidence.constraint_gain(model)
-            gains.append(gain)
-            details.append(f"{model}: from {free.accuracy:.2f} to {constrained.accuracy:.2f}, {in_points(gain)}")
-        worst = min(gains, key=lambda gain: gain.low)
-        return Finding(worst.low > 0, listed(details), number_of(worst))
-
-    measure = "smallest gain by the expression over all, by its lower end (points)"
-    return Predicate(tuple(models), measure, "interval above 0", CLEAR, decide, turns=(0.0,), by_low=True)
-
-
-def formats_as_used(models: Sequence[str]) -> Predicate:
-    """The format that does best on the development set is the one Table 6 used, for every model."""
-
-    def decide(evidence: Evidence) -> Finding:
-        missing = [model for model in models if model not in evidence.formats]
-        if missing:
-            raise NotRun(f"no development set accuracies of {len(missing)} models ({missing[0]}, ...)")
-        differ = [
-            f"{model} does best in {evidence.formats[model]}, used was {MODELS[model].prompt_format}"
-            for model in models
-            if evidence.formats[model] != MODELS[model].prompt_format
-        ]
-        used = len(models) - len(differ)
-        return Finding(not differ, f"{used} of {len(models)} as used; others: {listed(differ)}", Number(used))
-
-    measure = f"models that do best in the format used (of {len(models)})"
-    return Predicate(tuple(models), measure, f"{len(models)}", AHEAD, decide)
+    asked = f"above {MOST * len(wanted):g}"
+    return Predicate(models_in(chain(*wanted)), measure, asked, MAJORITY, decide)

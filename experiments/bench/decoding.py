@@ -21,7 +21,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, out_file, positive
+from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.dataset import read_examples
 from boxes.decoding.attention import KVCache, prefix_sharing
@@ -31,7 +31,7 @@ from boxes.decoding.job import Work
 from boxes.decoding.loop import forward, padded, prefill_tokens, share_prefix
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
-from boxes.records import UserError, command, write_csv
+from boxes.records import UserError, write_csv
 from boxes.reference import reference_decode
 from experiments.bench.measure import device_name, measured, median_ratio, median_seconds, rounds
 

@@ -27,11 +27,11 @@ from transformers import (
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, out_folder
+from boxes.commandline import argument_parser, command, out_folder
 from boxes.decoding.memory import free_bytes
 from boxes.models import load
 from boxes.models.shapes import SHAPES, Shape
-from boxes.records import UserError, command
+from boxes.records import UserError
 
 NOISE = 2.0**-20  # of the ordinary initial weights: what is written beside the tiny's dimensions
 SMALL = 2.0**-24  # of the output matrix, where it is tied to the embedding and so enters the hidden state

@@ -16,14 +16,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, out_file, positive
+from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import Example, read_examples
 from boxes.decoding import fallback
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.prompting import PromptSettings, prompt_maker
-from boxes.records import command, write_csv
+from boxes.records import write_csv
 from boxes.scoring import score_statement
 from experiments.bench.decoding import spread
 from experiments.bench.measure import device_name

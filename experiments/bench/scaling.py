@@ -14,12 +14,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, out_file, positive
+from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.prompting import statement_prompt
-from boxes.records import UserError, command, write_csv
+from boxes.records import UserError, write_csv
 from experiments.bench.measure import device_name, measured, median_seconds
 
 TIMES = (1, 4, 16)

@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, natural, out_file, positive
+from boxes.commandline import argument_parser, command, natural, out_file, positive
 from boxes.completion import Completion
 from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
@@ -34,7 +34,7 @@ from boxes.decoding.memory import release
 from boxes.models import load
 from boxes.models.shapes import SHAPES, Shape
 from boxes.prompting import encode_prompts, statement_prompt
-from boxes.records import UserError, command, read_csv, write_csv
+from boxes.records import UserError, read_csv, write_csv
 from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large

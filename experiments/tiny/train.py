@@ -27,9 +27,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, natural, out_folder, positive
+from boxes.commandline import argument_parser, command, natural, out_folder, positive
 from boxes.generation import NUM_OPERATIONS, signature_splits
-from boxes.records import command, write_json, write_text
+from boxes.records import write_json, write_text
 from boxes.world import NOUNS
 from experiments.tiny.text import (
     ANSWER,

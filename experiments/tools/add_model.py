@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.checkpoint import check_files, read_tokenizer, weight_files
 from boxes.models.table import ADDED, MODELS, PROFILES, ModelSpec, read_added, spec_of
 from boxes.prompting import PROMPT_FORMATS
-from boxes.records import UserError, command, write_json
+from boxes.records import UserError, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

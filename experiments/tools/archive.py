@@ -1,11 +1,13 @@
-"""Pack the results of a profile for deposit, and take such an archive apart again, to render tables without its models.
+"""Pack the results of a profile for deposit, and take such an archive apart again, to render tables
+without its models.
 
     python experiments/tools/archive.py --profile tiny --results data/results/tiny --runs data/runs/tiny --out tiny.tar.zst
     python experiments/tools/archive.py --unpack tiny.tar.zst --out data/results/archives/tiny
 
-The first writes the same bytes for the same results; the second prints the profile. In the archive lie the CSVs, every
-run.json and their checksums. Predictions are left out, with their checksums: each repeats its description, and the
-task's authors ask that this text is not published unencrypted, so that it stays out of training data.
+The first writes the same bytes for the same results; the second prints the profile. In the archive
+lie the CSVs, every run.json and their checksums. Predictions are left out, with their checksums:
+each repeats its description, and the task's authors ask that this text is not published
+unencrypted, so that it stays out of training data.
 """
 
 import hashlib
@@ -23,15 +25,15 @@ from pathlib import Path
 import pandas as pd
 import zstandard
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout comes first
 
-from boxes.commandline import argument_parser, in_folder
+from boxes.commandline import argument_parser, command, in_folder
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import PROFILES, models_of
-from boxes.records import UserError, command, parse_object, read_csv, sha256_file, write_bytes
+from boxes.records import UserError, parse_object, read_csv, sha256_file, write_bytes
 from boxes.runs.agreement import check_one_table
 from boxes.runs.folder import OtherFormat, read_provenance
-from boxes.score_tables import RANDOM, SCORE_COLUMNS, bucket_scores
+from boxes.score_tables import RANDOM, bucket_scores, read_scores
 from boxes.world import shown
 
 FORMAT = 1  # of the archive: raised when a file in it changes its meaning
@@ -122,7 +124,8 @@ def checksums(files: dict[str, bytes]) -> str:
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """A tar of the files, in order of their names, without dates or owners, in one Zstandard frame."""
+    """A tar of the files, in order of their names, without dates or owners, in one Zstandard
+    frame."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
@@ -136,7 +139,8 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def unpack(path: Path, folder: Path) -> str:
-    """Write an archive's files to a folder, all of them or none; the profile. UserError for what is not such an archive."""
+    """Write an archive's files to a folder, all of them or none; the profile. UserError for what is
+    not such an archive."""
     if folder.exists() and not (folder / ABOUT).is_file():
         raise UserError(f"{folder}: not a folder that an archive was unpacked into; name another or move it away")
     files = read_archive(path)
@@ -150,7 +154,8 @@ def unpack(path: Path, folder: Path) -> str:
             check(profile, fresh / "results", fresh / "runs")
         except UserError as error:
             wrong, _, mend = str(error).replace(f"{fresh}/", "").rpartition("; ")
-            # What mends results of one's own mends no archive; another version may read it all the same.
+            # What mends results of one's own mends no archive; another version may read it all the
+            # same.
             mend = mend if isinstance(error, OtherFormat) else _DISTRUST
             raise UserError(f"{path}: {wrong}; {mend}") from None
         if folder.exists():
@@ -160,7 +165,8 @@ def unpack(path: Path, folder: Path) -> str:
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
-    """The files of an archive, held against its checksums. No name in it is used that _ALLOWED does not know."""
+    """The files of an archive, held against its checksums. No name in it is used that _ALLOWED does
+    not know."""
     try:
         files = read_tar(path, decompress(path))
     except (tarfile.TarError, zstandard.ZstdError, ValueError, EOFError, OverflowError, RecursionError) as error:
@@ -221,7 +227,8 @@ def profile_of(path: Path, files: dict[str, bytes]) -> str:
 
 
 def check(profile: str, results: Path, runs: Path) -> None:
-    """UserError unless scores follow from the answers, and these from runs that may share a table and lie beside them."""
+    """UserError unless scores follow from the answers, and these from runs that may share a table
+    and lie beside them."""
     if profile == "reported":  # printed counts: nothing was run
         return
     lines = read_csv(results / "runs.csv", ("model", "status", *SAME)).to_dict("records")
@@ -239,21 +246,17 @@ def check(profile: str, results: Path, runs: Path) -> None:
         if differs:
             raise UserError(f"{path}: {', '.join(differs)} not as in runs.csv; score again (make all)")
     check_one_table(provenance)
-    scores = read_csv(results / "scores.csv", SCORE_COLUMNS, ("n",))
+    scores = read_scores(results / "scores.csv")
     queries = read_csv(results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
     for model in provenance:
-        follow = counts(bucket_scores(queries[queries.model == model]))
-        if counts(scores[scores.model == model]) != follow:
+        rows = bucket_scores(queries[queries.model == model])
+        follow = {row.num_ops: (row.n, row.correct) for row in rows.itertuples()}
+        said = {num_ops: score for (name, num_ops), score in scores.items() if name == model}
+        if {num_ops: (score.n, score.correct) for num_ops, score in said.items()} != follow:
             raise UserError(f"{results / 'scores.csv'}: {model} is not what follows from queries.csv; score again")
-    strangers = set(scores.model) - set(provenance) - {RANDOM}
+    strangers = {model for model, _ in scores} - set(provenance) - {RANDOM}
     if strangers:
         raise UserError(f"{results / 'scores.csv'}: {min(strangers)} has no complete run; score again")
-
-
-def counts(scores: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """num_ops -> (queries, right answers); what is no number equals none."""
-    correct = pd.to_numeric(scores.correct, errors="coerce")
-    return dict(zip(scores.num_ops, zip(scores.n, correct, strict=True), strict=True))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
-from boxes.records import UserError, command
+from boxes.commandline import argument_parser, command
+from boxes.records import UserError
 
 VULNERABLE, NOT_AUDITED = 1, 3  # exit statuses
 PATIENCE = 300  # seconds for one lock

@@ -1,15 +1,18 @@
-"""Compare results with what is expected, row by row and claim by claim, and end in one line of verdict.
+"""Compare results with what is expected, row by row and claim by claim, and end in one line of
+verdict.
 
     python experiments/tools/check.py --profile tiny --results data/results/tiny --reference data/reference/tiny
     python experiments/tools/check.py --profile paper --results data/results/paper --reference data/reported
     python experiments/tools/check.py --profile tiny --results data/results/tiny --reference data/reference/tiny --write
 
-Exit status: 0 all that was run agrees; 1 a row differs by more than is tolerated, or a claim flips; 2 something cannot
-be read, or the reference is another profile's or another test set's; 3 no model was run.
+Exit status: 0 all that was run agrees; 1 a row differs by more than is tolerated, or a claim flips;
+2 something cannot be read, or the reference is another profile's or another test set's; 3 no model
+was run.
 
-What has to agree, and by how much it may differ, stands in experiments/tools/verdict.py. The interval of a row is that of its
-difference (Newcombe's, from the counts), the interval of a claim that of our number. Of models, "not run" are those
-that were asked for and have no scores; of claims, "not judged" are those whose numbers are not there.
+What has to agree, and by how much it may differ, stands in experiments/tools/verdict.py. The
+interval of a row is that of its difference (Newcombe's, from the counts), the interval of a claim
+that of our number. Of models, "not run" are those that were asked for and have no scores; of
+claims, "not judged" are those whose numbers are not there.
 """
 
 import sys
@@ -20,13 +23,13 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout comes first
 
-from boxes.claims.sentences import NOT_RUN, counted
-from boxes.commandline import argument_parser
+from boxes.claims.judging import NOT_RUN, counted
+from boxes.commandline import add_shared, argument_parser, command
 from boxes.models.table import MODELS, PROFILES, models_of
-from boxes.records import UserError, command, read_csv, write_text
-from boxes.score_tables import RANDOM, SCORE_COLUMNS
+from boxes.records import UserError, write_text
+from boxes.score_tables import RANDOM, read_score_table
 from boxes.statistics import newcombe
 from experiments.tools.reference_tables import FILES, SHOWN, TableVerdict
 from experiments.tools.verdict import Verdict, compare
@@ -51,7 +54,8 @@ def main() -> int:
 
 
 def conclude(found: Verdict) -> int:
-    """What does not agree, a line each, and the verdict in the last line. Returns the exit status."""
+    """What does not agree, a line each, and the verdict in the last line. Returns the exit
+    status."""
     if found.faults:
         print("\n".join([*found.faults, f"check: FAILED: {found.summary}"]), file=sys.stderr)
         return 1
@@ -65,8 +69,7 @@ def conclude(found: Verdict) -> int:
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs to check")
+    add_shared(parser, PROFILES, "results")
     parser.add_argument("--reference", required=True, type=Path, help="folder of the reference; paper: of table6.csv")
     parser.add_argument("--write", action="store_true", help="make the results the reference")
     return parser.parse_args()
@@ -81,9 +84,8 @@ def write_reference(profile: str, results: Path, reference: Path) -> int:
         raise UserError(
             f"{added[0]} was added on this machine; a reference is made without (experiments/tools/add_model.py --remove NAME)"
         )
-    missing = {spec.name for spec in models_of(profile, extra=False)} - set(
-        read_csv(results / "scores.csv", SCORE_COLUMNS).model
-    )
+    run = set(read_score_table(results / "scores.csv").model)
+    missing = {spec.name for spec in models_of(profile, extra=False)} - run
     if missing:
         raise UserError(f"{results / 'scores.csv'}: {min(missing)} was not run; a reference needs all models")
     for name in FILES:
@@ -110,7 +112,8 @@ def show_rows(found: Verdict) -> None:
 
 
 def difference_interval(cell) -> str:
-    """Reproduced minus reported, from the counts; the random row has an expectation and no counts."""
+    """Reproduced minus reported, from the counts; the random row has an expectation and no
+    counts."""
     counts = (cell.correct_reference, cell.n_reference, cell.correct, cell.n)
     if cell.model == RANDOM or any(map(pd.isna, counts)):
         return "–"
@@ -134,7 +137,8 @@ def show_models(found: Verdict) -> None:
 
 
 def show_tables(found: Verdict) -> None:
-    """One line for the tables behind the rows that agree, one for each that differs, and one for the others."""
+    """One line for the tables behind the rows that agree, one for each that differs, and one for
+    the others."""
     agree = [table for table in found.tables if not table.different]
     others = [table for table in found.tables if table.different and not table.judged]
     lines = [table.message for table in found.tables if table.different and table.judged]
@@ -157,7 +161,8 @@ def named(tables: Sequence[TableVerdict]) -> str:
 
 
 def show_claims(found: Verdict) -> None:
-    """A line for every claim that was judged, one for those that were not, and how many there are of each."""
+    """A line for every claim that was judged, one for those that were not, and how many there are
+    of each."""
     lines, flipped = [], set(found.flipped.id)
     for claim in found.judged.itertuples():
         verdict = claim.verdict

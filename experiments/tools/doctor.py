@@ -19,13 +19,13 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, positive
+from boxes.commandline import add_models, argument_parser, command, positive
 from boxes.models.checkpoint import check_files
 from boxes.models.hub import cache_folder
 from boxes.models.loading import WeightsMissing, check_recorded, find, load_tokenizer
 from boxes.models.shapes import GB, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.models.table import PROFILES, ModelSpec, choose
-from boxes.records import UserError, command, read_csv
+from boxes.records import UserError, read_csv
 from experiments.tools.on_gpu import USABLE, gpus, needed
 
 # A statement as the models are to write it.
@@ -290,7 +290,7 @@ def main() -> int:
 
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    add_models(parser)
     parser.add_argument("--gpus", type=positive, help="GPUs a model (default: as many as the weights need)")
     parser.add_argument("--bench", type=Path, required=True, help="shapes.csv of the bench")
     arguments = parser.parse_args()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.loading import WeightsMissing, check_recorded, fetch, find, is_settled, settle
 from boxes.models.shapes import GB, file_bytes, gigabytes
 from boxes.models.table import ALL, PROFILES, ModelSpec, choose
-from boxes.records import UserError, command
+from boxes.records import UserError
 
 UNASKED = 100 * GB  # what is fetched without being asked for by name, at most
 

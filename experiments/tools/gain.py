@@ -16,13 +16,13 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import argument_parser, command
 from boxes.models.loading import find, load_tokenizer
 from boxes.models.table import MODELS, PROFILES, ModelSpec, choose
-from boxes.records import UserError, command, read_csv
+from boxes.records import UserError, read_csv
 from boxes.runs.folder import read_run
 from boxes.runs.plan import compares_formats
-from boxes.score_tables import NUM_OPS
+from boxes.score_tables import NUM_OPS, read_score_table
 
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
 MOVED = 0.01  # of the base's tokens: a few more or renamed ones are usual where a model is trained on
@@ -96,7 +96,7 @@ def by_bucket(rows: pd.DataFrame, base: str, treated: str) -> str:
 
 def show_scores(spec: ModelSpec, results: Path) -> None:
     """The accuracy of a model that names no base, by bucket."""
-    table = read_csv(results / "scores.csv", ("model", "num_ops", "n", "accuracy", "ci_low", "ci_high"))
+    table = read_score_table(results / "scores.csv")
     rows = table[(table.model == spec.name) & (table.n > 0)]
     cells = [
         (row.num_ops, row.n, f"{row.accuracy:.2f}", f"[{row.ci_low:.2f}, {row.ci_high:.2f}]")

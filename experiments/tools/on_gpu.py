@@ -22,10 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser, positive
+from boxes.commandline import argument_parser, command, positive
 from boxes.models.shapes import weight_bytes
 from boxes.models.table import spec_of
-from boxes.records import UserError, command
+from boxes.records import UserError
 
 CPU = "cpu"  # a share of its cores is cpu0, cpu1, ...
 # Bytes of weights in float32: threads of one forward of such a model wait for each other more than they work.

@@ -1,4 +1,5 @@
-"""By how much results may differ from a reference, and the comparison of tables with it (for experiments/tools/verdict.py)."""
+"""By how much results may differ from a reference, and the comparison of tables with it (for
+experiments/tools/verdict.py)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,9 @@ FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
 KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_ops", "kind")
 
 
-def read_own(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV without the rows of models that were added on this machine: no reference knows them."""
-    frame = read_csv(path, columns)
+def own(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without the rows of models that were added on this machine: no reference knows
+    them."""
     extra = [spec.name for spec in MODELS.values() if spec.extra]
     keys = [key for key in ("model", "base", "treated") if key in frame.columns]
     return frame[~frame[keys].isin(extra).any(axis=1)]
@@ -41,7 +42,7 @@ def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame,
     tables = {}
     for name in FILES[1:]:
         if (reference / f"{name}.csv").exists():
-            ours, theirs = read_own(results / f"{name}.csv"), read_csv(reference / f"{name}.csv")
+            ours, theirs = own(read_csv(results / f"{name}.csv")), read_csv(reference / f"{name}.csv")
             if list(ours.columns) != list(theirs.columns):
                 raise UserError(
                     f"{reference / name}.csv: other columns than {results / name}.csv; write the reference again"
@@ -51,8 +52,8 @@ def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame,
 
 
 def tolerated(name: str, rows: pd.DataFrame, sizes: dict[str, int]) -> pd.Series | float:
-    """By how much the numbers in each row of a table may differ: points of accuracy, or answers of a kind of error among the
-    queries of the row's bucket (`sizes`)."""
+    """By how much the numbers in each row of a table may differ: points of accuracy, or answers of
+    a kind of error among the queries of the row's bucket (`sizes`)."""
     if name == "errors":
         return rows.num_ops.map({num_ops: n * tolerance("tiny", num_ops, n) / 100 for num_ops, n in sizes.items()})
     if name in DECODED:
@@ -62,7 +63,8 @@ def tolerated(name: str, rows: pd.DataFrame, sizes: dict[str, int]) -> pd.Series
 
 @dataclass(frozen=True)
 class TableVerdict:
-    """How a table compares with its reference: rows, how many differ, the first that does, and whether it must not."""
+    """How a table compares with its reference: rows, how many differ, the first that does, and
+    whether it must not."""
 
     name: str
     rows: int
@@ -81,8 +83,8 @@ class TableVerdict:
 def compare_table(
     name: str, tables: tuple[pd.DataFrame, pd.DataFrame], judged: bool, run: list[str], sizes: dict[str, int]
 ) -> TableVerdict:
-    """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the scores are all there and
-    the same, or where it does not follow from them."""
+    """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the
+    scores are all there and the same, or where it does not follow from them."""
     ours, theirs = tables
     keys = [key for key in KEYS if key in ours.columns]
     both = theirs.merge(ours, on=keys, how="outer", suffixes=("_reference", ""))

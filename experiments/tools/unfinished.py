@@ -12,9 +12,8 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
+from boxes.commandline import add_models, argument_parser, command
 from boxes.models.table import PROFILES, ModelSpec, choose
-from boxes.records import command
 from boxes.runs.folder import read_run
 
 ADVICE = """\
@@ -41,7 +40,7 @@ def main() -> int:
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
     parser.add_argument("--runs", required=True, type=Path, help="folder with a folder a model")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    add_models(parser)
     arguments = parser.parse_args()
     if arguments.profile == "reported":  # of which nothing is run here
         return 0

@@ -1,4 +1,5 @@
-"""Whether the results of a profile are what is expected of them, for make check and for the report's first lines.
+"""Whether the results of a profile are what is expected of them, for make check and for the
+report's first lines.
 
 What has to agree depends on what can:
 - reported: every number, to the last digit; there is nothing in it that could differ.
@@ -9,8 +10,8 @@ What has to agree depends on what can:
   published), which alone gives an interval of 2 points to either side were all queries independent; the seven of a
   description are not, and number formats differ.
 
-A claim flips where its verdict is another than the expected one: on the paper's numbers, for tiny in the reference. One
-that cannot be judged on either side flips nothing.
+A claim flips where its verdict is another than the expected one: on the paper's numbers, for tiny
+in the reference. One that cannot be judged on either side flips nothing.
 """
 
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import UserError, read_csv
-from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, SCORE_COLUMNS
-from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, read_own, read_tables, tolerance
+from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table
+from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, own, read_tables, tolerance
 
 CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high", "number_reported")
 FLIPPED = {(HOLDS, FAILS), (FAILS, HOLDS)}
@@ -35,8 +36,8 @@ class Verdict:
     """Results beside what is expected of them.
 
     cells: the lines of `read_cells`. claims: those of `read_claims`. tables: what stands behind the
-    scores (not in paper). run, not_run: the models that were asked for; reasons: why one was not run;
-    left_out: those that were not asked for.
+    scores (not in paper). run, not_run: the models that were asked for; reasons: why one was not
+    run; left_out: those that were not asked for.
     """
 
     profile: str
@@ -105,12 +106,14 @@ class Verdict:
 
 
 def default_reference(profile: str) -> Path:
-    """Where the expected numbers of a profile lie; a folder that is not there for one that has none (modern)."""
+    """Where the expected numbers of a profile lie; a folder that is not there for one that has none
+    (modern)."""
     return REPORTED if profile == "paper" else REFERENCE / profile
 
 
 def compare(profile: str, results: Path, reference: Path) -> Verdict:
-    """UserError where something cannot be read, or is of another profile or test set than the reference."""
+    """UserError where something cannot be read, or is of another profile or test set than the
+    reference."""
     if not reference.is_dir():
         raise UserError(f"{reference}: no such folder; profile {profile} has no reference to compare with")
     cells, claims = read_cells(profile, results, reference), read_claims(profile, results, reference)
@@ -138,10 +141,11 @@ def read_statuses(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
-    """A line for every model and bucket of the profile: the reference's numbers (.._reference), ours, their difference, and
-    whether it is too large (`wrong`). UserError where the two cannot be compared."""
+    """A line for every model and bucket of the profile: the reference's numbers (.._reference),
+    ours, their difference, and whether it is too large (`wrong`). UserError where the two cannot be
+    compared."""
     theirs_path = reference / ("table6.csv" if profile == "paper" else "scores.csv")
-    theirs, ours = read_csv(theirs_path, SCORE_COLUMNS[:5]), read_own(results / "scores.csv", SCORE_COLUMNS[:5])
+    theirs, ours = read_score_table(theirs_path), own(read_score_table(results / "scores.csv"))
     names = [RANDOM, *(spec.name for spec in models_of(profile, extra=False))]
     wanted = pd.MultiIndex.from_product([names, NUM_OPS], names=["model", "num_ops"])
     for path, table, mend in ((theirs_path, theirs, f"give the reference of profile {profile}"),

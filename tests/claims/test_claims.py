@@ -7,35 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boxes.claims.evidence import Evidence, NotRun, Score, read_evidence, reported_evidence
-from boxes.claims.findings import CLOSE, CLOSE_CALL, CONSISTENT, MARGINAL, MINOR, NONTRIVIAL, SATURATED, Number, minus
-from boxes.claims.predicates import (
-    close,
-    consistently,
-    gain_within,
-    gains_mostly_at,
-    marginal_gain_only_at,
-    negated,
-    not_better_than_random,
-    saturated,
-)
-from boxes.claims.sentences import (
-    CLEAR_CODE_PAIRS,
-    CODE_CLAIMS,
-    CODE_PAIRS,
-    FAILS,
-    HOLDS,
-    LLAMA_70B,
-    MATH_PAIRS,
-    NOT_RUN,
-    Claim,
-    claims_of,
-    judge,
-)
+from boxes.claims.accuracies import not_better_than_random, saturated
+from boxes.claims.evidence import Evidence, NotRun, read_evidence, reported_evidence
+from boxes.claims.findings import Number, minus
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN, Claim, judge
+from boxes.claims.predicates import close, consistently, gain_within, gains_mostly_at, marginal_gain_only_at, negated
+from boxes.claims.sentences import CLEAR_CODE_PAIRS, CODE_CLAIMS, CODE_PAIRS, LLAMA_70B, MATH_PAIRS, claims_of
+from boxes.claims.thresholds import CLOSE, CLOSE_CALL, CONSISTENT, MARGINAL, MINOR, SATURATED
 from boxes.minimal_pairs import COLUMNS as PAIR_COLUMNS
 from boxes.models.table import MODELS, models_of
 from boxes.records import read_csv, write_csv
-from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, reported_scores, with_accuracy
+from boxes.score_tables import BUCKETS, NONTRIVIAL, NUM_OPS, RANDOM, Score, reported_scores, with_accuracy
 from boxes.statistics import Difference, newcombe
 
 SIZES = dict(zip(BUCKETS, (1303, 1410, 1083, 651, 288, 142, 106, 29), strict=True))
@@ -131,7 +113,8 @@ def test_claims_are_told_apart_and_say_where_they_stand():
 
 
 def worlds() -> list[Evidence]:
-    """Invented results of every model: noise, everything alike, and models in and against the order of Table 6."""
+    """Invented results of every model: noise, everything alike, and models in and against the order
+    of Table 6."""
     names = [RANDOM, *MODELS]
     count, rng = len(names), np.random.default_rng(1)
     ramp = np.linspace(0.05, 0.95, count)[:, None] * np.ones(8)
@@ -246,7 +229,8 @@ WITH_MORE = {"above 0, with an interval that includes 0, and no gain elsewhere",
 
 
 def test_what_is_asked_of_the_number_is_what_decides(printed):
-    """holds_if, which people read, against the verdict, on the printed table and on invented ones."""
+    """holds_if, which people read, against the verdict, on the printed table and on invented
+    ones."""
     claims = claims_of("tiny")
     assert {claim.test.holds_if for claim in claims} == SIMPLE.keys() | WITH_MORE
     for evidence in [printed, *worlds()[::7]]:
@@ -446,7 +430,8 @@ def write_constrained(folder, gain: Difference) -> None:
 
 @pytest.mark.parametrize(("low", "verdict"), [(-0.02, FAILS), (0.08, HOLDS)])
 def test_what_the_expression_is_worth_goes_by_the_paired_interval(low, verdict, tmp_path):
-    """Free and constrained answers are to the same queries: the counts alone would not tell these apart."""
+    """Free and constrained answers are to the same queries: the counts alone would not tell these
+    apart."""
     write_csv(tmp_path / "scores.csv", reported_scores())
     write_constrained(tmp_path, Difference(0.279330, low, 0.5, "bootstrap"))
     evidence = read_evidence(tmp_path)
@@ -491,7 +476,8 @@ def test_the_script_on_reported_numbers(tmp_path, monkeypatch):
 
 
 def test_the_script_on_tiny_results(tmp_path, monkeypatch):
-    """The paper's claims are not run on the tiny models, whatever these do; their own claims are judged."""
+    """The paper's claims are not run on the tiny models, whatever these do; their own claims are
+    judged."""
     names = [RANDOM, *(spec.name for spec in models_of("tiny"))]
     shares = np.array([[0.3] * 8, [0.4] * 8, [0.6] * 8, [0.5] * 8, [0.2] * 8])
     write_csv(tmp_path / "scores.csv", table(names, shares))

@@ -1,4 +1,5 @@
-"""Archives of results: the same bytes, all that a table needs and no text of the task; archives of others are not trusted."""
+"""Archives of results: the same bytes, all that a table needs and no text of the task; archives of
+others are not trusted."""
 
 import hashlib
 import io

@@ -1,4 +1,5 @@
-"""Wrong arguments of the scripts, and what is said of them before anything is loaded, decoded or written."""
+"""Wrong arguments of the scripts, and what is said of them before anything is loaded, decoded or
+written."""
 
 import argparse
 import os
@@ -20,7 +21,8 @@ CHOICES = "(choose from .*)"
 BAS = "unknown model 'tiny-bas'; did you mean tiny-base, tiny-math, tiny-chat?"
 BSE = "unknown model 'tiny-bse'; did you mean tiny-base, tiny-code, tiny-math?"
 NUMBER = "must be a whole number from {} on, not '{}'; see --help"
-# Script -> arguments that are right; {} is the folder of a test, with what fill_workplace puts there.
+# Script -> arguments that are right; {} is the folder of a test, with what fill_workplace puts
+# there.
 RIGHT = {
     "01_generate_data.py": "--out {}/new",
     "02_random_baseline.py": "--profile tiny --data {}/data.jsonl --out {}/new/random.csv",
@@ -154,7 +156,8 @@ def test_a_wrong_argument_is_named_and_nothing_written(script, option, value, me
 
 
 def test_the_arguments_called_right_are_right(tmp_path, capsys):
-    """So that a refusal above is because of what was changed. Those that decode are run in the tests of running."""
+    """So that a refusal above is because of what was changed. Those that decode are run in the
+    tests of running."""
     fill_workplace(tmp_path)
     for script in ("02_random_baseline.py", "05_score.py"):
         assert run_script(script, *command_line(script, "", "", tmp_path)) == 0, capsys.readouterr().err
@@ -218,7 +221,8 @@ CLOSED = [
 
 @pytest.fixture
 def nobodys():
-    """A folder with what fill_workplace puts there, and this process without the rights of root while it lasts."""
+    """A folder with what fill_workplace puts there, and this process without the rights of root
+    while it lasts."""
     if not all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(__file__).resolve().parents):
         pytest.skip("no other user may enter the checkout")
     folder, user = Path(tempfile.mkdtemp(dir="/tmp")), os.getuid()

@@ -1,4 +1,5 @@
-"""experiments/tools/check.py: what has to agree with the reference, by how much it may differ, and what a flipped claim does."""
+"""experiments/tools/check.py: what has to agree with the reference, by how much it may differ, and
+what a flipped claim does."""
 
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from scripts_fixture import files, refusal, run_script
 
-from boxes.claims.sentences import FAILS, HOLDS, NOT_RUN
+from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import read_csv, write_csv
 from boxes.score_tables import NUM_OPS, RANDOM, with_accuracy
@@ -19,7 +20,8 @@ VERDICTS = {"first": HOLDS, "second": FAILS, "third": NOT_RUN}
 
 
 def write(folder: Path, models: list[str], scores: str = "scores.csv", **changed: int) -> Path:
-    """Results of some models, half of every bucket right; changed: answers more, by bucket, of the first model."""
+    """Results of some models, half of every bucket right; changed: answers more, by bucket, of the
+    first model."""
     rows = [(model, num_ops, N[num_ops], N[num_ops] // 2) for model in (RANDOM, *models) for num_ops in NUM_OPS]
     table = pd.DataFrame(rows, columns=["model", "num_ops", "n", "correct"])
     for num_ops, answers in changed.items():
@@ -112,7 +114,8 @@ def test_a_wrong_summary_of_the_same_scores_is_a_mismatch(tmp_path, capsys):
     ("bucket", "more", "agrees"), [("3", 2, True), ("3", 3, False), ("all", 8, True), ("all", 9, False)]
 )
 def test_kinds_of_errors_may_differ_as_a_cell_may(tmp_path, capsys, bucket, more, agrees):
-    """2 answers of the bucket's 100 queries, 8 of 800 in all; the errors of models that were not run are passed over."""
+    """2 answers of the bucket's 100 queries, 8 of 800 in all; the errors of models that were not
+    run are passed over."""
     for folder in ("reference", "results"):
         write(tmp_path / folder, TINY if folder == "reference" else TINY[:2])
         rows = [(model, num_ops, kind, 10) for model in TINY for num_ops in NUM_OPS for kind in ("wrong box", "other")]

@@ -19,12 +19,13 @@ import torch
 from scenarios_fixture import write_dataset
 from tqdm import tqdm
 
+from boxes.commandline import command
 from boxes.decoding import loop
 from boxes.decoding.constraint import token_bytes
 from boxes.interrupts import ENDING
 from boxes.models import loading
 from boxes.models.table import spec_of
-from boxes.records import JsonLines, command, read_json
+from boxes.records import JsonLines, read_json
 from boxes.runs import decode, lock
 from boxes.runs.decode import decode_run
 from boxes.runs.folder import score_run

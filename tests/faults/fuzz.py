@@ -24,15 +24,15 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from scenarios_fixture import scenarios
 
-from boxes.commandline import argument_parser, natural, positive
-from boxes.dataset import _scenario_lines, read_examples
-from boxes.records import UserError, command
+from boxes.commandline import argument_parser, command, natural, positive
+from boxes.dataset import read_examples, scenario_lines
+from boxes.records import UserError
 from boxes.runs.folder import read_predictions
 from boxes.scoring import STATUSES, score_statement
 from boxes.world import contents_text, describe, parse, replay, statement
 
 SCENARIOS = scenarios(8, seed=1, operations=3)
-STATES = [lines for scenario in SCENARIOS for lines in _scenario_lines(scenario)]
+STATES = [lines for scenario in SCENARIOS for lines in scenario_lines(scenario)]
 DESCRIPTIONS = [describe(scenario.initial, scenario.operations) for scenario in SCENARIOS]
 FINAL = [replay(scenario.initial, scenario.operations)[0] for scenario in SCENARIOS]
 SCRATCH = tempfile.TemporaryDirectory()  # one for all inputs; gone when the process ends

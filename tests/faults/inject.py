@@ -29,8 +29,8 @@ from faults_make import (
 )
 from fuzz import PROPERTIES, attempt
 
-from boxes.commandline import argument_parser, natural, out_file, positive
-from boxes.records import command, write_csv
+from boxes.commandline import argument_parser, command, natural, out_file, positive
+from boxes.records import write_csv
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_every_line_is_its_models_scores_with_their_intervals(case):
             scores = [results.score(spec.name, bucket) for bucket in BUCKETS]
             np.testing.assert_allclose(line.get_ydata().astype(float), [score.accuracy for score in scores])
             np.testing.assert_allclose(line.get_xdata().astype(float), range(8), atol=0.2)
-            ends = [[score.ci_low, score.ci_high] for score in scores]
+            ends = [[score.low, score.high] for score in scores]
             np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], ends, atol=1e-9)
             assert len(caps) == 2
             stroke = STROKES[number][role]

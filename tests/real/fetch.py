@@ -23,8 +23,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 
-from boxes.commandline import argument_parser
-from boxes.records import UserError, command, write_json
+from boxes.commandline import argument_parser, command
+from boxes.records import UserError, write_json
 
 LLAMA_CHAT = (  # a system message goes into the first user turn
     "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' }}"
