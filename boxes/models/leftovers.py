@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxes.models.files import AGAIN
 from boxes.records import UserError
 
-AGAIN = "fetch the model again"
 _MASK = "masks that older versions kept as buffers"
 _AHEAD = "heads that predict tokens further ahead (MTP), which greedy decoding does not ask"
 _EYE = "the part that looks at images or hears: there are none in this task"

@@ -6,7 +6,7 @@ from boxes.models.table import MODELS, ModelSpec, lineage, models_of
 
 
 @dataclass(frozen=True)
-class Pair:
+class MinimalPair:
     """A minimal pair: the same model without and with one more step of training. `panel` titles it in the figures."""
 
     experiment: int
@@ -29,25 +29,25 @@ class Panel:
     row: int = 0
 
 
-_ADDED = {1: "code", 2: "math", 3: "alignment"}
+_TRAINED_ON = {1: "code", 2: "math", 3: "alignment"}
 
 
-def _pair_order(pair: Pair) -> tuple:
+def _pair_order(pair: MinimalPair) -> tuple:
     by_size = (pair.treated.family, float(pair.treated.size.rstrip("BM")))
     if pair.experiment == 2:  # Figure 2: data in the format of instructions first
         return (pair.extra, not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
     return (pair.extra, pair.base.family, float(pair.base.size.rstrip("BM")))
 
 
-def pairs(experiment: int, profile: str, extra: bool = True) -> list[Pair]:
+def pairs(experiment: int, profile: str, extra: bool = True) -> list[MinimalPair]:
     """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3; then those with a
     row that was added."""
     found = []
     for spec in models_of(profile, extra):
-        if spec.base and spec.added == _ADDED[experiment]:
+        if spec.base and spec.added == _TRAINED_ON[experiment]:
             base = MODELS[spec.base]
             title = f"{spec.family} ({spec.size})" if experiment == 2 else f"{base.family} ({base.size})"
-            found.append(Pair(experiment, base, spec, title))
+            found.append(MinimalPair(experiment, base, spec, title))
     return sorted(found, key=_pair_order)
 
 
@@ -55,7 +55,7 @@ def figure_panels(figure: int, profile: str) -> list[Panel]:
     """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training; behind
     them, but for the paper's own models, a panel for each aligned model that has no place in these."""
     if figure in (1, 2):
-        return [_panel(pair, _ADDED[figure], pair.panel) for pair in pairs(figure, profile)]
+        return [_panel(pair, _TRAINED_ON[figure], pair.panel) for pair in pairs(figure, profile)]
     waiting = pairs(3, profile)
     rows: tuple[list[Panel], list[Panel]] = ([], [])
     for pair in pairs(1, profile):
@@ -74,7 +74,7 @@ def figure_panels(figure: int, profile: str) -> list[Panel]:
     return rows[0] + rows[1]
 
 
-def _panel(pair: Pair, role: str, title: str, row: int = 0) -> Panel:
+def _panel(pair: MinimalPair, role: str, title: str, row: int = 0) -> Panel:
     lines = ((_legend(pair.base), pair.base, "base"), (_legend(pair.treated), pair.treated, role))
     return Panel(title, lines, row)
 

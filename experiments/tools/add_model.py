@@ -20,8 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import argument_parser
-from boxes.models.checkpoint import check_files, read_tokenizer, weight_files
-from boxes.models.table import ADDED, MODELS, PROFILES, ModelSpec, read_added, spec_of
+from boxes.models.files import check_files, weight_files
+from boxes.models.reading import read_tokenizer
+from boxes.models.table import ADDED_ROWS, MODELS, PROFILES, ModelSpec, read_added, spec_of
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError, command, write_json
 
@@ -184,9 +185,9 @@ def main() -> None:
     arguments = parse_arguments()
     rows = read_added()
     row = remove(arguments.remove, rows) if arguments.remove else add(arguments, rows)
-    write_json(ADDED, {"models": [as_json(row) for row in rows]})
+    write_json(ADDED_ROWS, {"models": [as_json(row) for row in rows]})
     change = "is out of" if arguments.remove else "is in"
-    print(f"{row.name} {change} the table of profile {row.profile} ({ADDED})", file=sys.stderr)
+    print(f"{row.name} {change} the table of profile {row.profile} ({ADDED_ROWS})", file=sys.stderr)
     print(row.profile, row.name, *([row.base] if row.base else []))
 
 

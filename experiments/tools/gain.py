@@ -17,7 +17,8 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import argument_parser
-from boxes.models.loading import find, load_tokenizer
+from boxes.models import Checkpoint, find_row
+from boxes.models.loading import load_tokenizer
 from boxes.models.table import MODELS, PROFILES, ModelSpec, choose
 from boxes.records import UserError, command, read_csv
 from boxes.runs.folder import read_run
@@ -36,10 +37,10 @@ COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy
 def questions(spec: ModelSpec, base: ModelSpec) -> list[str]:
     """What makes one doubt that two models differ in training alone; nothing where one is not on this machine."""
     try:
-        folders = find(base), find(spec)
+        one, other = find_row(base), find_row(spec)
     except UserError:  # what decodes it says so
         return []
-    return other_size(*folders) + other_vocabulary((base, folders[0]), (spec, folders[1]))
+    return other_size(one.folder, other.folder) + other_vocabulary(one, other)
 
 
 def other_size(base: Path, folder: Path) -> list[str]:
@@ -52,9 +53,9 @@ def other_size(base: Path, folder: Path) -> list[str]:
     return [f"another size: {', '.join(differing)}"] if differing else []
 
 
-def other_vocabulary(base: tuple[ModelSpec, Path], model: tuple[ModelSpec, Path]) -> list[str]:
+def other_vocabulary(base: Checkpoint, model: Checkpoint) -> list[str]:
     """How many of the base's tokens have another id in the model's tokenizer, or none, where that is more than MOVED."""
-    theirs, ours = (load_tokenizer(*place).get_vocab() for place in (base, model))
+    theirs, ours = load_tokenizer(base).get_vocab(), load_tokenizer(model).get_vocab()
     moved = sum(ours.get(token) != index for token, index in theirs.items())
     if moved <= MOVED * len(theirs):
         return []

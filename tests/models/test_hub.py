@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from hub_fixture import Hub, Repository
 
-from boxes.models import hub
+from boxes.models import fetching
 from boxes.models.table import MODELS, TINY_FOLDER, models_of
 from boxes.records import UserError
 
@@ -227,19 +227,19 @@ def test_after_it_everything_runs_offline(machine):
 
 
 def test_one_format_of_weights_and_nothing_else():
-    assert hub.wanted_files([*SAFE]) == [*SMALL, "model.safetensors"]
-    assert hub.wanted_files(["pytorch_model.bin", "training_args.bin", "x.py"]) == ["pytorch_model.bin"]
-    assert hub.wanted_files(["model.safetensors.index.json", "pytorch_model-00001-of-00001.bin"]) == [
+    assert fetching.wanted_files([*SAFE]) == [*SMALL, "model.safetensors"]
+    assert fetching.wanted_files(["pytorch_model.bin", "training_args.bin", "x.py"]) == ["pytorch_model.bin"]
+    assert fetching.wanted_files(["model.safetensors.index.json", "pytorch_model-00001-of-00001.bin"]) == [
         "pytorch_model-00001-of-00001.bin"
     ]
-    assert hub.wanted_files([*SAFE], weights=False) == [*SMALL]
+    assert fetching.wanted_files([*SAFE], weights=False) == [*SMALL]
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 10**9))
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 10**9))
     with pytest.raises(UserError, match=r"13\.0 GB to fetch, 2\.0 GB free; free some, or set HF_HOME$"):
-        hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=13 * 10**9)})
-    hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=10**9)})
+        fetching.check_room(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=13 * 10**9)})
+    fetching.check_room(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=10**9)})
 
 
 @pytest.mark.parametrize("profile", ["reported", "tiny"])

@@ -15,8 +15,9 @@ from transformers import (
     MllamaForConditionalGeneration,
 )
 
-from boxes.models.checkpoint import read_model, weight_files
+from boxes.models.files import weight_files
 from boxes.models.loading import load
+from boxes.models.reading import read_model
 from boxes.models.table import TINY_FOLDER
 from boxes.records import UserError
 

@@ -13,8 +13,9 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizer_fixture import BOS, BOS_CHAT, KINDS, LLAMA, LLAMA_CHAT, SPECIALS, Kind, write_tokenizer
 from tokenizers import normalizers
 
-from boxes.models.checkpoint import read_tokenizer
-from boxes.models.loading import load, load_tokenizer
+from boxes.models import Checkpoint, load
+from boxes.models.loading import load_tokenizer
+from boxes.models.reading import read_tokenizer
 from boxes.models.table import TINY_FOLDER, spec_of
 from boxes.models.tokenizer import check_tokens
 from boxes.prompting import PromptSettings, encode_prompt, encode_prompts, prompt_maker, statement_prompt
@@ -30,7 +31,7 @@ FORMATS = (PromptSettings(), PromptSettings("plain", "released"), PromptSettings
 def test_prompts_are_the_tokens_of_the_file_behind_the_prefix(name, tmp_path):
     kind = KINDS[name]
     made = write_tokenizer(kind, tmp_path)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     for settings in FORMATS if kind.template else FORMATS[:2]:
         prompt = prompt_maker(settings, tokenizer)(DESCRIPTION)
         prefix = kind.prefix if settings.format == "plain" else kind.chat_prefix
@@ -42,7 +43,7 @@ def test_prompts_are_the_tokens_of_the_file_behind_the_prefix(name, tmp_path):
 def test_llama_2_chat_reads_a_space_behind_every_bos(tmp_path):
     """`<s>[INST]` is `<s>` and `▁[`: transformers 5 would read `[`."""
     write_tokenizer(KINDS["llama-chat"], tmp_path)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     pieces = tokenizer.convert_ids_to_tokens(encode_prompt(tokenizer, prompt_maker(FORMATS[2], tokenizer)(DESCRIPTION)))
     behind = [piece for before, piece in pairwise(pieces) if before == "<s>"]
     assert len(behind) == 4  # the instruction and three descriptions
@@ -52,7 +53,7 @@ def test_llama_2_chat_reads_a_space_behind_every_bos(tmp_path):
 @pytest.mark.parametrize("name", ["llama", "deepseek-chat", "gemma", "glm-chat", "half-in-chat"])
 def test_one_bos_whoever_wrote_it(name, tmp_path):
     made = write_tokenizer(KINDS[name], tmp_path)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     for settings in FORMATS if KINDS[name].template else FORMATS[:2]:
         ids = encode_prompt(tokenizer, prompt_maker(settings, tokenizer)(DESCRIPTION))
         assert ids.count(made.token_to_id("<s>")) == 1
@@ -73,7 +74,7 @@ def test_a_reading_that_is_not_the_files_is_refused(tmp_path):
              "special": False}  # fmt: skip
     spoil_config(tmp_path, added_tokens_decoder={"9999": token})
     with pytest.raises(UserError) as refused:
-        load_tokenizer(TINY, tmp_path)
+        load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     said = str(refused.value)
     assert "\n" not in said
     assert re.fullmatch(
@@ -104,7 +105,7 @@ def test_the_judge_finds_each_of_the_old_faults(kind, fault, tmp_path):
 
 def test_a_template_that_refuses_table_5_is_no_fault_of_the_tokenizer(tmp_path):
     write_tokenizer(Kind("sentencepiece", LLAMA, BOS, ("<s>",), "{{ raise_exception('no') }}"), tmp_path)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     with pytest.raises(UserError, match=r"its chat template refuses the messages of Table 5 \(no\); use the plain"):
         prompt_maker(FORMATS[2], tokenizer)(DESCRIPTION)
 
@@ -156,7 +157,7 @@ def odd_texts(count: int) -> list[str]:
 )
 def test_tokenizer_model_alone_is_read_as_sentencepiece_reads_it(model_type, settings, sentencepiece_model, tmp_path):
     model = write_sentencepiece(tmp_path, sentencepiece_model, model_type, settings)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     for prompt in TEXTS[:8]:
         assert encode_prompt(tokenizer, prompt) == [1, *model.encode(prompt)]
     assert model.id_to_piece(model.encode(TEXTS[0])[0]).startswith("▁")
@@ -167,14 +168,14 @@ def test_tokenizer_model_alone_is_read_as_sentencepiece_reads_it(model_type, set
 
 def test_tokenizer_model_alone_without_a_bos(sentencepiece_model, tmp_path):
     model = write_sentencepiece(tmp_path, sentencepiece_model, "llama", LLAMA | {"add_bos_token": False})
-    assert encode_prompt(load_tokenizer(TINY, tmp_path), TEXTS[0]) == model.encode(TEXTS[0])
+    assert encode_prompt(load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path)), TEXTS[0]) == model.encode(TEXTS[0])
 
 
 def test_tokenizer_model_alone_in_chat(sentencepiece_model, tmp_path):
     """Every stretch between special tokens is a text to SentencePiece, as version 4 has it."""
     settings = SPECIALS | {"tokenizer_class": "LlamaTokenizer", "chat_template": LLAMA_CHAT}
     model = write_sentencepiece(tmp_path, sentencepiece_model, "mistral", settings)
-    tokenizer = load_tokenizer(TINY, tmp_path)
+    tokenizer = load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
     prompt = prompt_maker(FORMATS[2], tokenizer)(DESCRIPTION)
     expected = []
     for stretch in re.split("(</?s>)", prompt):
@@ -192,7 +193,7 @@ def test_tokenizer_model_of_another_kind_is_refused(model_type, kind, sentencepi
         "save it as tokenizer.json with the version of transformers that it was made for"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        load_tokenizer(TINY, tmp_path)
+        load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
 
 
 def test_a_tokenizer_model_that_is_read_otherwise_is_refused(tmp_path):
@@ -204,7 +205,7 @@ def test_a_tokenizer_model_that_is_read_otherwise_is_refused(tmp_path):
     )  # fmt: skip
     write_json(tmp_path / "config.json", {"model_type": "llama"})
     with pytest.raises(UserError, match=r"token \d+ of a plain prompt would be .* its files disagree"):
-        load_tokenizer(TINY, tmp_path)
+        load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path))
 
 
 def test_vocabulary_and_merges_alone_still_load(tmp_path):
@@ -215,7 +216,7 @@ def test_vocabulary_and_merges_alone_still_load(tmp_path):
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
     write_json(tmp_path / "config.json", {"model_type": "gpt2"})
     write_json(tmp_path / "tokenizer_config.json", SPECIALS | {"tokenizer_class": "GPT2Tokenizer"})
-    ids = encode_prompt(load_tokenizer(TINY, tmp_path), TEXTS[0])
+    ids = encode_prompt(load_tokenizer(Checkpoint(TINY, tmp_path, tmp_path)), TEXTS[0])
     assert ids == TOKENIZERS["byte-level"]()(TEXTS[0], add_special_tokens=False).input_ids
 
 
