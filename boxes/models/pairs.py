@@ -7,7 +7,7 @@ from boxes.models.table import MODELS, ModelSpec, lineage, models_of
 
 @dataclass(frozen=True)
 class MinimalPair:
-    """A minimal pair: the same model without and with one more step of training. `panel` titles it in the figures."""
+    """The same model without and with one more step of training. `panel`: its title in figures."""
 
     experiment: int
     base: ModelSpec
@@ -22,7 +22,7 @@ class MinimalPair:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of a figure: its title, its row (0 or 1) and its lines as (legend label, model, role)."""
+    """One panel of a figure: title, row (0 or 1) and its lines as (legend label, model, role)."""
 
     title: str
     lines: tuple[tuple[str, ModelSpec, str], ...]
@@ -33,40 +33,41 @@ _TRAINED_ON = {1: "code", 2: "math", 3: "alignment"}
 
 
 def _pair_order(pair: MinimalPair) -> tuple:
-    by_size = (pair.treated.family, float(pair.treated.size.rstrip("BM")))
+    base, treated = pair.base, pair.treated
     if pair.experiment == 2:  # Figure 2: data in the format of instructions first
-        return (pair.extra, not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
-    return (pair.extra, pair.base.family, float(pair.base.size.rstrip("BM")))
+        kind = (not treated.instruct_data, treated.family != "FLoat")
+        return (pair.extra, *kind, treated.family, float(treated.size.rstrip("BM")))
+    return (pair.extra, base.family, float(base.size.rstrip("BM")))
 
 
 def pairs(experiment: int, profile: str, extra: bool = True) -> list[MinimalPair]:
-    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3; then those with a
-    row that was added."""
+    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures
+    1-3; then those with a row that was added."""
     found = []
     for spec in models_of(profile, extra):
         if spec.base and spec.added == _TRAINED_ON[experiment]:
             base = MODELS[spec.base]
-            title = f"{spec.family} ({spec.size})" if experiment == 2 else f"{base.family} ({base.size})"
-            found.append(MinimalPair(experiment, base, spec, title))
+            titled = spec if experiment == 2 else base
+            found.append(MinimalPair(experiment, base, spec, _title(titled)))
     return sorted(found, key=_pair_order)
 
 
 def figure_panels(figure: int, profile: str) -> list[Panel]:
-    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training; behind
-    them, but for the paper's own models, a panel for each aligned model that has no place in these."""
+    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with
+    additional code training; behind them, but for the paper's own models, a panel for each aligned
+    model that has no place in these."""
     if figure in (1, 2):
         return [_panel(pair, _TRAINED_ON[figure], pair.panel) for pair in pairs(figure, profile)]
     waiting = pairs(3, profile)
     rows: tuple[list[Panel], list[Panel]] = ([], [])
     for pair in pairs(1, profile):
         for row, spec in enumerate((pair.base, pair.treated)):
-            title = f"{spec.family} ({spec.size})"
             aligned = next((other for other in waiting if other.base == spec), None)
             if aligned:
                 waiting.remove(aligned)
-                rows[row].append(_panel(aligned, "aligned", title, row))
+                rows[row].append(_panel(aligned, "aligned", _title(spec), row))
             else:
-                rows[row].append(Panel(title, ((_legend(spec), spec, "base"),), row))
+                rows[row].append(Panel(_title(spec), ((_legend(spec), spec, "base"),), row))
     for pair in waiting:
         if pair.extra or profile not in ("paper", "reported"):
             row = int(any(step.added == "code" for step in lineage(pair.base)))
@@ -79,9 +80,14 @@ def _panel(pair: MinimalPair, role: str, title: str, row: int = 0) -> Panel:
     return Panel(title, lines, row)
 
 
+def _title(spec: ModelSpec) -> str:
+    return f"{spec.family} ({spec.size})"
+
+
 def _legend(spec: ModelSpec) -> str:
     if spec.profile == "tiny" or spec.extra:
         return spec.name
     if spec.added != "alignment":
         return spec.family
-    return f"{spec.family}-{'Chat' if spec.prompt_format == 'chat' else 'Instruct'}"
+    kind = "Chat" if spec.prompt_format == "chat" else "Instruct"
+    return f"{spec.family}-{kind}"

@@ -1,7 +1,7 @@
-"""Sizes of models: the shapes behind the rows of Table 6, and from them the bytes of weights, of a file and of a forward.
+"""Sizes of models: the shapes behind the rows of Table 6, and from them the bytes of weights.
 
-One formula for all who name gigabytes: parameters of the shape times the bytes of each. A row of no known shape counts by
-the size it is called by ("7B").
+One formula for all who name gigabytes (10^9 bytes): parameters of the shape times the bytes of
+each. A row of no known shape counts by the size it is called by ("7B").
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 # ruff: noqa: E501 - the table of models reads best with a row a line
-"""The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures follow from the rows.
+"""The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures
+follow from the rows.
 
-Commits are pinned where one is known from public sources; a row without one is pinned when it is first downloaded.
-Behind the rows of the table follow those that `make model` added on this machine.
+Commits are pinned where one is known from public sources; a row without one is pinned when it is
+first downloaded. Behind the rows of the table follow those that `make model` added on this machine.
 """
 
 import difflib
@@ -15,9 +16,11 @@ from pathlib import Path
 from boxes.records import UserError, read_json
 
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "data" / "models"
-RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
+# What is known on this machine alone.
+RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)
 ADDED_ROWS = RECORDS / "added.json"  # written by experiments/tools/add_model.py
-AUTOMATA = RECORDS / "automata"  # what the expression compiles to over wide vocabularies, kept by constraint.py
+# What the expression compiles to over wide vocabularies, kept by constraint.py.
+AUTOMATA = RECORDS / "automata"
 PROFILES = ("reported", "tiny", "paper", "modern")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 ALL = "all"  # in place of names: every model of a profile
@@ -25,7 +28,8 @@ ALL = "all"  # in place of names: every model of a profile
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model. `base` is the name of the row it was trained from and `added` what it was trained on in that step."""
+    """One model. `base` is the name of the row it was trained from and `added` what it was trained
+    on in that step."""
 
     name: str  # the folder of its runs and the `model` column
     label: str  # as printed in Table 6
@@ -40,33 +44,39 @@ class ModelSpec:
     gated: bool = False
     weights: str = "safetensors"  # "bin" where the repository has nothing else
     float32_files: bool = False  # published in float32, decoded in bfloat16
-    prompt_format: str = "plain"  # the one used in Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
+    prompt_format: str = "plain"  # of Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
     instruct_data: bool = False  # math data in the format of instructions (FLoat, OpenMathMistral)
-    system_role: bool | None = None  # None: the chat template tells; False: the authors did without it all the same
+    # None: the chat template tells; False: the authors did without it all the same.
+    system_role: bool | None = None
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
     path: str | None = None  # of a local checkpoint that was added
-    choose_format: bool = False  # added without one: decoded in what does best on the development set
-    extra: bool = False  # added on this machine: no claim of the paper and no reference result is about it
+    choose_format: bool = False  # added without one: what does best on the development set
+    # Added on this machine: no claim of the paper and no reference result is about it.
+    extra: bool = False
 
     @property
     def folder(self) -> Path | None:
-        """Where a model lies that ships with this repository or was added as a folder; None for one of the hub."""
+        """Where a model lies that ships with this repository or was added as a folder; None for one
+        of the hub."""
         if self.path:
             return Path(self.path)
         return None if self.hub_id else TINY_FOLDER / self.name
 
 
 def _hub(label, family, size, base, added, hub_id, revision, licence, **more) -> ModelSpec:
-    return ModelSpec(hub_id.split("/")[1], label, family, size, base, added, hub_id, revision, licence, **more)
+    name = hub_id.split("/")[1]
+    return ModelSpec(name, label, family, size, base, added, hub_id, revision, licence, **more)
 
 
 def _tiny(name: str, base: str | None, added: str | None, **more) -> ModelSpec:
-    return ModelSpec(name, name, "Tiny", "1M", base, added, None, None, "apache-2.0", profile="tiny", **more)
+    row = (name, name, "Tiny", "1M", base, added, None, None, "apache-2.0")
+    return ModelSpec(*row, profile="tiny", **more)
 
 
 def _modern(label, family, size, base, added, hub_id, licence, **more) -> ModelSpec:
-    return _hub(label, family, size, base, added, hub_id, None, licence, profile="modern", **more)
+    row = (label, family, size, base, added, hub_id, None, licence)
+    return _hub(*row, profile="modern", **more)
 
 
 _LLAMA_7B_TOKENIZER = ("huggyllama/llama-7b", "4782ad278652c7c71b72204d462d6d01eaaf7549")
@@ -102,7 +112,7 @@ _ROWS = (
     _hub("Mistral 7B", "Mistral", "7B", None, None, "mistralai/Mistral-7B-v0.1", "27d67f1b5f57dc0953326b2601d68371d40ea8da", "apache-2.0", shape="mistral-7b"),
     _hub("OpenMathMistral", "OpenMathMistral", "7B", "Mistral-7B-v0.1", "math", "nvidia/OpenMath-Mistral-7B-v0.1-hf", "970b8df89f1668d8330abd7e77d7f7013a1e6ae4", "apache-2.0", instruct_data=True, shape="mistral-7b"),
     _hub("LLama 7B", "Llama", "7B", None, None, "huggyllama/llama-7b", _LLAMA_7B_TOKENIZER[1], "other", shape="7b"),
-    # float-7b carries no tokenizer; it was trained from, and with the tokenizer of, huggyllama/llama-7b.
+    # float-7b carries no tokenizer; it was trained with that of huggyllama/llama-7b.
     _hub("Float 7B Instruct", "FLoat", "7B", "llama-7b", "math", "nikhil07prakash/float-7b", "de609e8cc96d0f9ffa697e06247d2c07cab2f097", "mit", weights="bin", instruct_data=True, tokenizer=_LLAMA_7B_TOKENIZER, shape="7b"),
     _tiny("tiny-base", None, None),
     _tiny("tiny-code", "tiny-base", "code"),
@@ -128,24 +138,28 @@ _ROWS = (
 
 
 def read_added(path: Path = ADDED_ROWS) -> list[ModelSpec]:
-    """The rows that were added on this machine. UserError where the file is not as add_model.py writes it."""
+    """The rows that were added on this machine. UserError where the file is not as add_model.py
+    writes it."""
     if not path.exists():
         return []
     try:
         rows = [ModelSpec(**row, extra=True) for row in read_json(path)["models"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not as make model writes it ({error}); mend or delete it") from None
+        wrong = f"{path}: not as make model writes it ({error})"
+        raise UserError(f"{wrong}; mend or delete it") from None
     names = [spec.name for spec in (*_ROWS, *rows)]
     for row in rows:
-        if names.count(row.name) > 1 or row.profile not in PROFILES or (row.base and row.base not in names):
-            raise UserError(f"{path}: {row.name}: its name, profile or base is wrong; mend or delete the row")
+        is_known = row.profile in PROFILES and row.base in (None, "", *names)
+        if not is_known or names.count(row.name) > 1:
+            wrong = f"{path}: {row.name}: its name, profile or base is wrong"
+            raise UserError(f"{wrong}; mend or delete the row")
     return rows
 
 
 def _all_rows() -> tuple[ModelSpec, ...]:
     try:
         return *_ROWS, *read_added()
-    except UserError as error:  # whoever imports this table is not yet where such errors are caught
+    except UserError as error:  # who imports this table is not yet where such errors are caught
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -154,32 +168,38 @@ MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _all_rows()}
 
 
 def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
-    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: with those added on this machine."""
+    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: with those added
+    on this machine."""
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    wanted, extra = ("paper", False) if profile == "reported" else (profile, extra)
-    return [spec for spec in MODELS.values() if spec.profile == wanted and (extra or not spec.extra)]
+    if profile == "reported":
+        profile, extra = "paper", False
+    rows = [spec for spec in MODELS.values() if spec.profile == profile]
+    return rows if extra else [spec for spec in rows if not spec.extra]
 
 
 def spec_of(name: str) -> ModelSpec:
     """The row of a name. UserError names the closest ones where there is none."""
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
+        hint = f"known: {', '.join(MODELS)}"
+        if close:
+            hint = f"did you mean {', '.join(close)}?"
         raise UserError(f"unknown model {name!r}; {hint}")
     return MODELS[name]
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
-    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name that is not of the
-    profile."""
+    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name
+    that is not of the profile."""
     known = models_of(profile)
     if list(names) == [ALL]:
         return known
     strangers = {spec_of(name).name for name in names} - {spec.name for spec in known}
     if strangers:
         listed = ", ".join(spec.name for spec in known)
-        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {listed}")
+        wrong = f"{min(strangers)} is no model of profile {profile}"
+        raise UserError(f"{wrong}; choose from {listed}")
     return [spec for spec in known if not names or spec.name in names]
 
 

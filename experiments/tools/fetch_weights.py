@@ -1,10 +1,10 @@
-"""Fetch weights into the hub's cache, each model at its pinned commit; what is already here stays as it is.
+"""Fetch weights into the hub's cache, each model at its pinned commit; what is here stays as it is.
 
-python experiments/tools/fetch_weights.py --profile paper --models CodeLlama-7b-hf deepseek-llm-7b-base
+python experiments/tools/fetch_weights.py --profile paper --models CodeLlama-7b-hf gemma-7b
 
-Without --models, those of the whole profile; more than 100 GB of them are fetched with --models all alone. Gated repositories
-need HF_TOKEN of an account that accepted their licence. One that fails does not stop the others; the exit status is then 2. A
-second run resumes.
+Without --models, those of the whole profile; more than 100 GB of them are fetched with --models all
+alone. Gated repositories need HF_TOKEN of an account that accepted their licence. One that fails
+does not stop the others; the exit status is then 2. A second run resumes.
 """
 
 import sys
@@ -31,16 +31,16 @@ def is_here(spec: ModelSpec) -> bool:
 
 
 def check_amount(profile: str, waiting: list[ModelSpec]) -> None:
-    """UserError where a whole profile is more than anybody fetches by a slip; each model's size stands before it."""
+    """UserError where a whole profile is more than anybody fetches by a slip; each model's size
+    stands before it."""
     total = sum(map(file_bytes, waiting))
     if total <= UNASKED:
         return
     for spec in waiting:
         print(f"{spec.name}: {gigabytes(file_bytes(spec))}")
-    raise UserError(
-        f"{len(waiting)} models of profile {profile}, {gigabytes(total)} in all; nothing was fetched, name those that you "
-        'want with MODELS="...", or fetch all with MODELS=all'
-    )
+    found = f"{len(waiting)} models of profile {profile}, {gigabytes(total)} in all"
+    mend = 'name those that you want with MODELS="...", or fetch all with MODELS=all'
+    raise UserError(f"{found}; nothing was fetched, {mend}")
 
 
 def provide(spec: ModelSpec) -> None:
