@@ -1,4 +1,4 @@
-"""Where a model lies: a folder of this repository, MODELS_DIR, or the hub's cache at a pinned commit.
+"""Where a model lies: a folder of this repository, MODELS_DIR, or the hub's cache at a commit.
 
 A name is resolved once, by `find`; what it found is handed on as a Checkpoint.
 """
@@ -40,11 +40,13 @@ class Checkpoint:
     def sha256(self) -> str:
         """A hash of all that decides what it says, whatever folder it lies in: weights,
         configuration and tokenizer."""
-        config = [path for path in (self.folder / "config.json",) if path.is_file()]
-        files = [*self.weight_files, *config, *tokenizer_files(self.tokenizer_folder)]
-        known = {path: self._recorded_sum(path) for path in files}
-        read = self._read([path for path in files if not known[path]])
-        return sha256_text("".join(f"{known[path] or read[path]}  {path.name}\n" for path in files))
+        files = list(self.weight_files)
+        if (self.folder / "config.json").is_file():
+            files.append(self.folder / "config.json")
+        files += tokenizer_files(self.tokenizer_folder)
+        sums = {path: self._recorded_sum(path) for path in files}
+        sums |= self._read([path for path in files if not sums[path]])
+        return sha256_text("".join(f"{sums[path]}  {path.name}\n" for path in files))
 
     @cached_property
     def revision(self) -> str | None:
@@ -75,7 +77,8 @@ class Checkpoint:
         sums = known["files"]
         if any(path.name not in sums for path in self.weight_files):
             return False
-        return all(sums[path.name] == sha for path, sha in self._read(self.weight_files).items())
+        actual = self._read(self.weight_files)
+        return all(actual[path] == sums[path.name] for path in actual)
 
     @cached_property
     def _recorded(self) -> dict:
@@ -111,8 +114,8 @@ def find(name_or_path: str | Path) -> Checkpoint:
     name, folder = str(name_or_path), Path(name_or_path)
     if name in MODELS or not folder.is_dir():
         return find_row(spec_of(name))
-    spec = ModelSpec(folder.name, folder.name, folder.name, "?", None, None, None, None, "unknown", profile="local")
-    return Checkpoint(spec, folder, folder)
+    row = (folder.name, folder.name, folder.name, "?", None, None, None, None, "unknown")
+    return Checkpoint(ModelSpec(*row, profile="local"), folder, folder)
 
 
 def find_row(spec: ModelSpec) -> Checkpoint:
@@ -122,9 +125,10 @@ def find_row(spec: ModelSpec) -> Checkpoint:
     for folder in places:
         if weight_files(folder):
             return Checkpoint(spec, folder, _tokenizer_folder(spec, folder))
+    if spec.extra and spec.folder:
+        raise WeightsMissing(f"{spec.folder}: no weights here; {spec.name} was added from there")
     if spec.folder:
-        mend = f"{spec.name} was added from there" if spec.extra else "`make train-tiny` trains them"
-        raise WeightsMissing(f"{spec.folder}: no weights here; {mend}")
+        raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
     raise WeightsMissing(
         f"{spec.name}: weights not found; {_fetching(spec)} fetches them, "
         "or name a folder that has them with MODELS_DIR=..."

@@ -14,7 +14,7 @@ from boxes.records import UserError, read_json, sha256_file, write_json
 
 REVISIONS = RECORDS / "revisions.json"  # {repository: {"commit": ..., "files": {name: SHA-256}}}
 VERIFIED = RECORDS / "verified.json"  # {file: size, times and SHA-256 when it was last read}
-# Bytes of a file whose checksum is remembered: hashing 140 GB takes minutes, less than this no time.
+# Bytes of a file whose checksum is remembered: 140 GB take minutes, less than this no time.
 LARGE = 2**26
 SAID = 5 * GB  # bytes to be hashed of which a person is told
 
@@ -42,7 +42,8 @@ def recorded(hub_id: str) -> dict:
     entry = read_json(REVISIONS).get(hub_id, {})
     if not entry:
         return {}
-    if not isinstance(entry, dict) or not isinstance(entry.get("files"), dict) or "commit" not in entry:
+    is_whole = isinstance(entry, dict) and "commit" in entry
+    if not is_whole or not isinstance(entry.get("files"), dict):
         wrong = f"{REVISIONS}: {hub_id}: no commit or files"
         raise UserError(f"{wrong}; delete the entry and fetch again")
     return entry

@@ -40,18 +40,18 @@ OTHER_NAME = 'give another with ARGS="--name NAME"'
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", help="a folder with a checkpoint, or a repository of the hub (org/name)")
+    which.add_argument("--model", help="a folder with a checkpoint, or a repository (org/name)")
     which.add_argument("--remove", metavar="NAME", help="take a row out again; its runs stay")
     option = parser.add_argument
-    option("--revision", help="the commit of the repository (default: pinned at the first download)")
-    option("--base", help="what it was trained from: a name of the table, a folder, or a repository")
+    option("--revision", help="the repository's commit (default: pinned at the first download)")
+    option("--base", help="what it was trained from: a name of the table, folder or repository")
     option("--added", choices=("code", "math", "alignment"), default="code",
            help="what it was trained on in that step (default: %(default)s)")  # fmt: skip
     option("--profile", choices=PROFILES, default="tiny", help="for a model without base")
     option("--name", help="of the row and of its runs (default: the folder's or the repository's)")
     option("--label", help="in Table 6 (default: the name)")
     option("--family", help="in panels and Table 1 (default: the name)")
-    option("--size", help="7B, 350M, ... (default: that of the base, or counted in a folder)")
+    option("--size", default="", help="7B, 350M, ... (default: that of the base, or counted in a folder)")
     option("--prompt-format", choices=PROMPT_FORMATS,
            help="default: plain; for alignment, the one that does best on the development set")  # fmt: skip
     option("--licence", default="unknown", help="for Table 4 (default: %(default)s)")
@@ -92,9 +92,9 @@ def counted_size(folder: Path) -> str | None:
     return f"{count / 1e6:.1f}M"
 
 
-def new_row(place: dict, base: ModelSpec | None, profile: str, size: str | None, **more) -> ModelSpec:
+def new_row(place: dict, base: ModelSpec | None, profile: str, size: str, **more) -> ModelSpec:
     """A row from where a model lies and what it was trained from. UserError where its name or size
-    cannot be."""
+    cannot be. An empty `size` is looked for."""
     name = more.get("name") or place["name"]
     if not NAME.fullmatch(name):
         raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
@@ -109,7 +109,7 @@ def new_row(place: dict, base: ModelSpec | None, profile: str, size: str | None,
     return ModelSpec(**fields, extra=True)
 
 
-def known_size(name: str, size: str | None, base: ModelSpec | None, path: str | None) -> str:
+def known_size(name: str, size: str, base: ModelSpec | None, path: str | None) -> str:
     """The size that was given, that of the base, or what a folder has. UserError without any."""
     if not size and base:
         size = base.size

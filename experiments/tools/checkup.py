@@ -19,6 +19,7 @@ STATEMENT = (
 )
 STORED, RUN = 1024, 4096  # tokens of a prompt with its statement, and of the largest forward, about
 HERE, TO_FETCH, MISSING = "here", "to fetch", "missing"
+Memory = dict[str, int]  # a GPU -> its bytes
 OPEN, CLOSED, NOT_NEEDED = "open", "closed", "not needed"
 
 
@@ -41,8 +42,8 @@ class Row:
         return 0 < self.held < self.need
 
 
-def examine(spec: ModelSpec, there: dict[str, int], asked: int | None, bench: Path, gpu: str | None) -> Row:
-    """All checks of one model but that of the hub."""
+def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu: str | None) -> Row:
+    """All checks of one model but that of the hub. `asked`: GPUs a model."""
     row = Row(seconds=seconds_of(spec, bench, gpu))
     folder = None
     try:
@@ -113,7 +114,7 @@ def accepts(automaton, spelled: dict[int, bytes], ids: list[int], head: str) -> 
 # --- memory ---
 
 
-def check_memory(spec: ModelSpec, folder: Path | None, there: dict[str, int], asked: int | None, row: Row) -> None:
+def check_memory(spec: ModelSpec, folder: Path | None, there: Memory, asked: int | None, row: Row) -> None:
     """What the weights and one prompt at a time need: on so many GPUs, or in the memory of the
     machine."""
     from boxes.decoding.memory import free_bytes

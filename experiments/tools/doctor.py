@@ -114,7 +114,7 @@ def time_line(rows: list[Row]) -> str:
 
 
 def hub_line(specs: list[ModelSpec], rows: list[Row]) -> str:
-    """Whether the hub was asked, what it answered, and whether there is a token; never the token."""
+    """Whether the hub was asked, what it answered, whether there is a token; never the token."""
     from huggingface_hub import constants, get_token
 
     asked = "offline" if constants.HF_HUB_OFFLINE else "asked"
@@ -163,9 +163,10 @@ def verdict(profile: str, waiting: list[ModelSpec], faults: list[str]) -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--gpus", type=positive, help="GPUs a model (default: as many as the weights need)")
-    parser.add_argument("--bench", type=Path, required=True, help="shapes.csv of the bench")
+    option = parser.add_argument
+    option("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    option("--gpus", type=positive, help="GPUs a model (default: as many as the weights need)")
+    option("--bench", type=Path, required=True, help="shapes.csv of the bench")
     return parser.parse_args()
 
 
