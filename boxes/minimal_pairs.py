@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from boxes.models.pairs import Pair
+from boxes.models.pairs import MinimalPair
 from boxes.records import UserError
 from boxes.score_tables import NUM_OPS, in_bucket
 from boxes.statistics import Difference, discordant, holm, mcnemar, newcombe, paired_difference
@@ -20,7 +20,7 @@ _SEED = 20240531  # of the bootstrap
 
 
 def compare_pairs(
-    wanted: list[Pair],
+    wanted: list[MinimalPair],
     scores: pd.DataFrame,
     queries: pd.DataFrame | None,
 ) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def compare_pairs(
     return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
 
 
-def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
+def _unpaired(pair: MinimalPair, scores: pd.DataFrame) -> list[dict]:
     base = scores[scores.model == pair.base.name].set_index("num_ops")
     treated = scores[scores.model == pair.treated.name].set_index("num_ops")
     rows = []

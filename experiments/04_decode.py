@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import add_hardware, argument_parser, command, hardware_of, out_folder, positive
-from boxes.models.loading import WeightsMissing, load, resolve
+from boxes.models import WeightsMissing, find, load
 from boxes.models.table import MODELS, ModelSpec
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import UserError
@@ -80,7 +80,7 @@ def statements(name: str, task: Task, dev: Task | None) -> int:
 
 
 def load_quietly(*which):
-    """weights.load without the bar that transformers draws."""
+    """boxes.models.load without the bar that transformers draws."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -91,7 +91,7 @@ def chosen_format(arguments: argparse.Namespace, dev: Task | None, own: Settings
     """The prompt format that does best on the development set, decoded here, where that is asked
     for; None for the row's own. UserError where there is no development set to choose on."""
     try:
-        spec, _ = resolve(arguments.model)
+        spec = find(arguments.model).spec
     except WeightsMissing:
         return None  # the run itself says so
     if not compares_formats(spec):
@@ -133,7 +133,7 @@ def main() -> None:
         return
     print(f"{run['model']}: {run['examples']} statements, {run['statements_per_second']} a second, "
           f"{run['truncated']} truncated, {run['invalid']} invalid")  # fmt: skip
-    spec, _ = resolve(arguments.model)
+    spec = find(arguments.model).spec
     for other, folder, settings in runs_beside(spec, arguments.out, task, dev, own) if dev else ():
         decode_run(arguments.model, other, folder, settings, load_once)
 

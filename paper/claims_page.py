@@ -22,7 +22,7 @@ from boxes.claims.judging import NOT_RUN, Claim, counted, judge
 from boxes.claims.sentences import claims_of
 from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
-from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes
+from boxes.models.shapes import WIDTH, file_bytes, gigabytes, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import read_csv, write_text
@@ -107,7 +107,7 @@ def measured_shapes(bench: Path) -> pd.DataFrame:
 
 def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Minutes of decoding the test set once with every model, where the shapes of all were measured."""
-    names = [shape_of(spec) for spec in specs]
+    names = [spec.shape for spec in specs]
     if not set(names) <= set(shapes.index):
         return NOT_MEASURED
     rows = [shapes.loc[name] for name in names]
@@ -121,15 +121,15 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     estimate = (
         f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {WIDTH} bytes)"
     )
-    if shape_of(largest) not in shapes.index:
+    if largest.shape not in shapes.index:
         return f"{NOT_MEASURED}; {estimate}"
-    row = shapes.loc[shape_of(largest)]
+    row = shapes.loc[largest.shape]
     return f"{gigabytes(row['peak_memory_mb'] * 1e6)}, measured on a model of {largest.name}'s shape, at the batch it chose"
 
 
 def disk(specs: list[ModelSpec]) -> str:
     """The files of all the models."""
-    wide = any(spec.name in FLOAT32_FILES for spec in specs)
+    wide = any(spec.float32_files for spec in specs)
     formula = f"parameters × {WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
     return f"{gigabytes(sum(map(file_bytes, specs)))} of weights (estimate: {formula})"
 

@@ -60,9 +60,9 @@ def models() -> dict[str, list[str]]:
 
 def added(target: Path) -> list[str]:
     """The lines for models that were added on this machine: where they lie, and that the file of them renews this one."""
-    from boxes.models.table import ADDED, MODELS
+    from boxes.models.table import ADDED_ROWS, MODELS
 
-    if not ADDED.exists():
+    if not ADDED_ROWS.exists():
         return []
     rows = [spec for spec in MODELS.values() if spec.extra]
     folders = {spec.name: spec.path for spec in rows if spec.path}
@@ -71,7 +71,7 @@ def added(target: Path) -> list[str]:
     for profile in dict.fromkeys(spec.profile for spec in rows):
         stated = " ".join("/".join(map(str, (spec.name, spec.base, spec.added, spec.size))) for spec in rows)
         lines.append(f"ADDED_TO_{profile} := {stated}")
-    place = ADDED.relative_to(ROOT) if ADDED.is_relative_to(ROOT) else ADDED
+    place = ADDED_ROWS.relative_to(ROOT) if ADDED_ROWS.is_relative_to(ROOT) else ADDED_ROWS
     return [*lines, f"{target}: {place}", f"{place}:"]
 
 

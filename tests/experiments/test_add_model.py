@@ -74,7 +74,7 @@ def checkpoint(tmp_path) -> Path:
 @pytest.fixture
 def alone(tmp_path, monkeypatch, capsys):
     """add_model.py in this process, where nothing was added before: (status, what it says on stdout, on stderr)."""
-    monkeypatch.setattr("boxes.models.table.ADDED", tmp_path / "records" / "added.json")
+    monkeypatch.setattr("boxes.models.table.ADDED_ROWS", tmp_path / "records" / "added.json")
 
     def run(*options: object) -> tuple[int | str | None, str, str]:
         capsys.readouterr()

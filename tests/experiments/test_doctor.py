@@ -13,12 +13,20 @@ from miniatures import TOKENIZERS
 from tokenizer_fixture import KINDS, write_tokenizer
 
 from boxes.decoding.constraint import compile_regex, token_bytes
-from boxes.models import loading
+from boxes.models import find_row, loading
 from boxes.models.table import MODELS, TINY_FOLDER, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.records import UserError, read_json, write_json, write_text
-from experiments.tools import doctor
-from experiments.tools.doctor import Row, accepts, check_access, check_memory, examine, seconds_of
+from experiments.tools import checkup, doctor
+from experiments.tools.checkup import (
+    STATEMENT,
+    Row,
+    accepts,
+    check_access,
+    check_memory,
+    examine,
+    seconds_of,
+)
 
 GB = 10**9
 NOWHERE = Path("no-such-bench.csv")
@@ -86,8 +94,8 @@ def test_a_tokenizers_own_spelling_is_accepted_and_another_is_not(kind):
     tokenizer = TOKENIZERS[kind]()
     spelled = token_bytes(tokenizer)
     automaton = compile_regex(STATEMENT_REGEX, tokenizer, len(tokenizer))
-    for text, expected in ((doctor.STATEMENT, True), (doctor.STATEMENT[:-1], False), (doctor.STATEMENT + " And", False),
-                           (doctor.STATEMENT.replace("Box 1", "Box 9"), False)):  # fmt: skip
+    for text, expected in ((STATEMENT, True), (STATEMENT[:-1], False), (STATEMENT + " And", False),
+                           (STATEMENT.replace("Box 1", "Box 9"), False)):  # fmt: skip
         ids = tokenizer(text, add_special_tokens=False).input_ids
         assert accepts(automaton, spelled, ids, STATEMENT_HEAD) is expected
 
@@ -122,7 +130,7 @@ def test_doctor_judges_by_the_files_as_the_engine_does(tmp_path, monkeypatch):
     [fault] = row.faults
     assert "token 0 of a plain prompt would be" in fault
     with pytest.raises(UserError) as refused:
-        loading.load_tokenizer(spec, tmp_path / spec.name)
+        loading.load_tokenizer(find_row(spec))
     assert str(refused.value) == fault
 
 
@@ -166,7 +174,7 @@ def test_the_hub_is_asked_once_whether_a_repository_is_open(status, error, acces
     spec = MODELS["gemma-7b"]
     hub = Hub({spec.hub_id: Repository("main", {"config.json": b"{}"}, status=status, error=error)})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(doctor, "config_url", lambda _: f"{hub.url}/{spec.hub_id}/resolve/main/config.json")
+    monkeypatch.setattr(checkup, "config_url", lambda _: f"{hub.url}/{spec.hub_id}/resolve/main/config.json")
     row = Row()
     check_access(spec, row)
     hub.server.shutdown()
@@ -230,7 +238,7 @@ def test_the_last_line_says_whether_it_can_run(capsys, monkeypatch):
 
 def test_a_profile_that_is_not_here_is_a_few_lines(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "gpus", lambda: {str(number): 180 * GB for number in range(8)})
-    monkeypatch.setattr(doctor, "device_name", lambda: "a GPU")
+    monkeypatch.setattr(doctor, "gpu_name", lambda: "a GPU")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9999 * GB))
     status, out, err = ended(monkeypatch, capsys, "paper")
     lines = out.splitlines()
@@ -247,7 +255,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
         asked.append(spec.name)
         row.access = "no answer (ConnectError)"
 
-    monkeypatch.setattr(doctor, "check_access", refuse)
+    monkeypatch.setattr(checkup, "check_access", refuse)
     specs = models_of("paper", extra=False)
-    doctor.ask_hub(specs, [Row("here"), *(Row("to fetch") for _ in specs[1:])])
+    checkup.ask_hub(specs, [Row("here"), *(Row("to fetch") for _ in specs[1:])])
     assert asked == [specs[1].name]
