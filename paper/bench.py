@@ -1,8 +1,10 @@
-"""data/bench/*.csv -> data/bench/README.md with all tables, a figure, and the handful of figures in the README.
+"""data/bench/*.csv -> data/bench/README.md with all tables, a figure, and the handful of figures in
+the README.
 
     python -m paper.bench --bench data/bench --readme README.md
 
-In the README only what stands between two marks is written. What has no CSV is said to be not measured.
+In the README only what stands between two marks is written. What has no CSV is said to be not
+measured.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from matplotlib import pyplot as plt
 
@@ -34,7 +36,8 @@ WAYS = {
 
 
 def number(value: float, digits: int = 1) -> str:
-    """Rounded to digits behind the point, or to three figures where it is small; a dash where there is none."""
+    """Rounded to digits behind the point, or to three figures where it is small; a dash where there
+    is none."""
     if pd.isna(value):
         return "–"
     return f"{value:,.{digits}f}" if abs(value) >= 1 or value == 0 else f"{value:.{digits + 1}f}"
@@ -173,7 +176,8 @@ def page(folder: Path) -> str:
 
 
 def block(folder: Path) -> str:
-    """What stands between the marks of the README: few figures, the one that travels between machines first."""
+    """What stands between the marks of the README: few figures, the one that travels between
+    machines first."""
     path = folder / "decoding.csv"
     if not path.exists():
         return f"{BEGIN}\n\nSpeed: {NOT_MEASURED}.\n\n{END}"

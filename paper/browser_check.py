@@ -1,10 +1,11 @@
-"""Open a report in headless Chromium, as a reader would: on a desktop and a phone, light and dark, and printed.
+"""Open a report in headless Chromium, as a reader would: on a desktop and a phone, light and dark,
+and printed.
 
     python -m paper.browser_check paper/out/tiny/report.html --out paper/out/tiny/screens
 
-Writes a screenshot for each view and report.pdf. Exit status 1 where the console has messages, something is fetched, the
-page is wider than its window, text hardly differs from its ground, or the print is long. Needs chromium on the PATH;
-nothing is downloaded.
+Writes a screenshot for each view and report.pdf. Exit status 1 where the console has messages,
+something is fetched, the page is wider than its window, text hardly differs from its ground, or the
+print is long. Needs chromium on the PATH; nothing is downloaded.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.commandline import argument_parser, out_folder
 from boxes.records import UserError, command
@@ -34,7 +35,8 @@ MOST_PAGES = 12  # of the print
 SECONDS = 120
 _CONSOLE = re.compile(r':CONSOLE[:(]\d+\)?\] "(.*)", source: ')
 _MARK = "measured:"
-# Asked of a copy of the page; the page itself has no script. Grounds are laid over each other up to the page's.
+# Asked of a copy of the page; the page itself has no script. Grounds are laid over each other up to
+# the page's.
 _MEASURE = """
 const parse = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
 const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3])).concat(1);
@@ -56,7 +58,8 @@ addEventListener('load', () => {
 """.replace("MARK", _MARK)
 
 
-# At the top of the copy: whatever the page would fetch is refused, and counted. (Chromium times no resources of file:.)
+# At the top of the copy: whatever the page would fetch is refused, and counted. (Chromium times no
+# resources of file:.)
 _REFUSE = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
 script-src 'unsafe-inline'; img-src data:; font-src data:"><script>const blocked = [];
 addEventListener('securitypolicyviolation', event => blocked.push(event.blockedURI));</script>"""
@@ -118,7 +121,8 @@ def pages(pdf: bytes) -> int:
 
 
 def framed(page: Path, width: int, scratch: str) -> Path:
-    """A page that shows another in a frame of some pixels: Chromium's own windows are not as narrow as a phone."""
+    """A page that shows another in a frame of some pixels: Chromium's own windows are not as narrow
+    as a phone."""
     frame = Path(scratch) / "frame.html"
     style = f"border: 0; width: {width}px; height: {HEIGHT}px"
     frame.write_text(

@@ -1,10 +1,11 @@
-"""CLAIMS.md, the artifact appendix: every claim with its command, expected value, tolerance and cost; the deviations.
+"""CLAIMS.md, the artifact appendix: every claim with its command, expected value, tolerance and
+cost; the deviations.
 
     python -m paper.claims_page --out CLAIMS.md
 
-Claims come from boxes/claims/sentences.py, expected values from data/reported (the paper's numbers) and data/reference
-(ours), GPU minutes and memory from data/bench/shapes.csv. What has not been measured is said to be so, or estimated from
-the shape.
+Claims come from boxes/claims/sentences.py, expected values from data/reported (the paper's numbers)
+and data/reference (ours), GPU minutes and memory from data/bench/shapes.csv. What has not been
+measured is said to be so, or estimated from the shape.
 """
 
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.baseline import KNOWN
 from boxes.claims.evidence import reported_evidence
@@ -41,7 +42,8 @@ TOOK = {
     "how": "Minutes were measured on two CPU cores; the 2 include the installation.",
 }
 
-# What is done otherwise than in the paper or in its authors' release: (what, here, paper, release, the switch back).
+# What is done otherwise than in the paper or in its authors' release: (what, here, paper, release,
+# the switch back).
 DEVIATIONS = (
     ("end of the prompt", f"`{STATEMENT_HEAD}`", "the same (Table 2)", "ends at the description's period, without a line break",
      '`DECODE="--prompt-style released"`'),
@@ -105,7 +107,8 @@ def measured_shapes(bench: Path) -> pd.DataFrame:
 
 
 def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
-    """Minutes of decoding the test set once with every model, where the shapes of all were measured."""
+    """Minutes of decoding the test set once with every model, where the shapes of all were
+    measured."""
     names = [shape_of(spec) for spec in specs]
     if not set(names) <= set(shapes.index):
         return NOT_MEASURED

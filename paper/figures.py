@@ -2,9 +2,9 @@
 
     python -m paper.figures --profile reported --results data/results/reported --out paper/out/reported
 
-x: number of operations affecting the box state; y: accuracy in per cent with 95 % intervals; dashed black: random.
-A model that MODELS leaves out has no line, and a panel without a line is left out, too.
-Rendering the same scores twice gives the same bytes.
+x: number of operations affecting the box state; y: accuracy in per cent with 95 % intervals; dashed
+black: random. A model that MODELS leaves out has no line, and a panel without a line is left out,
+too. Rendering the same scores twice gives the same bytes.
 """
 
 import io
@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.models.pairs import Panel, figure_panels
 from boxes.records import command, write_bytes
@@ -119,7 +119,8 @@ def style_axes(axes: Axes) -> None:
 
 
 def points(results: Results, model: str) -> list[tuple[int, float, float, float]]:
-    """(operations, accuracy, distance down, distance up to the interval's ends) of the buckets that hold queries."""
+    """(operations, accuracy, distance down, distance up to the interval's ends) of the buckets that
+    hold queries."""
     found = []
     for num_ops in BUCKETS:
         score = results.score(model, num_ops)

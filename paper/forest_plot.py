@@ -1,4 +1,5 @@
-"""The effects of Experiments 1-3 at a glance: treated minus base on changed boxes, with 95 % intervals."""
+"""The effects of Experiments 1-3 at a glance: treated minus base on changed boxes, with 95 %
+intervals."""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,7 +14,8 @@ _STROKES = {"code": STROKES[1]["code"], "math": STROKES[2]["math"], "alignment":
 
 
 def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figure | None:
-    """A line a pair, grouped by experiment. effects: the lines of code, math and alignment.csv. None: nothing run."""
+    """A line a pair, grouped by experiment. effects: the lines of code, math and alignment.csv.
+    None: nothing run."""
     groups = {
         name: [line for line in lines if line["status"] != NOT_RUN and line["num_ops"] == BUCKET]
         for name, lines in effects.items()

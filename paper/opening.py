@@ -1,4 +1,5 @@
-"""The first lines of a report: does it agree with what is expected, what was run, what of the claims."""
+"""The first lines of a report: does it agree with what is expected, what was run, what of the
+claims."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""What the experiments wrote, read once and checked: scores, the paper's own numbers, the state of each run."""
+"""What the experiments wrote, read once and checked: scores, the paper's own numbers, the state of
+each run."""
 
 import argparse
 import math
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boxes.commandline import argument_parser, out_folder
 from boxes.models.pairs import Pair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import UserError, read_csv
@@ -15,12 +17,14 @@ from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
-REFERENCE = REPORTED.parent / "reference" / "tiny"  # what the miniatures came to in the committed results
+# What the miniatures came to in the committed results.
+REFERENCE = REPORTED.parent / "reference" / "tiny"
 
 
 @dataclass(frozen=True)
 class Score:
-    """One cell: queries in the bucket; accuracy and its 95 % interval in per cent (None: not given)."""
+    """One cell: queries in the bucket; accuracy and its 95 % interval in per cent (None: not
+    given)."""
 
     n: int
     accuracy: float | None
@@ -33,10 +37,12 @@ Scores = dict[tuple[str, str], Score]  # (model, num_ops) -> Score
 
 @dataclass(frozen=True)
 class Results:
-    """The scores of one profile beside what is expected of them, and their rows in the order of Table 6.
+    """The scores of one profile beside what is expected of them, and their rows in the order of
+    Table 6.
 
     specs: the rows that were asked for (MODELS); others of the profile are left out everywhere.
-    expected: the paper's scores; for the miniatures, which the paper does not have, the committed reference.
+    expected: the paper's scores; for the miniatures, which the paper does not have, the committed
+    reference.
     """
 
     profile: str
@@ -46,7 +52,8 @@ class Results:
 
     @property
     def ours(self) -> str:
-        """What our numbers are called: those of `reported` are the paper's own, computed anew from its counts."""
+        """What our numbers are called: those of `reported` are the paper's own, computed anew from
+        its counts."""
         return "recomputed" if self.profile == "reported" else "reproduced"
 
     @property
@@ -76,11 +83,24 @@ class Results:
         """The paper's cell (or the reference's), None where there is none."""
         return self.expected.get((model, num_ops))
 
+    def accuracy(self, model: str, num_ops: str) -> float | None:
+        """Of the reproduced cell, None where there is none."""
+        score = self.score(model, num_ops)
+        return score.accuracy if score else None
+
+    def gap(self, model: str, num_ops: str) -> float | None:
+        """The reproduced cell minus the expected one, None where one is not there."""
+        ours, theirs = self.score(model, num_ops), self.expected_score(model, num_ops)
+        if ours is None or theirs is None:
+            return None
+        return difference(ours.accuracy, theirs.accuracy)
+
     def bucket_sizes(self) -> dict[str, int]:
         """Queries per bucket: the same for every row, so that any complete row tells."""
         for model in (RANDOM, *(spec.name for spec in self.specs)):
             if self.is_run(model):
-                return {num_ops: s.n for num_ops in NUM_OPS if (s := self.score(model, num_ops))}
+                scores = {num_ops: self.score(model, num_ops) for num_ops in NUM_OPS}
+                return {num_ops: score.n for num_ops, score in scores.items() if score}
         return {}
 
     def missing(self) -> list[ModelSpec]:
@@ -111,7 +131,8 @@ def not_chosen(path: Path) -> set[str]:
 
 
 def read_reference(path: Path, ours: Scores) -> Scores:
-    """The committed scores; nothing where our test set is another one than theirs (another SEED, the release)."""
+    """The committed scores; nothing where our test set is another one than theirs (another SEED,
+    the release)."""
     if not path.exists():
         return {}
     theirs = read_scores(path, known=None, intervals=False)
@@ -120,9 +141,10 @@ def read_reference(path: Path, ours: Scores) -> Scores:
 
 
 def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
-    """Read model,num_ops,n,accuracy[,ci_low,ci_high]. `known` names the models allowed, None allows any."""
-    wanted = ("model", "num_ops", "n", "accuracy", *(("ci_low", "ci_high") if intervals else ()))
-    frame = read_csv(path, wanted)
+    """Read model,num_ops,n,accuracy[,ci_low,ci_high]. `known` names the models allowed, None allows
+    any."""
+    ends = ("ci_low", "ci_high") if intervals else ()
+    frame = read_csv(path, ("model", "num_ops", "n", "accuracy", *ends))
     scores: Scores = {}
     for number, row in enumerate(frame.to_dict("records"), 2):
         where = f"{path}: line {number}"
@@ -130,40 +152,54 @@ def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
         if known is not None and model not in known:
             raise UserError(f"{where}: unknown model {model!r}; add it (make model) or score again")
         if num_ops not in NUM_OPS:
-            raise UserError(f"{where}: num_ops {num_ops!r} is none of {', '.join(NUM_OPS)}; score again")
+            known_buckets = ", ".join(NUM_OPS)
+            raise UserError(f"{where}: num_ops {num_ops!r} is none of {known_buckets}; score again")
         if (model, num_ops) in scores:
             raise UserError(f"{where}: {model} has num_ops {num_ops} twice; score again")
         n = number_or_none(row["n"], f"{where}: n", high=None)
         accuracy = number_or_none(row["accuracy"], f"{where}: accuracy")
         if n is None or (accuracy is None and n > 0):
             raise UserError(f"{where}: n or accuracy is empty; score again")
-        bounds = [number_or_none(row[name], f"{where}: {name}") for name in ("ci_low", "ci_high")] if intervals else []
+        bounds = [number_or_none(row[name], f"{where}: {name}") for name in ends]
         scores[model, num_ops] = Score(int(n), accuracy, *bounds)
     return scores
 
 
 def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
-    """A CSV's lines as dictionaries, the columns `numbers` as float or None. Raises UserError with file and line."""
+    """A CSV's lines as dictionaries, the columns `numbers` as float or None. Raises UserError with
+    file and line."""
     lines = read_csv(path, (*columns, *numbers)).to_dict("records")
     for line_number, line in enumerate(lines, 2):
+        where = f"{path}: line {line_number}"
         for name in numbers:
-            line[name] = number_or_none(line[name], f"{path}: line {line_number}: {name}", low=float("-inf"), high=None)
+            line[name] = number_or_none(line[name], f"{where}: {name}", low=-math.inf, high=None)
         for name in columns:
             line[name] = "" if pd.isna(line[name]) else str(line[name])
     return lines
 
 
+def read_written(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...], expected: bool) -> list[dict]:
+    """`read_table` of a CSV that a profile without models does not write (`expected` False)."""
+    if not expected and not path.exists():
+        return []
+    return read_table(path, columns, numbers)
+
+
 def number_or_none(value: object, where: str, low: float = 0.0, high: float | None = 100.0) -> float | None:
-    """A cell as a float within [low, high]; None for an empty one. Raises UserError that begins with `where`."""
+    """A cell as a float within [low, high]; None for an empty one. Raises UserError that begins
+    with `where`."""
     if value is None or pd.isna(value):
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise UserError(f"{where} is {value!r}, not a number; run the experiment again") from None
-    high = float("inf") if high is None else high
+        wrong = f"{where} is {value!r}, not a number"
+        raise UserError(f"{wrong}; run the experiment again") from None
+    if high is None:
+        high = math.inf
     if not (math.isfinite(number) and low <= number <= high):
-        raise UserError(f"{where} is {number:g}, outside {low:g} to {high:g}; run the experiment again")
+        limits = f"{low:g} to {high:g}"
+        raise UserError(f"{where} is {number:g}, outside {limits}; run the experiment again")
     return number
 
 
@@ -188,9 +224,10 @@ def signed(value: float | None, minus: str = "−") -> str:
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options that tables, figures and report share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", required=True, choices=PROFILES, help="which models the rows are")
-    parser.add_argument("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to, paper/out/PROFILE")
-    parser.add_argument("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    parser = argument_parser(description)
+    add = parser.add_argument
+    add("--profile", required=True, choices=PROFILES, help="which models the rows are")
+    add("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
+    add("--out", required=True, type=out_folder, help="folder to write to, paper/out/PROFILE")
+    add("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
     return parser

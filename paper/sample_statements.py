@@ -1,6 +1,8 @@
-"""Statements to look at: for each number of operations one query that models answered rightly and wrongly.
+"""Statements to look at: for each number of operations one query that models answered rightly and
+wrongly.
 
-The page shows them and stays in paper/out, which git ignores: the text of the task is not to be published in the clear.
+The page shows them and stays in paper/out, which git ignores: the text of the task is not to be
+published in the clear.
 """
 
 import re
@@ -25,8 +27,9 @@ _PIECE = re.compile(r"[^.,]*[.,]\s*")
 
 @dataclass(frozen=True)
 class Wrong:
-    """A statement that is wrong about the box: who made it, the kind of error, and its text cut at the first word that
-    differs from the true statement (`differs` is empty where it ends too early)."""
+    """A statement that is wrong about the box: who made it, the kind of error, and its text cut at
+    the first word that differs from the true statement (`differs` is empty where it ends too
+    early)."""
 
     models: tuple[str, ...]
     kind: str
@@ -37,8 +40,9 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Shown:
-    """A query: `pieces` of its description, True where they name the box; the true statement and who made it; wrong ones,
-    the most frequent first, and how many more models were wrong about the box."""
+    """A query: `pieces` of its description, True where they name the box; the true statement and
+    who made it; wrong ones, the most frequent first, and how many more models were wrong about the
+    box."""
 
     num_ops: str
     box: int
@@ -50,7 +54,8 @@ class Shown:
 
 
 def read_answers(results: Results, data: Path, runs: Path) -> tuple[dict[Key, Example], dict[str, dict[Key, dict]]]:
-    """The dataset's states by key, and the predictions of every model with scores. UserError for runs of other data."""
+    """The dataset's states by key, and the predictions of every model with scores. UserError for
+    runs of other data."""
     examples = {(example.sample_id, example.num_operations): example for example in read_examples(data)}
     checksum, answers = sha256_file(data), {}
     for spec in results.specs:
@@ -61,9 +66,10 @@ def read_answers(results: Results, data: Path, runs: Path) -> tuple[dict[Key, Ex
     return examples, answers
 
 
-def choose(examples: dict[Key, Example], answers: dict[str, dict[Key, dict]]) -> list[Shown]:
-    """A query for each bucket that has any: the one at which most models go wrong for the first time in their statement
-    while as many others are right throughout; the first of such in the dataset."""
+def choose_queries(examples: dict[Key, Example], answers: dict[str, dict[Key, dict]]) -> list[Shown]:
+    """A query for each bucket that has any: the one at which most models go wrong for the first
+    time in their statement while as many others are right throughout; the first of such in the
+    dataset."""
     places = {(key, box): place for place, (key, box) in enumerate((k, b) for k in examples for b in range(NUM_BOXES))}
     throughout, first_wrong = Counter(), Counter()
     for lines in answers.values():
@@ -96,7 +102,8 @@ def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> S
             right.append(name)
         elif kinds[box]:
             wrong.setdefault((line["prediction"], kinds[box]), []).append(name)
-    groups = sorted(wrong.items(), key=lambda group: -len(group[1]))  # stable: else in the order of the table
+    # Stable: else in the order of the table.
+    groups = sorted(wrong.items(), key=lambda group: -len(group[1]))
     pieces = tuple((piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description))
     return Shown(
         bucket,

@@ -2,10 +2,12 @@
 
     python experiments/bench/inflate.py --model tiny-base --shape 100m --out data/runs/tiny-100m
 
-Speed at a real shape can then be measured, and the answers checked, with nothing downloaded. The tiny's d dimensions are the
-first of the wide hidden state's D. The others hold noise of 1e-8, far below RMSNorm's epsilon: not zeros, on which a GPU is
-faster than on real activations. Norms are rescaled by sqrt(d/D), epsilon by d/D. A layer too many writes noise alone. Rotary
-pair j of head size h is pair j*H/h of head size H, queries are scaled by sqrt(H/h); tiny head j is the first of KV group j.
+Speed at a real shape can then be measured, and the answers checked, with nothing downloaded. The
+tiny's d dimensions are the first of the wide hidden state's D. The others hold noise of 1e-8, far
+below RMSNorm's epsilon: not zeros, on which a GPU is faster than on real activations. Norms are
+rescaled by sqrt(d/D), epsilon by d/D. A layer too many writes noise alone. Rotary pair j of head
+size h is pair j*H/h of head size H, queries are scaled by sqrt(H/h); tiny head j is the first of KV
+group j.
 """
 
 import shutil
@@ -25,7 +27,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, out_folder
 from boxes.decoding.memory import free_bytes
@@ -34,8 +36,11 @@ from boxes.models.shapes import SHAPES, Shape
 from boxes.records import UserError, command
 
 NOISE = 2.0**-20  # of the ordinary initial weights: what is written beside the tiny's dimensions
-SMALL = 2.0**-24  # of the output matrix, where it is tied to the embedding and so enters the hidden state
-LARGE = 2.0**24  # the gate that moves the state to the output matrix's dimensions: against it nothing else there counts
+# Of the output matrix, where it is tied to the embedding and so enters the hidden state.
+SMALL = 2.0**-24
+# The gate that moves the state to the output matrix's dimensions: against it nothing else there
+# counts.
+LARGE = 2.0**24
 SPARE = 2**30  # bytes beside the weights, without which a shape is not tried
 
 
@@ -43,7 +48,8 @@ SPARE = 2**30  # bytes beside the weights, without which a shape is not tried
 class Architecture:
     """A model of transformers, whose norms multiply by norm_offset + w.
 
-    Norms get `lift` times the weights, and what reads them a `lift`th: with an offset, rounding w would else cost too much.
+    Norms get `lift` times the weights, and what reads them a `lift`th: with an offset, rounding w
+    would else cost too much.
     """
 
     config: type
@@ -93,7 +99,8 @@ def too_large(shape: Shape, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
-    """A model of a shape with ordinary initial weights, made on the device; all else as in the tiny's configuration."""
+    """A model of a shape with ordinary initial weights, made on the device; all else as in the
+    tiny's configuration."""
     kind = kind_of(shape)
     config = kind.config(
         hidden_size=shape.hidden,
@@ -119,14 +126,16 @@ def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
 
 
 def reads(weight: torch.Tensor, values: torch.Tensor, rows: torch.Tensor | None = None) -> None:
-    """A matrix (n, D) that reads the hidden state: these rows see the tiny's dimensions alone; the others stay random."""
+    """A matrix (n, D) that reads the hidden state: these rows see the tiny's dimensions alone; the
+    others stay random."""
     rows = torch.arange(len(values), device=weight.device) if rows is None else rows
     weight[rows] = 0
     weight[rows, : values.shape[1]] = values.to(weight)
 
 
 def writes(weight: torch.Tensor, reserved: int, values: torch.Tensor | None = None, columns=None) -> None:
-    """A matrix (D, n) that writes to the hidden state: the tiny's values, in these columns, and noise beyond `reserved`."""
+    """A matrix (D, n) that writes to the hidden state: the tiny's values, in these columns, and
+    noise beyond `reserved`."""
     weight.mul_(NOISE)
     weight[:reserved] = 0
     if values is not None:
@@ -135,7 +144,8 @@ def writes(weight: torch.Tensor, reserved: int, values: torch.Tensor | None = No
 
 
 def head_rows(tiny, shape: Shape, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the rows of the tiny's heads, in their order, lie among query rows and among key and value rows."""
+    """Where the rows of the tiny's heads, in their order, lie among query rows and among key and
+    value rows."""
     size, wide, group = tiny.head_dim, shape.head_size, shape.heads // shape.kv_heads
     # Rotary pair j is dimensions j and j + size / 2.
     inside = [half * wide // 2 + pair * (wide // size) for half in (0, 1) for pair in range(size // 2)]
@@ -171,10 +181,12 @@ def rescale(weight: torch.Tensor, tiny: torch.Tensor, shape: Shape, factor: floa
 
 
 def tie(model, tiny, shape: Shape) -> None:
-    """Where the output matrix is the embedding, it lies, small, in dimensions d..2d-1; the last layer moves the state there.
+    """Where the output matrix is the embedding, it lies, small, in dimensions d..2d-1; the last
+    layer moves the state there.
 
-    Dimension 2d holds a constant. The last MLP computes silu(LARGE * constant / rms) * state / rms, so in the final norm the
-    moved state outweighs all else, and its length cancels. The final norm is zero elsewhere.
+    Dimension 2d holds a constant. The last MLP computes silu(LARGE * constant / rms) * state / rms,
+    so in the final norm the moved state outweighs all else, and its length cancels. The final norm
+    is zero elsewhere.
     """
     width, constant = tiny.config.hidden_size, 2 * tiny.config.hidden_size
     embedding, norm, last = model.model.embed_tokens, model.model.norm, model.model.layers[-1]
@@ -192,9 +204,11 @@ def tie(model, tiny, shape: Shape) -> None:
 
 @torch.no_grad()
 def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32, seed: int = 0):
-    """A model of a shape, on a device, whose logits over the tiny's vocabulary are the tiny's; float32 or bfloat16.
+    """A model of a shape, on a device, whose logits over the tiny's vocabulary are the tiny's;
+    float32 or bfloat16.
 
-    It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny does not fit the shape.
+    It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny
+    does not fit the shape.
     """
     check(tiny.config, shape)
     device = torch.device(device)
@@ -204,7 +218,8 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
     width = tiny.config.hidden_size
     reserved = 2 * width + 1 if shape.tied else width
     embedding = model.model.embed_tokens
-    scale = embedding.embed_scale.float().item() if shape.tied else 1.0  # Gemma multiplies embeddings by sqrt(D)
+    # Gemma multiplies embeddings by sqrt(D).
+    scale = embedding.embed_scale.float().item() if shape.tied else 1.0
     writes(embedding.weight.T, reserved, tiny.model.embed_tokens.weight.T / scale)
     depth = len(tiny.model.layers)
     for wide, layer in zip(model.model.layers, tiny.model.layers, strict=False):

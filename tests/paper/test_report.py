@@ -19,7 +19,7 @@ from boxes.models import table as model_table
 from boxes.models.table import models_of
 from boxes.records import UserError, read_csv, write_csv, write_json, write_text
 from boxes.score_tables import RANDOM, REPORTED
-from paper import report, sample_statements, sections
+from paper import compared, report, sample_statements, sections
 from paper.results import COLUMNS, read_results
 from paper.style import RC
 
@@ -355,7 +355,7 @@ def test_provenance_comes_from_the_runs(tmp_path):
      (-10, "down d5"), (65.5, "up d5")],
 )  # fmt: skip
 def test_shades_grow_with_the_difference(gap, name):
-    assert sections.shade(gap) == name
+    assert compared.shade(gap) == name
 
 
 def test_the_forest_plot_fits_a_phone(reported):
