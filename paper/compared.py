@@ -3,6 +3,7 @@
 from paper.formats import Table
 from paper.results import COLUMNS, NOT_RUN, Results, signed, two_digits
 
+Rows = list[tuple[str, str]]  # (model, label)
 # Percentage points from which a cell is shaded one step darker.
 _SHADES = (0.005, 1, 2, 5, 10)
 
@@ -33,7 +34,7 @@ def compared_cell(results: Results, model: str, num_ops: str) -> dict[str, str]:
     }
 
 
-def compared_rows(results: Results, rows: list[tuple[str, str]], columns=COLUMNS) -> list[dict]:
+def compared_rows(results: Results, rows: Rows, columns=COLUMNS) -> list[dict]:
     """Rows as label, whether it was run, whether all is as expected, and cells."""
     compared = []
     for model, label in rows:
@@ -51,7 +52,7 @@ def accuracy_cells(results: Results, model: str, columns) -> list[str]:
     return [two_digits(results.accuracy(model, column)) for column in columns]
 
 
-def stacked(results: Results, table: Table, rows: list[tuple[str, str]], columns, minus: str) -> Table:
+def stacked(results: Results, table: Table, rows: Rows, columns, minus: str) -> Table:
     """A table with what is expected: one line a row where ours are the same, else ours, theirs and
     the difference."""
     body = []

@@ -1,8 +1,8 @@
 """The report of a profile: one self-contained HTML page, and the same in Markdown beside the
 figures.
 
-    python -m paper.report --profile reported --results data/results/reported --runs data/runs/reported \\
-        --out paper/out/reported
+    python -m paper.report --profile reported --results data/results/reported \\
+        --runs data/runs/reported --out paper/out/reported
     python -m paper.report ... --data data/boxes/test-subsample-states-t5.jsonl
 
 The page needs no script and fetches nothing; its figures are drawn here, as SVG. report.md shows
@@ -40,20 +40,23 @@ from paper.results import BUCKETS, COLUMNS, NOT_RUN, Results, arguments, read_re
 from paper.style import GRID, INK, MUTED, STROKES
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+_NOT_RUN_YET = "Rows that have not been run say so."
 PROFILE_TEXT = {
-    "reported": "No model was run: the scores are recomputed from the paper's printed numbers. That shows the last mile, "
-    "from scores to tables, figures and claims, and what a full reproduction looks like.",
-    "tiny": "Its models are miniatures: four models of 1.1 million parameters that were trained on texts of this very task, "
-    "ship with the repository and were decoded for real. They prove that every step works, and say nothing about the "
-    "paper's hypothesis.",
-    "paper": "Its models are the checkpoints of Table 6, at pinned commits. Rows that have not been run say so.",
-    "modern": "Its models are later minimal pairs, which the paper does not have. Rows that have not been run say so.",
+    "reported": "No model was run: the scores are recomputed from the paper's printed numbers. "
+    "That shows the last mile, from scores to tables, figures and claims, and what a full "
+    "reproduction looks like.",
+    "tiny": "Its models are miniatures: four models of 1.1 million parameters that were trained on "
+    "texts of this very task, ship with the repository and were decoded for real. They prove that "
+    "every step works, and say nothing about the paper's hypothesis.",
+    "paper": f"Its models are the checkpoints of Table 6, at pinned commits. {_NOT_RUN_YET}",
+    "modern": f"Its models are later minimal pairs, which the paper does not have. {_NOT_RUN_YET}",
 }
 CAPTIONS = {
     1: "Base models and models further trained on code.",
     2: "Base models and models further trained on math.",
-    3: "Base and aligned (instruct/chat) models, without (top) and with (bottom) additional code training.",
-}
+    3: "Base and aligned (instruct/chat) models, without (top) and with (bottom) additional code "
+    "training.",
+}  # fmt: skip
 COMMANDS = {
     "paper": ('make weights PROFILE=paper MODELS="{}"', 'make all PROFILE=paper MODELS="{}"'),
     "modern": ('make weights PROFILE=modern MODELS="{}"', 'make all PROFILE=modern MODELS="{}"'),
@@ -76,7 +79,8 @@ def inline_svg(figure: Figure, name: str, title: str) -> Markup:
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
+    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    svg = svg.replace("xlink:href", "href")
     label = Markup('role="img" aria-label="{}"').format(title)
     return Markup(svg.replace("<svg ", f"<svg {label} ", 1).strip())
 
@@ -101,7 +105,8 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
     context |= _table_parts(results) | _effect_parts(results, options.results, labels)
     context |= _decoded_parts(results, options, labels)
     reference = options.reference or default_reference(results.profile)
-    context["opening"] = opening.opening(results, options.results, reference, context["claims"], context["provenance"])
+    claims, runs = context["claims"], context["provenance"]
+    context["opening"] = opening.opening(results, options.results, reference, claims, runs)
     return context | shown_sections(context)
 
 
@@ -286,7 +291,7 @@ def main() -> None:
     parser = arguments(__doc__)
     add = parser.add_argument
     add("--runs", required=True, type=Path, help="folder of the runs, for their provenance")
-    add("--data", type=Path, help="the dataset that was decoded, to show statements (default: none)")
+    add("--data", type=Path, help="the dataset that was decoded, to show statements")
     add("--bench", type=Path, default=Path("data/bench"), help="folder of the bench (%(default)s)")
     add("--reference", type=Path, help="folder of the expected results (default: as make check's)")
     options = parser.parse_args()

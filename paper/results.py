@@ -14,6 +14,7 @@ from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED
 
+Names = tuple[str, ...]
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
@@ -108,7 +109,12 @@ class Results:
         return [spec for spec in self.specs if not self.is_run(spec.name)]
 
 
-def read_results(profile: str, folder: Path, reported: Path = REPORTED, reference: Path = REFERENCE) -> Results:
+def read_results(
+    profile: str,
+    folder: Path,
+    reported: Path = REPORTED,
+    reference: Path = REFERENCE,
+) -> Results:
     """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
     known = {RANDOM, *(spec.name for spec in specs)}
@@ -156,7 +162,7 @@ def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
             raise UserError(f"{where}: num_ops {num_ops!r} is none of {known_buckets}; score again")
         if (model, num_ops) in scores:
             raise UserError(f"{where}: {model} has num_ops {num_ops} twice; score again")
-        n = number_or_none(row["n"], f"{where}: n", high=None)
+        n = number_or_none(row["n"], f"{where}: n", high=math.inf)
         accuracy = number_or_none(row["accuracy"], f"{where}: accuracy")
         if n is None or (accuracy is None and n > 0):
             raise UserError(f"{where}: n or accuracy is empty; score again")
@@ -165,27 +171,32 @@ def read_scores(path: Path, known: set[str] | None, intervals: bool) -> Scores:
     return scores
 
 
-def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
+def read_table(path: Path, columns: Names, numbers: Names = ()) -> list[dict]:
     """A CSV's lines as dictionaries, the columns `numbers` as float or None. Raises UserError with
     file and line."""
     lines = read_csv(path, (*columns, *numbers)).to_dict("records")
     for line_number, line in enumerate(lines, 2):
         where = f"{path}: line {line_number}"
         for name in numbers:
-            line[name] = number_or_none(line[name], f"{where}: {name}", low=-math.inf, high=None)
+            line[name] = number_or_none(line[name], f"{where}: {name}", -math.inf, math.inf)
         for name in columns:
             line[name] = "" if pd.isna(line[name]) else str(line[name])
     return lines
 
 
-def read_written(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...], expected: bool) -> list[dict]:
+def read_written(path: Path, columns: Names, numbers: Names, expected: bool) -> list[dict]:
     """`read_table` of a CSV that a profile without models does not write (`expected` False)."""
     if not expected and not path.exists():
         return []
     return read_table(path, columns, numbers)
 
 
-def number_or_none(value: object, where: str, low: float = 0.0, high: float | None = 100.0) -> float | None:
+def number_or_none(
+    value: object,
+    where: str,
+    low: float = 0.0,
+    high: float = 100.0,
+) -> float | None:
     """A cell as a float within [low, high]; None for an empty one. Raises UserError that begins
     with `where`."""
     if value is None or pd.isna(value):
@@ -195,8 +206,6 @@ def number_or_none(value: object, where: str, low: float = 0.0, high: float | No
     except (TypeError, ValueError):
         wrong = f"{where} is {value!r}, not a number"
         raise UserError(f"{wrong}; run the experiment again") from None
-    if high is None:
-        high = math.inf
     if not (math.isfinite(number) and low <= number <= high):
         limits = f"{low:g} to {high:g}"
         raise UserError(f"{where} is {number:g}, outside {limits}; run the experiment again")
@@ -209,7 +218,7 @@ def two_digits(value: float | None) -> str:
 
 
 def difference(reproduced: float | None, reported: float | None) -> float | None:
-    """Reproduced minus reported, of the two as printed, so that a reader can check the subtraction."""
+    """Reproduced minus reported, of the two as printed: a reader can check the subtraction."""
     if reproduced is None or reported is None:
         return None
     return round(round(reproduced, 2) - round(reported, 2), 2) + 0.0  # + 0.0: no minus zero
@@ -229,5 +238,5 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     add("--profile", required=True, choices=PROFILES, help="which models the rows are")
     add("--results", required=True, type=Path, help="folder of the CSVs, data/results/PROFILE")
     add("--out", required=True, type=out_folder, help="folder to write to, paper/out/PROFILE")
-    add("--reported", type=Path, default=REPORTED, help="the paper's numbers (default: %(default)s)")
+    add("--reported", type=Path, default=REPORTED, help="the paper's numbers (%(default)s)")
     return parser

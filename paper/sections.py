@@ -1,4 +1,4 @@
-"""What the report says: the tables of most of its sections, as text cells, from a results folder."""
+"""What the report says: the tables of most sections, as text cells, from a results folder."""
 
 from itertools import product
 from pathlib import Path
@@ -8,8 +8,17 @@ from boxes.score_tables import BUCKETS
 from boxes.scoring import AUTHORS, OURS
 from boxes.statistics import MCNEMAR_CAVEAT
 from paper.formats import Table, or_dash, p_value, whole
-from paper.results import NOT_RUN, difference, read_table, read_written, signed, two_digits
+from paper.results import (
+    NOT_RUN,
+    Names,
+    difference,
+    read_table,
+    read_written,
+    signed,
+    two_digits,
+)
 
+Labels = dict[str, str]  # model -> as Table 6 calls it
 HEADLINE = ("all", "0", "1+")  # the buckets that summarise an effect
 NAMES = {"all": "Overall"} | {bucket: bucket for bucket in (*BUCKETS, "1+")}
 EFFECTS = {
@@ -39,7 +48,7 @@ def effect_lines(folder: Path, name: str, chosen: set[str]) -> list[dict]:
     return [line for line in lines if {line["base"], line["treated"]} <= chosen]
 
 
-def effects_table(lines: list[dict], labels: dict[str, str], buckets: tuple[str, ...] = HEADLINE) -> Table:
+def effects_table(lines: list[dict], labels: Labels, buckets: Names = HEADLINE) -> Table:
     """Treated minus base in percentage points: an effect a line, of the buckets asked for."""
     order = list(NAMES)
     pairs = list(dict.fromkeys((line["base"], line["treated"]) for line in lines))
@@ -51,7 +60,7 @@ def effects_table(lines: list[dict], labels: dict[str, str], buckets: tuple[str,
 
     body = []
     for line in sorted(lines, key=place):
-        names = (labels.get(line["base"], line["base"]), labels.get(line["treated"], line["treated"]))
+        names = [labels.get(line[side], line[side]) for side in ("base", "treated")]
         if line["status"] == NOT_RUN:
             body.append((*names, NOT_RUN, *["–"] * 7))
         elif line["num_ops"] in buckets:
@@ -77,7 +86,7 @@ def _effect_cells(line: dict) -> tuple[str, ...]:
     )
 
 
-def constrained_table(folder: Path, reported: Path, labels: dict[str, str], expected: bool) -> Table:
+def constrained_table(folder: Path, reported: Path, labels: Labels, expected: bool) -> Table:
     """Appendix A.2: accuracy with and without the regular expression, by the authors' scorer and by
     ours, beside the paper's example. Alone: free statements of which this scorer accepts a box that
     the other does not."""
@@ -102,8 +111,9 @@ def constrained_table(folder: Path, reported: Path, labels: dict[str, str], expe
             printed = (paper.get(f"{key}/free"), paper.get(key))
         names = (labels.get(model, model), NAMES[num_ops], scorer)
         body.append((*names, *_free_cells(free, constrained), *map(two_digits, printed)))
-    header = ("Model", "NumOps", "Scorer", "n", "Free %", "Constrained %", "Gain", "Free: truncated",
-              "Free: invalid", "Free: alone", "Reported free %", "Reported constrained %")  # fmt: skip
+    header = ("Model", "NumOps", "Scorer", "n", "Free %", "Constrained %", "Gain",
+              "Free: truncated", "Free: invalid", "Free: alone", "Reported free %",
+              "Reported constrained %")  # fmt: skip
     return Table(0, "", (header,), tuple(body), "lllrrrrrrrrr")
 
 
@@ -119,7 +129,7 @@ def _free_cells(free: dict, constrained: dict) -> tuple[str, ...]:
     )
 
 
-def prompt_table(folder: Path, labels: dict[str, str], expected: bool) -> Table:
+def prompt_table(folder: Path, labels: Labels, expected: bool) -> Table:
     """Appendix A.1: both prompt formats of the aligned models on the development set, and the one
     chosen."""
     path, texts = folder / "prompt_format.csv", ("model", "format", "reported_format")
@@ -178,7 +188,8 @@ def precision_table(path: Path) -> Table:
                 line["device"],
             )
         )
-    header = ("Model", "Way", "Flips", "Flip rate %", "Accuracy %", "Points from the first", "Device")
+    header = ("Model", "Way", "Flips", "Flip rate %", "Accuracy %", "Points from the first",
+              "Device")  # fmt: skip
     return Table(0, "", (header,), tuple(body), "llrrrrl")
 
 

@@ -61,9 +61,10 @@ class Stroke:
 
 # Colours that stay apart in the common forms of colour blindness; the paper's hues where it names
 # them.
+_BASE = Stroke("Base", "#c1272d", "o", False, -0.07)
 STROKES = {
-    1: {"base": Stroke("Base", "#c1272d", "o", False, -0.07), "code": Stroke("+ Code", "#1f5fbf", "s", True, 0.07)},
-    2: {"base": Stroke("Base", "#c1272d", "o", False, -0.07), "math": Stroke("+ Math", "#6a3d9a", "D", True, 0.07)},
+    1: {"base": _BASE, "code": Stroke("+ Code", "#1f5fbf", "s", True, 0.07)},
+    2: {"base": _BASE, "math": Stroke("+ Math", "#6a3d9a", "D", True, 0.07)},
     3: {
         "base": Stroke("Not aligned", "#e08214", "o", False, -0.07),
         "aligned": Stroke("+ Instruct/Chat", "#1b7f5c", "^", True, 0.07),

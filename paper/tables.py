@@ -1,7 +1,8 @@
 """Tables 1, 3, 4 and 6 of the paper from the scores of a profile, as Markdown, LaTeX (booktabs) and
 CSV.
 
-    python -m paper.tables --profile reported --results data/results/reported --out paper/out/reported
+    python -m paper.tables --profile reported --results data/results/reported \\
+        --out paper/out/reported
     python -m paper.tables --profile tiny --results data/results/tiny --out paper/out/tiny --print 6
 
 table3.csv and table6.csv are long: a line per cell with `reproduced`, `reported` and their
@@ -14,6 +15,7 @@ other three.
 
 import signal
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout b
 from boxes.models.pairs import Pair, pairs
 from boxes.models.table import ModelSpec, lineage, spec_of
 from boxes.records import command, write_csv, write_text
-from paper.compared import accuracy_cells, stacked
+from paper.compared import Rows, accuracy_cells, stacked
 from paper.formats import Table, alignments, to_latex, to_markdown
 from paper.results import (
     BUCKETS,
@@ -86,7 +88,8 @@ def table1(results: Results) -> Table:
             body.append((first, *_table1_row(group)))
             first = ""
     header = ("Exp", "Model", "Size", "+Code", "+Math", "+Instruct/Chat", "Base Model")
-    caption = "Models compared in each experiment. Ticks: the additional training, that of the base models included."
+    ticks = "Ticks: the additional training, that of the base models included."
+    caption = f"Models compared in each experiment. {ticks}"
     return Table(1, caption, (header,), tuple(body), "lllcccl", rules=tuple(rules[1:]))
 
 
@@ -112,17 +115,14 @@ def _table1_groups(experiment: int, compared: list[Pair]) -> list[list[ModelSpec
 
 
 def _table1_row(group: list[ModelSpec]) -> tuple[str, ...]:
-    steps = {step.added: step for spec in group for step in lineage(spec)}
-    math = steps.get("math")
-    ticks = (
-        "✓" if "code" in steps else "",
-        "" if math is None else "✓ (instruct)" if math.instruct_data else "✓",
-        "✓" if "alignment" in steps else "",
-    )
-    # Code Llama 34B names no base model (Llama 2 34B was not released); its family's other sizes
-    # do.
+    ticks = {"code": "", "math": "", "alignment": ""}
+    for step in chain.from_iterable(map(lineage, group)):
+        ticks[step.added] = "✓ (instruct)" if step.instruct_data else "✓"
+    # Code Llama 34B names no base model, for Llama 2 34B was not released; its other sizes do.
     bases = [variant(spec_of(spec.base)) for spec in group if spec.base]
-    return (variant(group[0]), size_range([spec.size for spec in group]), *ticks, bases[0] if bases else "-")
+    base = bases[0] if bases else "-"
+    sizes = size_range([spec.size for spec in group])
+    return variant(group[0]), sizes, ticks["code"], ticks["math"], ticks["alignment"], base
 
 
 def table3_specs(profile: str) -> tuple[ModelSpec, ...]:
@@ -158,19 +158,20 @@ def table4(results: Results) -> Table:
 
 
 def table6(results: Results) -> Table:
-    """The detailed results in the paper's layout; rows that were not run say so and hold no number."""
+    """The detailed results in the paper's layout; rows that were not run hold no number."""
     sizes = {column: f"({n})" for column, n in results.bucket_sizes().items()}
     header = (
         ("Model", "Overall", *BUCKETS),
         ("", *(sizes.get(column, "") for column in COLUMNS)),
     )
     body = [(label, *accuracy_cells(results, model, COLUMNS)) for model, label in all_rows(results)]
-    caption = "Accuracy in per cent by the number of operations affecting the box (number of queries in brackets)."
+    by = "by the number of operations affecting the box (number of queries in brackets)"
+    caption = f"Accuracy in per cent {by}."
     span = "Performance split by number of operations"
     return Table(6, caption, header, tuple(body), "l" + "r" * len(COLUMNS), span=span)
 
 
-def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.DataFrame:
+def comparison(results: Results, rows: Rows, columns) -> pd.DataFrame:
     """Long form: a line per (model, label) row and column; the fields of reproduced are empty where
     not run."""
     lines = []
@@ -199,12 +200,12 @@ def _printed(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def all_rows(results: Results) -> list[tuple[str, str]]:
+def all_rows(results: Results) -> Rows:
     """(model, label) of every row of Table 6, Random first."""
     return [(RANDOM, RANDOM), *((spec.name, spec.label) for spec in results.specs)]
 
 
-def table3_rows(results: Results) -> list[tuple[str, str]]:
+def table3_rows(results: Results) -> Rows:
     """(model, label) of the rows of Table 3."""
     specs = table3_specs(results.profile)
     return [(spec.name, sized(spec)) for spec in specs if spec.name in results.names]
