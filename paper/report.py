@@ -11,13 +11,11 @@ task, which is not to be published.
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
@@ -34,10 +32,9 @@ from paper import (
     wrong_answers,
 )
 from paper.compared import compared_rows
-from paper.forest_plot import draw_forest
 from paper.formats import Table, markdown_escape, pipe_table
+from paper.page_figures import drawings
 from paper.results import BUCKETS, COLUMNS, NOT_RUN, Results, arguments, read_results
-from paper.style import GRID, INK, MUTED, STROKES
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOT_RUN_YET = "Rows that have not been run say so."
@@ -63,26 +60,6 @@ COMMANDS = {
     "tiny": ('make all PROFILE=tiny MODELS="{}"',),
     "reported": ("make all PROFILE=reported",),
 }
-# Colours of the figures that the page sets itself, so that they follow its light or dark scheme.
-PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", "#ffffff": "--page"}
-for _number, _roles in STROKES.items():
-    PAGE_COLOURS |= {stroke.colour: f"--figure{_number}-{role}" for role, stroke in _roles.items()}
-
-
-def inline_svg(figure: Figure, name: str, title: str) -> Markup:
-    """A figure as an <svg> element: identifiers of its own, the page's colours, a title for readers
-    of the screen."""
-    svg = figures.render(figure, "svg", transparent=True).decode()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-    for colour, variable in PAGE_COLOURS.items():
-        svg = svg.replace(colour, f"var({variable})")
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
-    svg = svg.replace("xlink:href", "href")
-    label = Markup('role="img" aria-label="{}"').format(title)
-    return Markup(svg.replace("<svg ", f"<svg {label} ", 1).strip())
 
 
 def collect(results: Results, options: argparse.Namespace) -> dict:
@@ -252,19 +229,6 @@ def paper_sizes(results: Results) -> list[int] | None:
             theirs[column] = score.n
     differ = ours and any(ours.get(column) != n for column, n in theirs.items())
     return list(theirs.values()) if differ else None
-
-
-def drawings(results: Results, context: dict) -> dict:
-    """The figures of the page, as SVG."""
-    drawn = {}
-    for number, caption in context["captions"].items():
-        figure, title = figures.draw(number, results), f"Figure {number}. {caption}"
-        drawn[number] = inline_svg(figure, f"figure{number}", title)
-    forest = draw_forest(context["effect_lines"], context["labels"])
-    if forest:
-        title = "Differences between the models of each pair, with 95 % intervals"
-        forest = inline_svg(forest, "forest", title)
-    return {"figures": drawn, "forest": forest}
 
 
 def environment() -> jinja2.Environment:

@@ -1,6 +1,7 @@
 """How large the house may be: what a reader meets at its doors, and how long files, functions and lines are."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,13 @@ def test_few_lines_are_wide():
 
 def test_the_page_for_who_carries_on_is_short():
     assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_page_names_what_is_there():
+    """Every link and every path in it, but for what is made and where a profile or a model stands."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    made = ("data/boxes/", "data/runs/", "data/results/", "paper/out/")
+    paths = re.findall(r"`([\w./-]+/[\w./-]*)`", text) + re.findall(r"\]\(([^)]+)\)", text)
+    assert len(paths) > 20
+    for path in paths:
+        assert path.startswith(made) or any((ROOT / room / path).exists() for room in ("", "boxes")), path
