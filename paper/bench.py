@@ -1,11 +1,12 @@
-"""data/bench/*.csv -> data/bench/README.md with all tables, a figure, and the handful of figures in the README.
+"""data/bench/*.csv -> data/bench/README.md with all tables, a figure, and the handful of figures in
+the README.
 
     python -m paper.bench --bench data/bench --readme README.md
 
-In the README only what stands between two marks is written. What has no CSV is said to be not measured.
+In the README only what stands between two marks is written. What has no CSV is said to be not
+measured.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,17 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
-from boxes.commandline import command
+from boxes.commandline import argument_parser, command, in_folder
 from boxes.records import UserError, write_text
 from paper.style import MUTED, TEXT_WIDTH, own_settings
 
-BEGIN, END = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->", "<!-- end of figures -->"
+BEGIN = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->"
+END = "<!-- end of figures -->"
 ENGINE, FLOOR, PAPER = "e engine", "f floor", "a paper"
 NOT_MEASURED = "not measured"
 WAYS = {
@@ -35,39 +38,48 @@ WAYS = {
 
 
 def number(value: float, digits: int = 1) -> str:
-    """Rounded to digits behind the point, or to three figures where it is small; a dash where there is none."""
+    """Rounded to digits behind the point, or to three figures where it is small; a dash where there
+    is none."""
     if pd.isna(value):
         return "–"
     return f"{value:,.{digits}f}" if abs(value) >= 1 or value == 0 else f"{value:.{digits + 1}f}"
 
 
-def pipe(rows: list[dict]) -> str:
-    """A Markdown table."""
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=_alignment(rows))
+def share(value: float, digits: int = 0) -> str:
+    """A share in per cent; a dash where there is none."""
+    return "–" if pd.isna(value) else f"{value:.{digits}%}"
 
 
-def _alignment(rows: list[dict]) -> list[str]:
-    return ["left", *["right"] * (len(rows[0]) - 1)]
+def with_note(text: str, note: object, form: str) -> str:
+    """A text and a remark of a CSV, which may be empty, in a form of both."""
+    return form.format(text, note) if isinstance(note, str) and note else text
+
+
+def pipe(rows: list[dict], texts: int = 1) -> str:
+    """A Markdown table whose first columns are `texts`, the others numbers."""
+    align = ["left"] * texts + ["right"] * (len(rows[0]) - texts)
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def ways(table: pd.DataFrame) -> str:
     """How the ways compare: ratios first."""
     rows = [
         {
-            "way": WAYS[row.way] + (f" ({row.note})" if isinstance(row.note, str) and row.note else ""),
+            "way": with_note(WAYS[row.way], row.note, "{} ({})"),
             "× the engine's time": number(row.times_engine, 2),
             "statements/s": number(row.statements_per_second),
             "seconds": number(row.seconds, 2),
             "peak memory, MiB": number(row.peak_memory_mib, 0),
             "tokens a forward": number(row.tokens_per_forward, 0),
-            "drafted tokens confirmed": "–" if pd.isna(row.drafted_confirmed) else f"{row.drafted_confirmed:.0%}",
+            "drafted tokens confirmed": share(row.drafted_confirmed),
         }
         for row in table.itertuples()
     ]
     first = table.iloc[0]
     return (
-        f"{first.model}, the same {first.prompts} prompts for all, median of {first['rounds']} rounds in which the ways take "
-        f"turns, float32, on {first.device}; peak memory is what a way had beyond what was there before it:\n\n{pipe(rows)}\n"
+        f"{first.model}, the same {first.prompts} prompts for all, median of {first['rounds']} "
+        f"rounds in which the ways take turns, float32, on {first.device}; peak memory is what a "
+        f"way had beyond what was there before it:\n\n{pipe(rows)}\n"
     )
 
 
@@ -94,7 +106,7 @@ def bfloat16(table: pd.DataFrame) -> str:
             "model": row.model,
             "way": f"{row.dtype}: {row.way}",
             "flips": f"{row.flips} of {row.statements}",
-            "flip rate": f"{row.flip_rate:.1%}",
+            "flip rate": share(row.flip_rate, 1),
             "accuracy": number(row.accuracy, 2),
             "points from the first": f"{row.points_from_base:+.2f}",
         }
@@ -108,23 +120,28 @@ def bfloat16(table: pd.DataFrame) -> str:
 
 def shapes(table: pd.DataFrame) -> str:
     """Inflated models in the shapes of real ones."""
-    rows = [
-        {
-            "shape": row.shape,
-            "parameters": f"{row.parameters / 1e9:.2f}B",
-            "device": "–" if row.status == NOT_MEASURED else f"{row.device}, {row.dtype}",
-            "prompts": number(row.prompts, 0),
-            "seconds": number(row.seconds, 1),
-            "× the floor": number(row.floor_ratio, 2),
-            "FLOP utilisation": "–" if pd.isna(row.mfu) else f"{row.mfu:.0%}",
-            "peak memory, MB": number(row.peak_memory_mb, 0),
-            "× faster than the paper's way": number(row.speedup, 1),
-            "same statements": "–" if pd.isna(row.agree) else f"{row.agree:.1%}",
-            "": row.status if not isinstance(row.reason, str) or not row.reason else f"{row.status}: {row.reason}",
-        }
-        for row in table.itertuples(name="Row")
-    ]
-    return f"tiny-base, inflated to the shape of a real model, so that its answers are known:\n\n{pipe(rows)}\n"
+    rows = []
+    for row in table.itertuples(name="Row"):
+        device = f"{row.device}, {row.dtype}"
+        if row.status == NOT_MEASURED:
+            device = "–"
+        rows.append(
+            {
+                "shape": row.shape,
+                "parameters": f"{row.parameters / 1e9:.2f}B",
+                "device": device,
+                "prompts": number(row.prompts, 0),
+                "seconds": number(row.seconds, 1),
+                "× the floor": number(row.floor_ratio, 2),
+                "FLOP utilisation": share(row.mfu),
+                "peak memory, MB": number(row.peak_memory_mb, 0),
+                "× faster than the paper's way": number(row.speedup, 1),
+                "same statements": share(row.agree, 1),
+                "": with_note(row.status, row.reason, "{}: {}"),
+            }
+        )
+    what = "tiny-base, inflated to the shape of a real model, so that its answers are known"
+    return f"{what}:\n\n{pipe(rows)}\n"
 
 
 def faults(table: pd.DataFrame) -> str:
@@ -138,8 +155,7 @@ def faults(table: pd.DataFrame) -> str:
         }
         for row in table.itertuples()
     ]
-    align = ["left", "left", "right", "right"]
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align) + "\n"
+    return pipe(rows, texts=2) + "\n"
 
 
 # CSV -> (heading, what is rendered from it), in the order of the page.
@@ -153,10 +169,13 @@ TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
 INTRODUCTION = """\
 # What was measured
 
-<!-- Written by paper/bench.py from the CSVs in this folder: edit those by `make bench` and `make test-faults`. -->
+<!-- Written by paper/bench.py from the CSVs in this folder: edit those by `make bench` and \
+`make test-faults`. -->
 
-Seconds and memory are those of one machine, named with each table; ratios of two ways on one machine travel better. The floor is
-one teacher-forced forward over the same tokens: what any way that runs the model at all must take at least.
+Seconds and memory are those of one machine, named with each table; ratios of two ways on one \
+machine travel better. The floor is
+one teacher-forced forward over the same tokens: what any way that runs the model at all must take \
+at least.
 `make bench` measures all of this anew, `make test-faults` the last table.
 
 ![Statements a second by way; seconds by prompts](bench.png)
@@ -174,7 +193,8 @@ def page(folder: Path) -> str:
 
 
 def block(folder: Path) -> str:
-    """What stands between the marks of the README: few figures, the one that travels between machines first."""
+    """What stands between the marks of the README: few figures, the one that travels between
+    machines first."""
     path = folder / "decoding.csv"
     if not path.exists():
         return f"{BEGIN}\n\nSpeed: {NOT_MEASURED}.\n\n{END}"
@@ -194,43 +214,50 @@ def block(folder: Path) -> str:
 def replaced(text: str, new: str, name: Path) -> str:
     """A README's text with another block between the marks."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise UserError(f"{name}: the marks {BEGIN!r} and {END!r} must stand in it once each, in this order")
+        marks = f"the marks {BEGIN!r} and {END!r}"
+        raise UserError(f"{name}: {marks} must stand in it once each, in this order")
     return text[: text.index(BEGIN)] + new + text[text.index(END) + len(END) :]
 
 
 def figure(folder: Path) -> None:
     """Statements a second by way, and seconds by prompts: data/bench/bench.png."""
     decoding, growth = (pd.read_csv(folder / f"{name}.csv") for name in ("decoding", "scaling"))
-    few = decoding.iloc[::-1]
     with own_settings():
         drawing, (left, right) = plt.subplots(
             1, 2, figsize=(TEXT_WIDTH, 2.4), width_ratios=(3, 2), layout="constrained"
         )
-        bars = left.barh([WAYS[way].split(":")[0].replace("`", "") for way in few.way], few.statements_per_second)
-        left.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
-        left.set(xlabel=f"statements a second ({few.prompts.iloc[0]} prompts)")
-        left.margins(x=0.15)
-        all_threads = growth[growth.threads == growth.threads.max()] if growth.threads.notna().any() else growth
-        right.plot(all_threads.prompts, all_threads.seconds, marker="o", color="#1f5fbf")
-        first = all_threads.iloc[0]
-        right.plot(
-            all_threads.prompts,
-            first.seconds * all_threads.prompts / first.prompts,
-            color=MUTED,
-            ls=":",
-            label="in proportion",
-        )
-        right.set(xscale="log", yscale="log", xlabel="prompts", ylabel="seconds, the engine")
-        right.legend()
+        _draw_ways(left, decoding.iloc[::-1])
+        _draw_growth(right, growth)
         drawing.savefig(folder / "bench.png", metadata={"Software": None})
         plt.close(drawing)
 
 
+def _draw_ways(axes: Axes, table: pd.DataFrame) -> None:
+    names = [WAYS[way].split(":")[0].replace("`", "") for way in table.way]
+    bars = axes.barh(names, table.statements_per_second)
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axes.set(xlabel=f"statements a second ({table.prompts.iloc[0]} prompts)")
+    axes.margins(x=0.15)
+
+
+def _draw_growth(axes: Axes, table: pd.DataFrame) -> None:
+    """With all threads, beside what would be in proportion to the first."""
+    if table.threads.notna().any():
+        table = table[table.threads == table.threads.max()]
+    first = table.iloc[0]
+    proportion = first.seconds * table.prompts / first.prompts
+    axes.plot(table.prompts, table.seconds, marker="o", color="#1f5fbf")
+    axes.plot(table.prompts, proportion, color=MUTED, ls=":", label="in proportion")
+    axes.set(xscale="log", yscale="log", xlabel="prompts", ylabel="seconds, the engine")
+    axes.legend()
+
+
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", type=Path, required=True, help="folder of the bench's CSVs")
-    parser.add_argument("--readme", type=Path, required=True, help="the README whose few figures are written anew")
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--bench", type=in_folder, required=True, help="folder of the bench's CSVs")
+    add("--readme", type=Path, required=True, help="the README whose figures are written anew")
     arguments = parser.parse_args()
     text = arguments.readme.read_text(encoding="utf-8")
     write_text(arguments.readme, replaced(text, block(arguments.bench), arguments.readme))

@@ -1,10 +1,11 @@
-"""Open a report in headless Chromium, as a reader would: on a desktop and a phone, light and dark, and printed.
+"""Open a report in headless Chromium, as a reader would: on a desktop and a phone, light and dark,
+and printed.
 
     python -m paper.browser_check paper/out/tiny/report.html --out paper/out/tiny/screens
 
-Writes a screenshot for each view and report.pdf. Exit status 1 where the console has messages, something is fetched, the
-page is wider than its window, text hardly differs from its ground, or the print is long. Needs chromium on the PATH;
-nothing is downloaded.
+Writes a screenshot for each view and report.pdf. Exit status 1 where the console has messages,
+something is fetched, the page is wider than its window, text hardly differs from its ground, or the
+print is long. Needs chromium on the PATH; nothing is downloaded.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, out_folder
 from boxes.records import UserError
@@ -34,31 +35,39 @@ MOST_PAGES = 12  # of the print
 SECONDS = 120
 _CONSOLE = re.compile(r':CONSOLE[:(]\d+\)?\] "(.*)", source: ')
 _MARK = "measured:"
-# Asked of a copy of the page; the page itself has no script. Grounds are laid over each other up to the page's.
+# Asked of a copy of the page; the page itself has no script. Grounds are laid over each other up to
+# the page's.
 _MEASURE = """
-const parse = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
-const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3])).concat(1);
+const parse = text => {
+  const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+const over = (top, under) =>
+  top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3])).concat(1);
 const ground = node => { const here = parse(getComputedStyle(node).backgroundColor);
-  return here[3] === 1 || !node.parentElement ? over(here, [255, 255, 255, 1]) : over(here, ground(node.parentElement)); };
-const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  const last = here[3] === 1 || !node.parentElement;
+  return over(here, last ? [255, 255, 255, 1] : ground(node.parentElement)); };
+const light = c => c.slice(0, 3).map(v => v / 255)
+  .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
   .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
 const contrast = node => { const under = ground(node), style = getComputedStyle(node);
   const ink = parse(style.color); ink[3] *= Number(style.opacity);
-  const [a, b] = [light(over(ink, under)), light(under)].sort((x, y) => y - x); return (a + .05) / (b + .05); };
+  const [a, b] = [light(over(ink, under)), light(under)].sort((x, y) => y - x);
+  return (a + .05) / (b + .05); };
 addEventListener('load', () => {
   const texts = [...document.querySelectorAll('body *')].filter(node => !node.closest('svg, script')
     && [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
   const faint = texts.map(node => [contrast(node), node]).sort((a, b) => a[0] - b[0])[0];
-  console.log('MARK' + JSON.stringify({ width: innerWidth, needed: document.documentElement.scrollWidth,
+  console.log('MARK' + JSON.stringify({
+    width: innerWidth, needed: document.documentElement.scrollWidth,
     dark: matchMedia('(prefers-color-scheme: dark)').matches, fetched: blocked.length,
     contrast: faint[0], faint: faint[1].textContent.trim().slice(0, 40) }));
 });
 """.replace("MARK", _MARK)
 
 
-# At the top of the copy: whatever the page would fetch is refused, and counted. (Chromium times no resources of file:.)
-_REFUSE = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
-script-src 'unsafe-inline'; img-src data:; font-src data:"><script>const blocked = [];
+# At the top of the copy: whatever the page would fetch is refused, and counted. (Chromium times no
+# resources of file:.)
+_REFUSE = """<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:"><script>const blocked = [];
 addEventListener('securitypolicyviolation', event => blocked.push(event.blockedURI));</script>"""
 _DOCTYPE = "<!DOCTYPE html>"
 
@@ -81,7 +90,8 @@ def find_browser() -> str:
     """Chromium's path. UserError where there is none."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not found:
-        raise UserError("no chromium on the PATH; install it (on Debian and Ubuntu: apt-get install chromium)")
+        mend = "install it (on Debian and Ubuntu: apt-get install chromium)"
+        raise UserError(f"no chromium on the PATH; {mend}")
     return found
 
 
@@ -118,7 +128,8 @@ def pages(pdf: bytes) -> int:
 
 
 def framed(page: Path, width: int, scratch: str) -> Path:
-    """A page that shows another in a frame of some pixels: Chromium's own windows are not as narrow as a phone."""
+    """A page that shows another in a frame of some pixels: Chromium's own windows are not as narrow
+    as a phone."""
     frame = Path(scratch) / "frame.html"
     style = f"border: 0; width: {width}px; height: {HEIGHT}px"
     frame.write_text(
@@ -130,11 +141,12 @@ def framed(page: Path, width: int, scratch: str) -> Path:
 
 def browse(page: Path, options: list[str], profile: str) -> list[str]:
     """Open a page; what it writes to the console. UserError where the browser does not work."""
-    fixed = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
-             "--disable-background-networking", "--no-first-run", f"--user-data-dir={profile}/browser"]  # fmt: skip
+    fixed = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+             "--enable-logging=stderr", "--disable-background-networking", "--no-first-run",
+             f"--user-data-dir={profile}/browser"]  # fmt: skip
+    words = [find_browser(), *fixed, *options, page.resolve().as_uri()]
     try:
-        done = subprocess.run([find_browser(), *fixed, *options, page.resolve().as_uri()], capture_output=True,
-                              text=True, errors="replace", timeout=SECONDS)  # fmt: skip
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(f"{page}: the browser took more than {SECONDS} s; try again") from None
     if done.returncode:

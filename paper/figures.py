@@ -1,10 +1,11 @@
 """Figures 1-3 of the paper from the scores of a profile, as PDF and PNG.
 
-    python -m paper.figures --profile reported --results data/results/reported --out paper/out/reported
+    python -m paper.figures --profile reported --results data/results/reported \\
+        --out paper/out/reported
 
-x: number of operations affecting the box state; y: accuracy in per cent with 95 % intervals; dashed black: random.
-A model that MODELS leaves out has no line, and a panel without a line is left out, too.
-Rendering the same scores twice gives the same bytes.
+x: number of operations affecting the box state; y: accuracy in per cent with 95 % intervals; dashed
+black: random. A model that MODELS leaves out has no line, and a panel without a line is left out,
+too. Rendering the same scores twice gives the same bytes.
 """
 
 import io
@@ -19,13 +20,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.commandline import command
 from boxes.models.pairs import Panel, figure_panels
 from boxes.records import write_bytes
 from paper.results import BUCKETS, NOT_RUN, RANDOM, Results, arguments, read_results
-from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke, own_settings
+from paper.style import (
+    GRID,
+    INK,
+    MUTED,
+    RANDOM_LABEL,
+    RC,
+    STROKES,
+    TEXT_WIDTH,
+    Stroke,
+    own_settings,
+)
 
 NUMBERS = (1, 2, 3)
 PANEL_HEIGHT = 1.75  # inches
@@ -33,6 +44,7 @@ MARGIN_HEIGHT = 1.0  # inches: legend above, x label below
 COLUMNS = 5  # panels across the whole width; a figure of fewer keeps their size,
 NARROWEST = 4.2  # but leaves room for its legend (inches)
 ROW_LABELS = {3: ("without additional code", "with additional code")}
+RANDOM_DASHES = (0, (4, 2.4))
 # matplotlib would write its version and the time.
 _METADATA = {
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
@@ -88,7 +100,7 @@ def draw_panel(axes: Axes, panel: Panel, strokes: dict[str, Stroke], results: Re
     random = points(results, RANDOM)
     if random:
         x, y, _, _ = zip(*random, strict=True)
-        axes.plot(x, y, color=INK, linestyle=(0, (4, 2.4)), linewidth=1, zorder=2, label="_random")
+        axes.plot(x, y, color=INK, linestyle=RANDOM_DASHES, linewidth=1, zorder=2, label="_random")
     missing = []
     for label, spec, role in panel.lines:
         if results.is_run(spec.name):
@@ -98,8 +110,8 @@ def draw_panel(axes: Axes, panel: Panel, strokes: dict[str, Stroke], results: Re
     if missing:
         note = "\n".join(textwrap.fill(line, 24) for line in missing)
         axes.text(
-            0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top", color=MUTED, size=6.5, style="italic",
-            linespacing=1.25,
+            0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top", color=MUTED, size=6.5,
+            style="italic", linespacing=1.25,
         ).set_in_layout(False)  # fmt: skip
 
 
@@ -121,15 +133,19 @@ def style_axes(axes: Axes) -> None:
 
 
 def points(results: Results, model: str) -> list[tuple[int, float, float, float]]:
-    """(operations, accuracy, distance down, distance up to the interval's ends) of the buckets that hold queries."""
+    """(operations, accuracy, distance down, distance up to the interval's ends) of the buckets that
+    hold queries."""
     found = []
     for num_ops in BUCKETS:
         score = results.score(model, num_ops)
         if score is None or math.isnan(score.accuracy):
             continue
-        low = score.accuracy if math.isnan(score.low) else score.low
-        high = score.accuracy if math.isnan(score.high) else score.high
-        found.append((int(num_ops), score.accuracy, max(score.accuracy - low, 0.0), max(high - score.accuracy, 0.0)))
+        down = up = 0.0
+        if not math.isnan(score.low):
+            down = max(score.accuracy - score.low, 0.0)
+        if not math.isnan(score.high):
+            up = max(score.high - score.accuracy, 0.0)
+        found.append((int(num_ops), score.accuracy, down, up))
     return found
 
 
@@ -157,12 +173,13 @@ def legend_handles(number: int) -> list[Line2D]:
     """The legend that all panels share."""
     handles = [
         Line2D(
-            [], [], color=stroke.colour, linewidth=1.2, marker=stroke.marker, markersize=4.5, label=stroke.label,
-            markerfacecolor=stroke.colour if stroke.filled else "white",
+            [], [], color=stroke.colour, linewidth=1.2, marker=stroke.marker, markersize=4.5,
+            label=stroke.label, markerfacecolor=stroke.colour if stroke.filled else "white",
         )
         for stroke in STROKES[number].values()
     ]  # fmt: skip
-    return [*handles, Line2D([], [], color=INK, linestyle=(0, (4, 2.4)), linewidth=1, label=RANDOM_LABEL)]
+    random = Line2D([], [], color=INK, linestyle=RANDOM_DASHES, linewidth=1, label=RANDOM_LABEL)
+    return [*handles, random]
 
 
 def render(figure: Figure, kind: str, transparent: bool = False) -> bytes:

@@ -24,12 +24,17 @@ _LATEX = str.maketrans(
         "−": "$-$",
     }
 )
-_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|"}})
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_MARKDOWN |= str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]|"})
+_ALIGNMENTS = {"l": "left", "c": "center", "r": "right"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, [rows][columns]. `align`: l, c or r a column; `rules`: body rows with a line above them."""
+    """Cells as text, [rows][columns].
+
+    `align`: l, c or r a column; `rules`: body rows with a line above them.
+    """
 
     number: int
     caption: str
@@ -38,6 +43,23 @@ class Table:
     align: str
     span: str = ""  # a heading over all columns but the first
     rules: tuple[int, ...] = ()
+
+
+def or_dash(value: object) -> str:
+    """A value of a CSV as text; an en dash where there is none."""
+    return "–" if value in (None, "") else str(value)
+
+
+def whole(value: float | None) -> str:
+    """A count, with thousands set apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value to three digits."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def latex_escape(text: str) -> str:
@@ -57,10 +79,16 @@ def to_markdown(table: Table) -> str:
 
 def pipe_table(table: Table) -> str:
     """The table alone; header lines that LaTeX stacks are joined by a space."""
-    header = [" ".join(filter(None, column)) for column in zip(*table.header, strict=True)]
-    rows = [[markdown_escape(cell) for cell in row] for row in table.body]
-    align = [{"l": "left", "c": "center", "r": "right"}[letter] for letter in table.align]
-    return tabulate(rows, [markdown_escape(h) for h in header], "github", disable_numparse=True, colalign=align)
+    header = []
+    for column in zip(*table.header, strict=True):
+        header.append(markdown_escape(" ".join(filter(None, column))))
+    rows = [list(map(markdown_escape, row)) for row in table.body]
+    return tabulate(rows, header, "github", disable_numparse=True, colalign=alignments(table))
+
+
+def alignments(table: Table) -> list[str]:
+    """Of the columns, as tabulate calls them."""
+    return [_ALIGNMENTS[letter] for letter in table.align]
 
 
 def to_latex(table: Table) -> str:
@@ -68,7 +96,8 @@ def to_latex(table: Table) -> str:
     lines = [r"% \usepackage{booktabs,amssymb}", r"\begin{table}", r"\centering"]
     lines += [rf"\begin{{tabular}}{{{table.align}}}", r"\toprule"]
     if table.span:
-        lines.append(rf" & \multicolumn{{{len(table.align) - 1}}}{{c}}{{{latex_escape(table.span)}}} \\")
+        span = latex_escape(table.span)
+        lines.append(rf" & \multicolumn{{{len(table.align) - 1}}}{{c}}{{{span}}} \\")
         lines.append(rf"\cmidrule(l){{2-{len(table.align)}}}")
     lines += [_latex_row(row) for row in table.header]
     lines.append(r"\midrule")
@@ -82,4 +111,4 @@ def to_latex(table: Table) -> str:
 
 
 def _latex_row(row: tuple[str, ...]) -> str:
-    return " & ".join(latex_escape(cell) for cell in row) + r" \\"
+    return " & ".join(map(latex_escape, row)) + r" \\"

@@ -1,4 +1,5 @@
-"""The first lines of a report: does it agree with what is expected, what was run, what of the claims."""
+"""The first lines of a report: does it agree with what is expected, what was run, what of the
+claims."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.records import UserError
 from experiments.tools.reference_tables import ROUNDING
 from experiments.tools.verdict import Verdict, compare
-from paper.results import Results, difference, signed
+from paper.results import Results, signed
+from paper.run_tables import Provenance
 
+Claims = list[dict]  # lines of claims.csv
 LISTED = 6  # faults or machines in the first lines; of more, the number is said
 QUESTIONS = {
     "reported": "Are all numbers those that the paper prints?",
@@ -38,8 +41,14 @@ class Line:
     faults: tuple[str, ...] = ()
 
 
-def opening(results: Results, folder: Path, reference: Path, claims: list[dict], runs: list) -> list[Line]:
-    """The lines of a profile's report. claims: of the paper; runs: those of sections.provenance."""
+def opening(
+    results: Results,
+    folder: Path,
+    reference: Path,
+    claims: Claims,
+    runs: Provenance,
+) -> list[Line]:
+    """The lines of a profile's report. claims: of the paper; runs: those of run_tables."""
     return [
         agreement(results, folder, reference),
         models_run(results, runs),
@@ -82,15 +91,11 @@ def _agreed(results: Results, found: Verdict) -> str:
 
 def _largest_difference(results: Results) -> float | None:
     """Of overall accuracy, ours minus theirs, in points; None where there are no two numbers."""
-    gaps = []
-    for name in sorted(results.names):
-        ours, theirs = results.score(name, "all"), results.expected_score(name, "all")
-        if ours and theirs:
-            gaps.append(difference(ours.accuracy, theirs.accuracy))
+    gaps = [results.gap(name, "all") for name in sorted(results.names)]
     return max((gap for gap in gaps if gap is not None), key=abs, default=None)
 
 
-def models_run(results: Results, runs: list) -> Line:
+def models_run(results: Results, runs: Provenance) -> Line:
     """How many of the models that were asked for, when, on what, by which commit."""
     if results.profile == "reported":
         rows = len(results.specs)
@@ -101,11 +106,11 @@ def models_run(results: Results, runs: list) -> Line:
     return Line("Models run", f"{run} of {len(results.specs)}", text)
 
 
-def recorded(runs: list[tuple[str, list[tuple[str, str]]]]) -> str:
+def recorded(runs: Provenance) -> str:
     """Date, machine and commit of runs, from their run.json."""
     values = [dict(fields) for _, fields in runs]
     days = sorted({run["started"][:10] for run in values if "started" in run})
-    machines = {", ".join(filter(None, (run.get("device"), run.get("dtype")))) for run in values}
+    machines = {_machine(run) for run in values}
     commits = {_short(run.get("git_commit")) for run in values}
     if not days:
         return "When and on what is not recorded here."
@@ -113,10 +118,17 @@ def recorded(runs: list[tuple[str, list[tuple[str, str]]]]) -> str:
     return f"Decoded {days} on {_few(machines, 'machines')}; commit: {_few(commits, 'different')}."
 
 
+def _machine(run: dict[str, str]) -> str:
+    """A run's device and type, as far as recorded."""
+    return ", ".join(filter(None, (run.get("device"), run.get("dtype"))))
+
+
 def _short(commit: str | None) -> str:
     """A commit's first digits, and whether files differed from it."""
     match = re.match(r"([0-9a-f]{12})[0-9a-f]*(-dirty)?", commit or "")
-    return f"{match[1]}{' with changes' if match[2] else ''}" if match else "not recorded"
+    if not match:
+        return "not recorded"
+    return f"{match[1]} with changes" if match[2] else match[1]
 
 
 def _few(texts: set[str], kind: str) -> str:
@@ -126,8 +138,8 @@ def _few(texts: set[str], kind: str) -> str:
     return " and ".join(sorted(texts))
 
 
-def claims_held(results: Results, claims: list[dict]) -> Line:
-    """How many of the paper's claims hold: on our numbers where they can be judged, on the printed."""
+def claims_held(results: Results, claims: Claims) -> Line:
+    """How many of the paper's claims hold: on our numbers, where judged, and on the printed."""
     ours, printed = verdicts(claims, "verdict"), verdicts(claims, "verdict_reported")
     on_printed = f"On the paper's printed numbers {printed[0]} hold and {printed[1]} do not"
     on_printed += f"; {printed[2]} cannot be judged." if printed[2] else "."
@@ -148,7 +160,7 @@ def _need(results: Results, claims: int) -> str:
     return f"All {claims} are about the 29 checkpoints of Table 6, {needed}"
 
 
-def verdicts(claims: list[dict], name: str) -> tuple[int, int, int]:
+def verdicts(claims: Claims, name: str) -> tuple[int, int, int]:
     """How many hold, do not hold, and cannot be judged."""
     found = [line[name] for line in claims]
     unjudged = sum(verdict in (NOT_RUN, "") for verdict in found)

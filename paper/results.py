@@ -1,4 +1,5 @@
-"""What the experiments wrote, read once and checked: scores, the paper's own numbers, the state of each run."""
+"""What the experiments wrote, read once and checked: scores, the paper's own numbers, the state of
+each run."""
 
 import argparse
 import math
@@ -13,18 +14,22 @@ from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
+Names = tuple[str, ...]
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
-REFERENCE = REPORTED.parent / "reference" / "tiny"  # what the miniatures came to in the committed results
+# What the miniatures came to in the committed results.
+REFERENCE = REPORTED.parent / "reference" / "tiny"
 
 
 @dataclass(frozen=True)
 class Results:
-    """The scores of one profile beside what is expected of them, and their rows in the order of Table 6.
+    """The scores of one profile beside what is expected of them, and their rows in the order of
+    Table 6.
 
     specs: the rows that were asked for (MODELS); others of the profile are left out everywhere.
-    expected: the paper's scores; for the miniatures, which the paper does not have, the committed reference.
+    expected: the paper's scores; for the miniatures, which the paper does not have, the committed
+    reference.
     """
 
     profile: str
@@ -34,7 +39,8 @@ class Results:
 
     @property
     def ours(self) -> str:
-        """What our numbers are called: those of `reported` are the paper's own, computed anew from its counts."""
+        """What our numbers are called: those of `reported` are the paper's own, computed anew from
+        its counts."""
         return "recomputed" if self.profile == "reported" else "reproduced"
 
     @property
@@ -64,11 +70,24 @@ class Results:
         """The paper's cell (or the reference's), None where there is none."""
         return self.expected.get((model, num_ops))
 
+    def accuracy(self, model: str, num_ops: str) -> float | None:
+        """Of the reproduced cell, None where there is none."""
+        score = self.score(model, num_ops)
+        return score.accuracy if score else None
+
+    def gap(self, model: str, num_ops: str) -> float | None:
+        """The reproduced cell minus the expected one, None where one is not there."""
+        ours, theirs = self.score(model, num_ops), self.expected_score(model, num_ops)
+        if ours is None or theirs is None:
+            return None
+        return difference(ours.accuracy, theirs.accuracy)
+
     def bucket_sizes(self) -> dict[str, int]:
         """Queries per bucket: the same for every row, so that any complete row tells."""
         for model in (RANDOM, *(spec.name for spec in self.specs)):
             if self.is_run(model):
-                return {num_ops: s.n for num_ops in NUM_OPS if (s := self.score(model, num_ops))}
+                scores = {num_ops: self.score(model, num_ops) for num_ops in NUM_OPS}
+                return {num_ops: score.n for num_ops, score in scores.items() if score}
         return {}
 
     def missing(self) -> list[ModelSpec]:
@@ -76,7 +95,12 @@ class Results:
         return [spec for spec in self.specs if not self.is_run(spec.name)]
 
 
-def read_results(profile: str, folder: Path, reported: Path = REPORTED, reference: Path = REFERENCE) -> Results:
+def read_results(
+    profile: str,
+    folder: Path,
+    reported: Path = REPORTED,
+    reference: Path = REFERENCE,
+) -> Results:
     """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
     known = {RANDOM, *(spec.name for spec in specs)}
@@ -99,7 +123,8 @@ def not_chosen(path: Path) -> set[str]:
 
 
 def read_reference(path: Path, ours: Scores) -> Scores:
-    """The committed scores; nothing where our test set is another one than theirs (another SEED, the release)."""
+    """The committed scores; nothing where our test set is another one than theirs (another SEED,
+    the release)."""
     if not path.exists():
         return {}
     theirs = read_scores(path)
@@ -111,8 +136,9 @@ def read_table(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = 
     """A CSV's lines as dictionaries, the columns `numbers` as float or None. Raises UserError with file and line."""
     lines = read_csv(path, (*columns, *numbers)).to_dict("records")
     for line_number, line in enumerate(lines, 2):
+        where = f"{path}: line {line_number}"
         for name in numbers:
-            line[name] = number_or_none(line[name], f"{path}: line {line_number}: {name}", low=-math.inf, high=math.inf)
+            line[name] = number_or_none(line[name], f"{where}: {name}", -math.inf, math.inf)
         for name in columns:
             line[name] = "" if pd.isna(line[name]) else str(line[name])
     return lines

@@ -1,11 +1,14 @@
-"""Statements to look at: for each number of operations one query that models answered rightly and wrongly.
+"""Statements to look at: for each number of operations one query that models answered rightly and
+wrongly.
 
-The page shows them and stays in paper/out, which git ignores: the text of the task is not to be published in the clear.
+The page shows them and stays in paper/out, which git ignores: the text of the task is not to be
+published in the clear.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from boxes.dataset import Example, read_examples
@@ -19,14 +22,17 @@ from boxes.world import NUM_BOXES
 from paper.results import Results
 
 SHOWN = 4  # different wrong statements about a query
+Examples = dict[Key, Example]
+Answers = dict[str, dict[Key, dict]]  # model -> key -> a line of its predictions
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _PIECE = re.compile(r"[^.,]*[.,]\s*")
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A statement that is wrong about the box: who made it, the kind of error, and its text cut at the first word that
-    differs from the true statement (`differs` is empty where it ends too early)."""
+    """A statement that is wrong about the box: who made it, the kind of error, and its text cut at
+    the first word that differs from the true statement (`differs` is empty where it ends too
+    early)."""
 
     models: tuple[str, ...]
     kind: str
@@ -37,8 +43,9 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Shown:
-    """A query: `pieces` of its description, True where they name the box; the true statement and who made it; wrong ones,
-    the most frequent first, and how many more models were wrong about the box."""
+    """A query: `pieces` of its description, True where they name the box; the true statement and
+    who made it; wrong ones, the most frequent first, and how many more models were wrong about the
+    box."""
 
     num_ops: str
     box: int
@@ -49,9 +56,10 @@ class Shown:
     more: int
 
 
-def read_answers(results: Results, data: Path, runs: Path) -> tuple[dict[Key, Example], dict[str, dict[Key, dict]]]:
-    """The dataset's states by key, and the predictions of every model with scores. UserError for runs of other data."""
-    examples = {(example.sample_id, example.num_operations): example for example in read_examples(data)}
+def read_answers(results: Results, data: Path, runs: Path) -> tuple[Examples, Answers]:
+    """The dataset's states by key, and the predictions of every model with scores. UserError for
+    runs of other data."""
+    examples = {(one.sample_id, one.num_operations): one for one in read_examples(data)}
     checksum, answers = sha256_file(data), {}
     for spec in results.specs:
         if results.is_run(spec.name):
@@ -61,10 +69,30 @@ def read_answers(results: Results, data: Path, runs: Path) -> tuple[dict[Key, Ex
     return examples, answers
 
 
-def choose(examples: dict[Key, Example], answers: dict[str, dict[Key, dict]]) -> list[Shown]:
-    """A query for each bucket that has any: the one at which most models go wrong for the first time in their statement
-    while as many others are right throughout; the first of such in the dataset."""
-    places = {(key, box): place for place, (key, box) in enumerate((k, b) for k in examples for b in range(NUM_BOXES))}
+def choose_queries(examples: Examples, answers: Answers) -> list[Shown]:
+    """A query for each bucket that has any: the one at which most models go wrong for the first
+    time in their statement while as many others are right throughout; the first of such in the
+    dataset."""
+    throughout, first_wrong = _tally(examples, answers)
+
+    def worth(query: tuple[Key, int]) -> tuple[int, int]:
+        wrong = first_wrong[query]
+        return min(wrong, throughout[query[0]]), wrong
+
+    queries = list(product(examples, range(NUM_BOXES)))
+    shown = []
+    for bucket in BUCKETS:
+        inside = [(key, box) for key, box in queries if examples[key].num_ops[box] == int(bucket)]
+        if inside:
+            key, box = max(inside, key=worth)  # the first of equal ones
+            lines = {name: predictions[key] for name, predictions in answers.items()}
+            shown.append(_shown(bucket, box, examples[key], lines))
+    return shown
+
+
+def _tally(examples: Examples, answers: Answers) -> tuple[Counter, Counter]:
+    """How many statements about a description are right throughout, and how many are wrong about a
+    box for the first time."""
     throughout, first_wrong = Counter(), Counter()
     for lines in answers.values():
         for key, line in lines.items():
@@ -73,22 +101,12 @@ def choose(examples: dict[Key, Example], answers: dict[str, dict[Key, dict]]) ->
                 throughout[key] += 1
             else:
                 first_wrong[key, right.index(False)] += 1
-
-    def worth(query: tuple[Key, int]) -> tuple[int, int, int]:
-        wrong = first_wrong[query]
-        return min(wrong, throughout[query[0]]), wrong, -places[query]
-
-    shown = []
-    for bucket in BUCKETS:
-        queries = [(key, box) for key, box in places if examples[key].num_ops[box] == int(bucket)]
-        if queries:
-            key, box = max(queries, key=worth)
-            shown.append(_shown(bucket, box, examples[key], {name: lines[key] for name, lines in answers.items()}))
-    return shown
+    return throughout, first_wrong
 
 
 def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> Shown:
-    truth = "Statement: " + ", ".join(f"Box {b} contains {text}" for b, text in enumerate(example.contents)) + "."
+    clauses = [f"Box {number} contains {text}" for number, text in enumerate(example.contents)]
+    truth = f"Statement: {', '.join(clauses)}."
     right, wrong = [], {}
     for name, line in lines.items():
         kinds = classify(example.description, line["prediction"], line["status"])
@@ -96,24 +114,22 @@ def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> S
             right.append(name)
         elif kinds[box]:
             wrong.setdefault((line["prediction"], kinds[box]), []).append(name)
-    groups = sorted(wrong.items(), key=lambda group: -len(group[1]))  # stable: else in the order of the table
-    pieces = tuple((piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description))
-    return Shown(
-        bucket,
-        box,
-        pieces,
-        truth,
-        tuple(right),
-        tuple(Wrong(tuple(names), kind, *divergence(text, truth)) for (text, kind), names in groups[:SHOWN]),
-        sum(len(names) for _, names in groups[SHOWN:]),
-    )
+    # The most frequent first; equal ones stay in the order of the table.
+    groups = sorted(wrong.items(), key=lambda group: -len(group[1]))
+    shown = []
+    for (text, kind), names in groups[:SHOWN]:
+        shown.append(Wrong(tuple(names), kind, *divergence(text, truth)))
+    more = sum(len(names) for _, names in groups[SHOWN:])
+    pieces = [(piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description)]
+    return Shown(bucket, box, tuple(pieces), truth, tuple(right), tuple(shown), more)
 
 
 def divergence(text: str, truth: str) -> tuple[str, str, str]:
     """A text cut in three: as in the truth, the first word or mark that differs, the rest."""
     ours, theirs = _TOKEN.findall(text), _TOKEN.findall(truth)
-    same = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    same = min(len(ours), len(theirs)) if same is None else same
+    same = 0
+    while same < min(len(ours), len(theirs)) and ours[same] == theirs[same]:
+        same += 1
     if same < len(ours) and ours[same].isspace():
         same += 1
     return "".join(ours[:same]), "".join(ours[same : same + 1]), "".join(ours[same + 1 :])

@@ -1,4 +1,5 @@
-"""How the figures look: fonts that ship with matplotlib, and a colour, a marker and a line style for each role."""
+"""How the figures look: fonts that ship with matplotlib, and a colour, a marker and a line style
+for each role."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ INK = "#000000"  # axes, labels and the random line; the report swaps it for the
 MUTED = "#6b6b6b"
 GRID = "#d9d9d9"
 
-# The same bytes at every rendering: fixed salt for identifiers, fonts that need no system font, no dates (see figures).
+# The same bytes at every rendering: fixed salt for identifiers, fonts that need no system font, no
+# dates (see figures).
 RC = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
@@ -57,10 +59,12 @@ class Stroke:
     offset: float  # along x, so that the error bars of two lines do not cover each other
 
 
-# Colours that stay apart in the common forms of colour blindness; the paper's hues where it names them.
+# Colours that stay apart in the common forms of colour blindness; the paper's hues where it names
+# them.
+_BASE = Stroke("Base", "#c1272d", "o", False, -0.07)
 STROKES = {
-    1: {"base": Stroke("Base", "#c1272d", "o", False, -0.07), "code": Stroke("+ Code", "#1f5fbf", "s", True, 0.07)},
-    2: {"base": Stroke("Base", "#c1272d", "o", False, -0.07), "math": Stroke("+ Math", "#6a3d9a", "D", True, 0.07)},
+    1: {"base": _BASE, "code": Stroke("+ Code", "#1f5fbf", "s", True, 0.07)},
+    2: {"base": _BASE, "math": Stroke("+ Math", "#6a3d9a", "D", True, 0.07)},
     3: {
         "base": Stroke("Not aligned", "#e08214", "o", False, -0.07),
         "aligned": Stroke("+ Instruct/Chat", "#1b7f5c", "^", True, 0.07),

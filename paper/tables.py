@@ -1,29 +1,34 @@
-"""Tables 1, 3, 4 and 6 of the paper from the scores of a profile, as Markdown, LaTeX (booktabs) and CSV.
+"""Tables 1, 3, 4 and 6 of the paper from the scores of a profile, as Markdown, LaTeX (booktabs) and
+CSV.
 
-    python -m paper.tables --profile reported --results data/results/reported --out paper/out/reported
+    python -m paper.tables --profile reported --results data/results/reported \\
+        --out paper/out/reported
     python -m paper.tables --profile tiny --results data/results/tiny --out paper/out/tiny --print 6
 
-table3.csv and table6.csv are long: a line per cell with `reproduced`, `reported` and their `difference` (percentage
-points, of the two as printed). In the profile `reported`, which runs nothing, `recomputed` from the paper's counts stands
-for `reproduced`; in `tiny`, whose models the paper does not have, `reference` (data/reference/tiny) for `reported`.
-With --print the table goes to the terminal and no file is written: a model whose numbers are all as expected has one
-line, any other three.
+table3.csv and table6.csv are long: a line per cell with `reproduced`, `reported` and their
+`difference` (percentage points, of the two as printed). In the profile `reported`, which runs
+nothing, `recomputed` from the paper's counts stands for `reproduced`; in `tiny`, whose models the
+paper does not have, `reference` (data/reference/tiny) for `reported`. With --print the table goes
+to the terminal and no file is written: a model whose numbers are all as expected has one line, any
+other three.
 """
 
 import signal
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.commandline import command
 from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import ModelSpec, lineage, spec_of
 from boxes.records import write_csv, write_text
-from paper.formats import Table, to_latex, to_markdown
+from paper.compared import Rows, accuracy_cells, stacked
+from paper.formats import Table, alignments, to_latex, to_markdown
 from paper.results import (
     BUCKETS,
     COLUMNS,
@@ -32,16 +37,14 @@ from paper.results import (
     RANDOM,
     Results,
     arguments,
-    difference,
     read_results,
-    signed,
-    two_digits,
 )
 
 NUMBERS = (1, 3, 4, 6)
 TABLE3_COLUMNS = {"all": "Aggregate", "0": "NumOps = 0", "1+": "NumOps ≥ 1"}
 EXPERIMENTS = {1: "code", 2: "math", 3: "alignment"}
-# The order in which Table 1 prints the families of each experiment; families it does not know follow.
+# The order in which Table 1 prints the families of each experiment; families it does not know
+# follow.
 TABLE1_ORDER = {
     1: ("Llama 2", "DeepSeek", "Gemma"),
     2: ("Llama", "Mistral", "DeepSeek-Coder", "Code Llama"),
@@ -50,21 +53,28 @@ TABLE1_ORDER = {
 
 
 def variant(spec: ModelSpec) -> str:
-    """A family with its alignment, as Table 1 names its rows: "Llama 2-Chat", "Code Llama-Instruct"."""
+    """A family with its alignment, as Table 1 names its rows: "Llama 2-Chat", "Code
+    Llama-Instruct"."""
     if spec.profile == "tiny" or spec.extra:
         return spec.name
-    return f"{spec.family}-{spec.label.split()[-1]}" if spec.added == "alignment" else spec.family
+    if spec.added == "alignment":
+        return f"{spec.family}-{spec.label.split()[-1]}"
+    return spec.family
 
 
 def sized(spec: ModelSpec) -> str:
     """A family with its size, as Table 3 names its rows: "FLoat 7B"."""
-    return spec.name if spec.profile == "tiny" or spec.extra else f"{spec.family} {spec.size}"
+    if spec.profile == "tiny" or spec.extra:
+        return spec.name
+    return f"{spec.family} {spec.size}"
 
 
 def size_range(sizes: list[str]) -> str:
     """ "7B", "7B, 34B" or, from three on, "7B–70B"."""
     ordered = sorted(set(sizes), key=lambda size: float(size.rstrip("BM")))
-    return f"{ordered[0]}–{ordered[-1]}" if len(ordered) > 2 else ", ".join(ordered)
+    if len(ordered) > 2:
+        return f"{ordered[0]}–{ordered[-1]}"
+    return ", ".join(ordered)
 
 
 def table1(results: Results) -> Table:
@@ -72,12 +82,15 @@ def table1(results: Results) -> Table:
     body, rules = [], []
     for experiment, kind in EXPERIMENTS.items():
         groups = _table1_groups(experiment, results.pairs(experiment))
-        rules += [len(body)] if groups else []
-        for position, group in enumerate(groups):
-            first = (f"Exp {experiment} ({kind})",) if position == 0 else ("",)
-            body.append(first + _table1_row(group))
+        if groups:
+            rules.append(len(body))
+        first = f"Exp {experiment} ({kind})"
+        for group in groups:
+            body.append((first, *_table1_row(group)))
+            first = ""
     header = ("Exp", "Model", "Size", "+Code", "+Math", "+Instruct/Chat", "Base Model")
-    caption = "Models compared in each experiment. Ticks: the additional training, that of the base models included."
+    ticks = "Ticks: the additional training, that of the base models included."
+    caption = f"Models compared in each experiment. {ticks}"
     return Table(1, caption, (header,), tuple(body), "lllcccl", rules=tuple(rules[1:]))
 
 
@@ -88,10 +101,14 @@ def _table1_groups(experiment: int, compared: list[MinimalPair]) -> list[list[Mo
     def place(pair: MinimalPair) -> int:
         return order.index(pair.base.family) if pair.base.family in order else len(order)
 
+    families: dict[str, list[MinimalPair]] = {}
+    for pair in sorted(compared, key=place):
+        families.setdefault(pair.base.family, []).append(pair)
     groups: dict[tuple, list[ModelSpec]] = {}
-    for base_family in dict.fromkeys(pair.base.family for pair in sorted(compared, key=place)):
-        family_pairs = [pair for pair in compared if pair.base.family == base_family]
-        for spec in (*(pair.base for pair in family_pairs), *(pair.treated for pair in family_pairs)):
+    for family_pairs in families.values():
+        bases = [pair.base for pair in family_pairs]
+        treated = [pair.treated for pair in family_pairs]
+        for spec in (*bases, *treated):
             group = groups.setdefault((variant(spec), spec.instruct_data), [])
             if spec not in group:
                 group.append(spec)
@@ -99,16 +116,14 @@ def _table1_groups(experiment: int, compared: list[MinimalPair]) -> list[list[Mo
 
 
 def _table1_row(group: list[ModelSpec]) -> tuple[str, ...]:
-    steps = {step.added: step for spec in group for step in lineage(spec)}
-    math = steps.get("math")
-    ticks = (
-        "✓" if "code" in steps else "",
-        "" if math is None else "✓ (instruct)" if math.instruct_data else "✓",
-        "✓" if "alignment" in steps else "",
-    )
-    # Code Llama 34B names no base model (Llama 2 34B was not released); its family's other sizes do.
+    ticks = {"code": "", "math": "", "alignment": ""}
+    for step in chain.from_iterable(map(lineage, group)):
+        ticks[step.added] = "✓ (instruct)" if step.instruct_data else "✓"
+    # Code Llama 34B names no base model, for Llama 2 34B was not released; its other sizes do.
     bases = [variant(spec_of(spec.base)) for spec in group if spec.base]
-    return (variant(group[0]), size_range([spec.size for spec in group]), *ticks, bases[0] if bases else "-")
+    base = bases[0] if bases else "-"
+    sizes = size_range([spec.size for spec in group])
+    return variant(group[0]), sizes, ticks["code"], ticks["math"], ticks["alignment"], base
 
 
 def table3_specs(profile: str) -> tuple[ModelSpec, ...]:
@@ -120,7 +135,7 @@ def table3_specs(profile: str) -> tuple[ModelSpec, ...]:
 def table3(results: Results) -> Table:
     """Accuracy of the first pair of Experiment 2: overall, on unchanged boxes, on changed boxes."""
     rows = table3_rows(results)
-    body = tuple((label, *_cells(results, model, TABLE3_COLUMNS)) for model, label in rows)
+    body = tuple((label, *accuracy_cells(results, model, TABLE3_COLUMNS)) for model, label in rows)
     names = " and ".join(label for _, label in rows) or "No model of this table was chosen"
     caption = f"{names}: accuracy in per cent, overall and by number of operations."
     return Table(3, caption, (("Model", *TABLE3_COLUMNS.values()),), body, "lrrr")
@@ -129,59 +144,54 @@ def table3(results: Results) -> Table:
 def table4(results: Results) -> Table:
     """Every model with its repository, commit, licence, access and the prompt format of Table 6."""
     header = ("Model", "Hugging Face identifier", "Revision", "Licence", "Gated", "Prompt")
-    body = tuple(
-        (
-            spec.label,
-            spec.hub_id or ("a folder" if spec.extra else "in this repository"),
-            spec.revision or ("not pinned yet" if spec.hub_id else "-"),
-            spec.licence,
-            "yes" if spec.gated else "no",
-            "chosen" if spec.choose_format else spec.prompt_format,
-        )
-        for spec in results.specs
-    )
-    return Table(4, "Models, their pinned revisions and the prompt format used.", (header,), body, "llllcl")
+    body = []
+    for spec in results.specs:
+        place, revision = spec.hub_id, spec.revision
+        if not spec.hub_id:
+            place = "a folder" if spec.extra else "in this repository"
+        if not revision:
+            revision = "not pinned yet" if spec.hub_id else "-"
+        gated = "yes" if spec.gated else "no"
+        prompt = "chosen" if spec.choose_format else spec.prompt_format
+        body.append((spec.label, place, revision, spec.licence, gated, prompt))
+    caption = "Models, their pinned revisions and the prompt format used."
+    return Table(4, caption, (header,), tuple(body), "llllcl")
 
 
 def table6(results: Results) -> Table:
-    """The detailed results in the paper's layout; rows that were not run say so and hold no number."""
-    sizes = results.bucket_sizes()
+    """The detailed results in the paper's layout; rows that were not run hold no number."""
+    sizes = {column: f"({n})" for column, n in results.bucket_sizes().items()}
     header = (
         ("Model", "Overall", *BUCKETS),
-        ("", *(f"({sizes[c]})" if c in sizes else "" for c in COLUMNS)),
+        ("", *(sizes.get(column, "") for column in COLUMNS)),
     )
-    body = [(RANDOM, *_cells(results, RANDOM, COLUMNS))]
-    body += [(spec.label, *_cells(results, spec.name, COLUMNS)) for spec in results.specs]
-    caption = "Accuracy in per cent by the number of operations affecting the box (number of queries in brackets)."
+    body = [(label, *accuracy_cells(results, model, COLUMNS)) for model, label in all_rows(results)]
+    by = "by the number of operations affecting the box (number of queries in brackets)"
+    caption = f"Accuracy in per cent {by}."
     span = "Performance split by number of operations"
     return Table(6, caption, header, tuple(body), "l" + "r" * len(COLUMNS), span=span)
 
 
-def _cells(results: Results, model: str, columns) -> list[str]:
-    if not results.is_run(model):
-        return [NOT_RUN] * len(columns)
-    scores = [results.score(model, column) for column in columns]
-    return [two_digits(score.accuracy if score else None) for score in scores]
-
-
-def comparison(results: Results, rows: list[tuple[str, str]], columns) -> pd.DataFrame:
-    """Long form: a line per (model, label) row and column; the fields of reproduced are empty where not run."""
-    lines, run = [], PRINTED if results.profile == "reported" else "run"
+def comparison(results: Results, rows: Rows, columns) -> pd.DataFrame:
+    """Long form: a line per (model, label) row and column; the fields of reproduced are empty where
+    not run."""
+    lines = []
     for model, label in rows:
-        status = run if results.is_run(model) else NOT_RUN
+        status = NOT_RUN
+        if results.is_run(model):
+            status = PRINTED if results.profile == "reported" else "run"
         for column in columns:
             ours, theirs = results.score(model, column), results.expected_score(model, column)
-            gap = _gap(results, model, column)
             lines.append(
                 {
                     "model": model,
                     "label": label,
                     "status": status,
                     "num_ops": column,
-                    "n": "" if ours is None else ours.n,
-                    results.ours: "" if ours is None else _printed(ours.accuracy),
-                    results.theirs: "" if theirs is None else _printed(theirs.accuracy),
-                    "difference": "" if gap is None else f"{gap:.2f}",
+                    "n": ours.n if ours else "",
+                    results.ours: _printed(ours.accuracy if ours else None),
+                    results.theirs: _printed(theirs.accuracy if theirs else None),
+                    "difference": _printed(results.gap(model, column)),
                 }
             )
     return pd.DataFrame(lines)
@@ -191,12 +201,12 @@ def _printed(accuracy: float) -> str:
     return "" if pd.isna(accuracy) else f"{accuracy:.2f}"
 
 
-def all_rows(results: Results) -> list[tuple[str, str]]:
+def all_rows(results: Results) -> Rows:
     """(model, label) of every row of Table 6, Random first."""
     return [(RANDOM, RANDOM), *((spec.name, spec.label) for spec in results.specs)]
 
 
-def table3_rows(results: Results) -> list[tuple[str, str]]:
+def table3_rows(results: Results) -> Rows:
     """(model, label) of the rows of Table 3."""
     specs = table3_specs(results.profile)
     return [(spec.name, sized(spec)) for spec in specs if spec.name in results.names]
@@ -212,44 +222,13 @@ def table_frame(table: Table, results: Results) -> pd.DataFrame:
 
 
 def stacked_table6(results: Results, minus: str = "−") -> Table:
-    """Table 6 with what is expected: one line a row where ours are the same, else ours, theirs and the difference."""
-    return _stacked(results, table6(results), all_rows(results), COLUMNS, minus)
+    """Table 6 with what is expected beside ours."""
+    return stacked(results, table6(results), all_rows(results), COLUMNS, minus)
 
 
 def stacked_table3(results: Results, minus: str = "−") -> Table:
     """Table 3 likewise."""
-    return _stacked(results, table3(results), table3_rows(results), tuple(TABLE3_COLUMNS), minus)
-
-
-def _stacked(results: Results, table: Table, rows: list[tuple[str, str]], columns, minus: str) -> Table:
-    body = [line for model, label in rows for line in _stack(results, model, label, columns, minus)]
-    header = tuple((first, "", *rest) for first, *rest in table.header)
-    return Table(table.number, table.caption, header, tuple(body), "l" + table.align)
-
-
-def _stack(results: Results, model: str, label: str, columns, minus: str) -> list[tuple[str, ...]]:
-    """The lines of one model: what kind of number, and a number a column."""
-    ours, theirs = results.ours, results.theirs
-    expected = [results.expected_score(model, column) for column in columns]
-    if not any(expected):
-        return [(label, ours, *_cells(results, model, columns))]
-    printed = [two_digits(score and score.accuracy) for score in expected]
-    if not results.is_run(model):
-        return [(label, f"{theirs} ({NOT_RUN})", *printed)]
-    cells = _cells(results, model, columns)
-    if cells == printed:
-        return [(label, f"{ours} = {theirs}", *printed)]
-    gaps = [_gap(results, model, column) for column in columns]
-    return [
-        (label, ours, *cells),
-        ("", theirs, *printed),
-        ("", "difference", *(signed(gap, minus) for gap in gaps)),
-    ]
-
-
-def _gap(results: Results, model: str, column: str) -> float | None:
-    ours, theirs = results.score(model, column), results.expected_score(model, column)
-    return difference(ours.accuracy, theirs.accuracy) if ours and theirs else None
+    return stacked(results, table3(results), table3_rows(results), tuple(TABLE3_COLUMNS), minus)
 
 
 TABLES = {1: table1, 3: table3, 4: table4, 6: table6}
@@ -257,17 +236,25 @@ TABLES = {1: table1, 3: table3, 4: table4, 6: table6}
 
 def for_terminal(results: Results, number: int) -> str:
     """One table as text; Table 6 with what is expected beside ours fits 160 columns."""
-    stacked = {3: stacked_table3, 6: stacked_table6}
-    table = stacked[number](results, "-") if number in stacked else TABLES[number](results)
-    align = [{"l": "left", "c": "center", "r": "right"}[letter] for letter in table.align]
-    header = ["\n".join(column) if any(column[1:]) else column[0] for column in zip(*table.header, strict=True)]
-    return f"{table.caption}\n\n" + tabulate(table.body, header, "simple", disable_numparse=True, colalign=align)
+    if number == 3:
+        table = stacked_table3(results, "-")
+    elif number == 6:
+        table = stacked_table6(results, "-")
+    else:
+        table = TABLES[number](results)
+    header = []
+    for first, *more in zip(*table.header, strict=True):
+        header.append("\n".join((first, *more)) if any(more) else first)
+    align = alignments(table)
+    text = tabulate(table.body, header, "simple", disable_numparse=True, colalign=align)
+    return f"{table.caption}\n\n{text}"
 
 
 @command
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--print", type=int, choices=NUMBERS, help="show this table in the terminal; write nothing")
+    shown = "show this table in the terminal; write nothing"
+    parser.add_argument("--print", type=int, choices=NUMBERS, help=shown)
     options = parser.parse_args()
     results = read_results(options.profile, options.results, options.reported)
     if options.print:

@@ -28,11 +28,11 @@ from boxes.claims.predicates import (
 )
 from boxes.claims.thresholds import MARGINAL, MINOR
 from boxes.claims.tiny_claims import tiny_claims
-from boxes.models.pairs import Pair, pairs
+from boxes.models.pairs import MinimalPair, pairs
 from boxes.score_tables import BUCKETS, NONTRIVIAL
 
 
-def named(found: Iterable[Pair]) -> list[PairNames]:
+def named(found: Iterable[MinimalPair]) -> list[PairNames]:
     """Pairs of rows as pairs of names."""
     return [(pair.base.name, pair.treated.name) for pair in found]
 

@@ -4,7 +4,7 @@ from boxes.claims.accuracies import better_than_random, constraint_helps, format
 from boxes.claims.judging import Claim
 from boxes.claims.predicates import consistently, every_gain, gain_within
 from boxes.claims.thresholds import MARGINAL
-from boxes.models.pairs import Pair, pairs
+from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import models_of
 from boxes.score_tables import BUCKETS
 
@@ -26,7 +26,7 @@ def tiny_claims() -> list[Claim]:
     return claims + _claims_about_models()
 
 
-def _names(pair: Pair) -> tuple[str, str]:
+def _names(pair: MinimalPair) -> tuple[str, str]:
     return pair.base.name, pair.treated.name
 
 

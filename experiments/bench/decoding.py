@@ -1,10 +1,12 @@
-"""Measure ways of decoding in one run on one machine: the paper's way, batched generate, the engine, the floor.
+"""Measure ways of decoding in one run on one machine: the paper's way, batched generate, the
+engine, the floor.
 
     python experiments/bench/decoding.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
         --out data/bench/decoding.csv
 
-Every way decodes the same prompts and must give the same token ids, or the script fails. The floor is one teacher-forced
-forward over the same tokens: the shared prefix once, each prompt's own tokens and its statement once.
+Every way decodes the same prompts and must give the same token ids, or the script fails. The floor
+is one teacher-forced forward over the same tokens: the shared prefix once, each prompt's own tokens
+and its statement once.
 """
 
 import sys
@@ -19,7 +21,7 @@ from llguidance import LLExecutor, LLMatcher
 from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.completion import MAX_NEW_TOKENS, Completion
@@ -109,7 +111,8 @@ def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, proc
 
 @torch.inference_mode()
 def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completion]) -> None:
-    """The floor: nothing is decided, every token is run once, as many at a time as the engine prefills."""
+    """The floor: nothing is decided, every token is run once, as many at a time as the engine
+    prefills."""
     encoded = encode_prompts(decoder.tokenizer, prompts)
     model, device = decoder.model, decoder.device
     skip, shared = share_prefix(model, encoded)

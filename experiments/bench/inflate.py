@@ -2,10 +2,22 @@
 
     python experiments/bench/inflate.py --model tiny-base --shape 100m --out data/runs/tiny-100m
 
-Speed at a real shape can then be measured, and the answers checked, with nothing downloaded. The tiny's d dimensions are the
-first of the wide hidden state's D. The others hold noise of 1e-8, far below RMSNorm's epsilon: not zeros, on which a GPU is
-faster than on real activations. Norms are rescaled by sqrt(d/D), epsilon by d/D. A layer too many writes noise alone. Rotary
-pair j of head size h is pair j*H/h of head size H, queries are scaled by sqrt(H/h); tiny head j is the first of KV group j.
+Speed at a real shape can then be measured, and the answers checked, with nothing downloaded. After
+Net2Net (Chen, Goodfellow & Shlens 2016, arXiv:1511.05641). They copy units and divide what the
+copies send on, so that the wider model can learn; here it is only run, and units are padded.
+
+A hidden state x of d dimensions becomes x' = (x, r) of D dimensions, |r_i| about 1e-8: noise far
+below RMSNorm's epsilon and not zeros, on which a GPU is faster than on real activations.
+
+    RMSNorm     w' = sqrt(d/D) w and e' = e d/D:  x'/sqrt(|x'|^2/D + e') w' = x/sqrt(|x|^2/d + e) w
+    reading     W' = [W 0]: what reads the state sees the tiny's dimensions alone
+    writing     W' = [W; noise]: what writes to it writes there, and noise beyond
+    attention   q' = sqrt(H/h) q:  q'.k'/sqrt(H) = q.k/sqrt(h), for heads of size h in size H
+    RoPE        pair j of h lies at pair i = j H/h of H:  theta^(-2i/H) = theta^(-2j/h)
+    groups      tiny head j is the first head of KV group j; other heads write noise
+    depth       a layer too many writes noise alone
+
+Where the output matrix is the embedding (Gemma), `tie` says what is done.
 """
 
 import shutil
@@ -25,7 +37,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, out_folder
 from boxes.decoding.memory import free_bytes
@@ -34,8 +46,11 @@ from boxes.models.shapes import SHAPES, Shape
 from boxes.records import UserError
 
 NOISE = 2.0**-20  # of the ordinary initial weights: what is written beside the tiny's dimensions
-SMALL = 2.0**-24  # of the output matrix, where it is tied to the embedding and so enters the hidden state
-LARGE = 2.0**24  # the gate that moves the state to the output matrix's dimensions: against it nothing else there counts
+# Of the output matrix, where it is tied to the embedding and so enters the hidden state.
+SMALL = 2.0**-24
+# The gate that moves the state to the output matrix's dimensions: against it nothing else there
+# counts.
+LARGE = 2.0**24
 SPARE = 2**30  # bytes beside the weights, without which a shape is not tried
 
 
@@ -43,7 +58,8 @@ SPARE = 2**30  # bytes beside the weights, without which a shape is not tried
 class Architecture:
     """A model of transformers, whose norms multiply by norm_offset + w.
 
-    Norms get `lift` times the weights, and what reads them a `lift`th: with an offset, rounding w would else cost too much.
+    Norms get `lift` times the weights, and what reads them a `lift`th: with an offset, rounding w
+    would else cost too much.
     """
 
     config: type
@@ -67,21 +83,28 @@ def kind_of(shape: Shape) -> Architecture:
 
 def check(tiny, shape: Shape) -> None:
     """UserError where the tiny model (its configuration) cannot be embedded in a shape."""
-    plain = tiny.model_type == "llama" and not (tiny.tie_word_embeddings or tiny.attention_bias or tiny.mlp_bias)
-    if not plain or tiny.num_key_value_heads != tiny.num_attention_heads or tiny.hidden_act != "silu":
-        raise UserError("only a Llama with untied embeddings, no biases and as many KV heads as heads can be inflated")
+    more = tiny.tie_word_embeddings or tiny.attention_bias or tiny.mlp_bias
+    plain = tiny.model_type == "llama" and tiny.hidden_act == "silu" and not more
+    if not plain or tiny.num_key_value_heads != tiny.num_attention_heads:
+        wanted = "a Llama with untied embeddings, no biases and as many KV heads as heads"
+        raise UserError(f"only {wanted} can be inflated")
     if shape.head_size % tiny.head_dim or shape.heads % shape.kv_heads:
-        raise UserError(f"head size {shape.head_size} is no multiple of {tiny.head_dim}, or KV groups are unequal")
-    tied = shape.tied
+        wrong = f"head size {shape.head_size} is no multiple of {tiny.head_dim}"
+        raise UserError(f"{wrong}, or KV groups are unequal")
     for name, there, needed in (
-        ("hidden size", shape.hidden, 2 * tiny.hidden_size + 1 if tied else tiny.hidden_size),
-        ("layers", shape.layers, tiny.num_hidden_layers + tied),
+        ("hidden size", shape.hidden, reserved_dimensions(tiny, shape)),
+        ("layers", shape.layers, tiny.num_hidden_layers + shape.tied),
         ("KV heads", shape.kv_heads, tiny.num_attention_heads),
         ("ffn", shape.ffn, tiny.intermediate_size),
         ("vocabulary", shape.vocabulary, tiny.vocab_size),
     ):
         if there < needed:
             raise UserError(f"{name}: {there} in the shape, but this model needs {needed}")
+
+
+def reserved_dimensions(tiny, shape: Shape) -> int:
+    """How many dimensions of the wide hidden state are the tiny's, those of `tie` included."""
+    return 2 * tiny.hidden_size + 1 if shape.tied else tiny.hidden_size
 
 
 def too_large(shape: Shape, device: torch.device, dtype: torch.dtype) -> str:
@@ -93,8 +116,12 @@ def too_large(shape: Shape, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
-    """A model of a shape with ordinary initial weights, made on the device; all else as in the tiny's configuration."""
+    """A model of a shape with ordinary initial weights, made on the device; all else as in the
+    tiny's configuration."""
     kind = kind_of(shape)
+    epsilon = tiny.rms_norm_eps * tiny.hidden_size / shape.hidden
+    if shape.tied:
+        epsilon /= 2  # its other half is the square of a constant in the embedding (`tie`)
     config = kind.config(
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
@@ -103,8 +130,7 @@ def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
         head_dim=shape.head_size,
         intermediate_size=shape.ffn,
         vocab_size=shape.vocabulary,
-        # A tied embedding holds a constant whose square is the other half of epsilon (`tie`).
-        rms_norm_eps=tiny.rms_norm_eps * tiny.hidden_size / shape.hidden / (2 if shape.tied else 1),
+        rms_norm_eps=epsilon,
         rope_parameters=dict(tiny.rope_parameters),
         max_position_embeddings=tiny.max_position_embeddings,
         hidden_act=tiny.hidden_act,
@@ -119,29 +145,34 @@ def random_model(tiny, shape: Shape, device, dtype: torch.dtype):
 
 
 def reads(weight: torch.Tensor, values: torch.Tensor, rows: torch.Tensor | None = None) -> None:
-    """A matrix (n, D) that reads the hidden state: these rows see the tiny's dimensions alone; the others stay random."""
-    rows = torch.arange(len(values), device=weight.device) if rows is None else rows
+    """A matrix (n, D) that reads the hidden state: these rows see the tiny's dimensions alone; the
+    others stay random."""
+    if rows is None:
+        rows = torch.arange(len(values), device=weight.device)
     weight[rows] = 0
     weight[rows, : values.shape[1]] = values.to(weight)
 
 
 def writes(weight: torch.Tensor, reserved: int, values: torch.Tensor | None = None, columns=None) -> None:
-    """A matrix (D, n) that writes to the hidden state: the tiny's values, in these columns, and noise beyond `reserved`."""
+    """A matrix (D, n) that writes to the hidden state: the tiny's values, in these columns, and
+    noise beyond `reserved`."""
     weight.mul_(NOISE)
     weight[:reserved] = 0
     if values is not None:
-        columns = torch.arange(values.shape[1], device=weight.device) if columns is None else columns
+        if columns is None:
+            columns = torch.arange(values.shape[1], device=weight.device)
         weight[: len(values), columns] = values.to(weight)
 
 
 def head_rows(tiny, shape: Shape, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the rows of the tiny's heads, in their order, lie among query rows and among key and value rows."""
+    """Where the rows of the tiny's heads, in their order, lie among query rows and among key and
+    value rows."""
     size, wide, group = tiny.head_dim, shape.head_size, shape.heads // shape.kv_heads
     # Rotary pair j is dimensions j and j + size / 2.
-    inside = [half * wide // 2 + pair * (wide // size) for half in (0, 1) for pair in range(size // 2)]
-    starts = range(0, tiny.num_attention_heads * wide, wide)
-    query, key = ([start * step + row for start in starts for row in inside] for step in (group, 1))
-    return torch.tensor(query, device=device), torch.tensor(key, device=device)
+    pairs = torch.arange(0, wide // 2, wide // size, device=device)
+    inside = torch.cat([pairs, pairs + wide // 2])
+    starts = torch.arange(0, tiny.num_attention_heads * wide, wide, device=device)[:, None]
+    return (starts * group + inside).flatten(), (starts + inside).flatten()
 
 
 def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
@@ -150,8 +181,8 @@ def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
     query, key = head_rows(config, shape, wide.self_attn.q_proj.weight.device)
     mine, theirs = wide.self_attn, tiny.self_attn
     # Beside the tiny's dimensions a head's keys are random: its queries must be zero there.
-    heads = mine.q_proj.weight.view(shape.heads, shape.head_size, -1)
-    heads[: config.num_attention_heads * (shape.heads // shape.kv_heads) : shape.heads // shape.kv_heads] = 0
+    heads, group = mine.q_proj.weight.view(shape.heads, shape.head_size, -1), shape.heads // shape.kv_heads
+    heads[: config.num_attention_heads * group : group] = 0
     scale = sqrt(shape.head_size / config.head_dim)
     reads(mine.q_proj.weight, theirs.q_proj.weight * scale / kind.lift, query)
     reads(mine.k_proj.weight, theirs.k_proj.weight / kind.lift, key)
@@ -171,10 +202,12 @@ def rescale(weight: torch.Tensor, tiny: torch.Tensor, shape: Shape, factor: floa
 
 
 def tie(model, tiny, shape: Shape) -> None:
-    """Where the output matrix is the embedding, it lies, small, in dimensions d..2d-1; the last layer moves the state there.
+    """Where the output matrix is the embedding, it lies, small, in dimensions d..2d-1; the last
+    layer moves the state there.
 
-    Dimension 2d holds a constant. The last MLP computes silu(LARGE * constant / rms) * state / rms, so in the final norm the
-    moved state outweighs all else, and its length cancels. The final norm is zero elsewhere.
+    Dimension 2d holds a constant. The last MLP computes silu(LARGE * constant / rms) * state / rms,
+    so in the final norm the moved state outweighs all else, and its length cancels. The final norm
+    is zero elsewhere.
     """
     width, constant = tiny.config.hidden_size, 2 * tiny.config.hidden_size
     embedding, norm, last = model.model.embed_tokens, model.model.norm, model.model.layers[-1]
@@ -192,9 +225,11 @@ def tie(model, tiny, shape: Shape) -> None:
 
 @torch.no_grad()
 def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32, seed: int = 0):
-    """A model of a shape, on a device, whose logits over the tiny's vocabulary are the tiny's; float32 or bfloat16.
+    """A model of a shape, on a device, whose logits over the tiny's vocabulary are the tiny's;
+    float32 or bfloat16.
 
-    It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny does not fit the shape.
+    It is made on the device: no copy of it is ever in the CPU's memory. UserError where the tiny
+    does not fit the shape.
     """
     check(tiny.config, shape)
     device = torch.device(device)
@@ -204,7 +239,8 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
     width = tiny.config.hidden_size
     reserved = 2 * width + 1 if shape.tied else width
     embedding = model.model.embed_tokens
-    scale = embedding.embed_scale.float().item() if shape.tied else 1.0  # Gemma multiplies embeddings by sqrt(D)
+    # Gemma multiplies embeddings by sqrt(D).
+    scale = embedding.embed_scale.float().item() if shape.tied else 1.0
     writes(embedding.weight.T, reserved, tiny.model.embed_tokens.weight.T / scale)
     depth = len(tiny.model.layers)
     for wide, layer in zip(model.model.layers, tiny.model.layers, strict=False):
@@ -221,7 +257,7 @@ def inflate(tiny, shape: Shape, device="cpu", dtype: torch.dtype = torch.float32
 
 
 def save(model, tokenizer, folder: Path) -> None:
-    """Write a checkpoint that boxes.models.face.load takes: the whole folder, or nothing."""
+    """Write a checkpoint that boxes.models.load takes: the whole folder, or nothing."""
     if folder.exists():
         raise UserError(f"{folder}: exists already; name another folder, or delete it")
     temporary = folder.with_name(f".{folder.name}.partial")

@@ -1,4 +1,5 @@
-"""What the benches share: seconds and peak memory of a way, rounds in which all ways take turns, the name of the machine."""
+"""What the benches share: seconds and peak memory of a way, rounds in which all ways take turns,
+the name of the machine."""
 
 import ctypes
 import gc
@@ -24,7 +25,8 @@ def machine_name(device: torch.device) -> str:
 
 
 def _status(field: str) -> float:
-    """A line of /proc/self/status in MiB: VmHWM, the most memory the process had; VmRSS, what it has."""
+    """A line of /proc/self/status in MiB: VmHWM, the most memory the process had; VmRSS, what it
+    has."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
@@ -32,7 +34,8 @@ def _status(field: str) -> float:
 
 
 def measured(way: Callable[[], object], device: torch.device) -> tuple[float, float, object]:
-    """Wall seconds of a way, the MiB it had at its peak beyond what was there before, and what it gave."""
+    """Wall seconds of a way, the MiB it had at its peak beyond what was there before, and what it
+    gave."""
     gc.collect()  # what the way before left behind is no part of this one's time
     gc.freeze()
     if device.type == "cuda":
@@ -40,7 +43,8 @@ def measured(way: Callable[[], object], device: torch.device) -> tuple[float, fl
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / MIB
     else:
-        ctypes.CDLL(None).malloc_trim(0)  # what is freed but kept at hand would count as there before
+        # What is freed but kept at hand would count as there before.
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
         before = _status("VmRSS")
     began = time.perf_counter()
@@ -53,7 +57,8 @@ def measured(way: Callable[[], object], device: torch.device) -> tuple[float, fl
 
 
 def rounds(ways: dict[str, Callable[[], object]], count: int, device: torch.device) -> dict[str, list[tuple]]:
-    """Every way once a round, `count` rounds, so that what else the machine does meets them all alike; each way's runs."""
+    """Every way once a round, `count` rounds, so that what else the machine does meets them all
+    alike; each way's runs."""
     runs: dict[str, list[tuple]] = {name: [] for name in ways}
     for _ in range(count):
         for name, way in ways.items():

@@ -1,10 +1,12 @@
-"""Measure what bfloat16 changes: statements that differ from batch 1 without drafts ("flips"), and the score.
+"""Measure what bfloat16 changes: statements that differ from batch 1 without drafts ("flips"), and
+the score.
 
     python experiments/bench/precision.py --models tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
         --out data/bench/bfloat16.csv
 
-In float32 the way of batching changes nothing. In bfloat16 it does, in any software: flips between batch 1 and plain
-batches (no shared prefix, no drafts) are the noise floor that those of the engine are to be compared with.
+In float32 the way of batching changes nothing. In bfloat16 it does, in any software: flips between
+batch 1 and plain batches (no shared prefix, no drafts) are the noise floor that those of the engine
+are to be compared with.
 """
 
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.completion import Completion

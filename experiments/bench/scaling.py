@@ -2,7 +2,8 @@
 
     python experiments/bench/scaling.py --data data/boxes/test-t5.jsonl --unit 714 --out data/bench/scaling.csv
 
-`--unit` is the size of the evaluated subset; 1, 4 and 16 times as many of the dataset's descriptions are decoded.
+`--unit` is the size of the evaluated subset; 1, 4 and 16 times as many of the dataset's
+descriptions are decoded.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, out_file, positive
 from boxes.dataset import read_examples

@@ -1,12 +1,15 @@
-"""Measure the engine at the shapes of real models: seconds, the floor, the paper's way, memory; the answers are checked.
+"""Measure the engine at the shapes of real models: seconds, the floor, the paper's way, memory; the
+answers are checked.
 
     python experiments/bench/shapes.py --shapes 7b 13b --data data/boxes/test-subsample-states-t5.jsonl \\
         --out data/bench/shapes.csv
 
-Each model is the tiny one inflated (inflate.py), so its answers are known: in float32 the engine and the paper's way must give
-the tiny model's own token ids; in bfloat16, where the rounding of a wider model is another, 90 % of the statements must be the
-tiny model's in float32, and two runs the same. A shape that fails has no speed, and the exit status is 2. Shapes that were
-not asked for or do not fit have a row that says so. A shape whose runs take 30 seconds has fewer than --repeats, two at least.
+Each model is the tiny one inflated (inflate.py), so its answers are known: in float32 the engine
+and the paper's way must give the tiny model's own token ids; in bfloat16, where the rounding of a
+wider model is another, 90 % of the statements must be the tiny model's in float32, and two runs the
+same. A shape that fails has no speed, and the exit status is 2. Shapes that were not asked for or
+do not fit have a row that says so. A shape whose runs take 30 seconds has fewer than --repeats, two
+at least.
 """
 
 import argparse
@@ -23,7 +26,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, natural, out_file, positive
 from boxes.completion import Completion
@@ -40,7 +43,8 @@ from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
 from experiments.bench.measure import machine_name
 
-# MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak measured in the same run.
+# MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak
+# measured in the same run.
 COLUMNS = (
     "shape", "parameters", "device", "dtype", "prompts", "seconds", "statements_per_second", "floor_seconds",
     "floor_ratio", "mfu", "peak_memory_mb", "batch_size", "runs", "reference_prompts", "reference_seconds_per_prompt",
@@ -48,7 +52,8 @@ COLUMNS = (
 )  # fmt: skip
 COUNTS = ("parameters", "prompts", "batch_size", "runs", "reference_prompts")
 MEASURED, FAILED, NOT_MEASURED = "measured", "failed", "not measured"
-AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}  # the least share of statements that must be the tiny model's own
+# The least share of statements that must be the tiny model's own.
+AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
 ENOUGH = 30  # seconds of a way's runs behind which no more are made
 WARM_UP = 8  # prompts
 Row = dict[str, object]
@@ -71,7 +76,8 @@ def timed(way: Callable[[], object], device: torch.device) -> tuple[float, objec
 
 @dataclass
 class Runs:
-    """Seconds of the engine's runs and of the floor's, the engine's answers, and its highest use of memory in MB."""
+    """Seconds of the engine's runs and of the floor's, the engine's answers, and its highest use of
+    memory in MB."""
 
     engine: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
@@ -94,7 +100,8 @@ def run_by_turns(decoder: Decoder, prompts: list[str], repeats: int) -> Runs:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the best of the large products of random matrices that two seconds allow."""
+    """Floating-point operations a second of the best of the large products of random matrices that
+    two seconds allow."""
     size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + 2
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     taken = [timed(lambda: left @ right, device)[0]]
@@ -104,7 +111,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def useful_flops(shape: Shape, encoded: list[list[int]], answers: list[Completion]) -> float:
-    """What the answers need at least in matrices: the common prefix once, own tokens and statements once.
+    """What the answers need at least in matrices: the common prefix once, own tokens and statements
+    once.
 
     The output matrix is needed for the statements alone. Attention scores do not count.
     """
@@ -118,7 +126,8 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError):  # some containers forbid it: the mark is then that of the process's whole life
+        # Some containers forbid it: the mark is then that of the process's whole life.
+        with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -177,7 +186,8 @@ def failed(reason: str, agree: float) -> Row:
 
 
 def run_reference(model, tokenizer, prompts: list[str]) -> tuple[float | None, list[Completion]]:
-    """The paper's way behind a warm-up: seconds a prompt, None where there is none, and the statements."""
+    """The paper's way behind a warm-up: seconds a prompt, None where there is none, and the
+    statements."""
     if not prompts:
         return None, []
     reference_decode(model, tokenizer, prompts[:1], max_new_tokens=2)

@@ -1,7 +1,9 @@
-"""What the tiny models read: the boxes task in plain and chat format, programs that move items, arithmetic.
+"""What the tiny models read: the boxes task in plain and chat format, programs that move items,
+arithmetic.
 
-A document is a list of (text, weight): the weight of its tokens in the loss, high where the text can be known from what
-stands before it. All scenarios have initial states whose signature lies in the train split: no test scenario is ever seen.
+A document is a list of (text, weight): the weight of its tokens in the loss, high where the text
+can be known from what stands before it. All scenarios have initial states whose signature lies in
+the train split: no test scenario is ever seen.
 """
 
 from collections.abc import Callable
@@ -14,11 +16,13 @@ from boxes.world import NUM_BOXES, Move, Remove, State, clauses, describe, repla
 
 ANSWER, REST = 1.0, 0.1
 Document = list[tuple[str, float]]
-Draw = Callable[[np.random.Generator], tuple[str, str]]  # a description and its true statement's clauses
+# A description and its true statement's clauses.
+Draw = Callable[[np.random.Generator], tuple[str, str]]
 
 
 def scenario_source(train_signatures: set[Signature], weights: np.ndarray) -> Draw:
-    """Draws (description, true clauses) with k operations with probability weights[k], from train signatures alone."""
+    """Draws (description, true clauses) with k operations with probability weights[k], from train
+    signatures alone."""
 
     def draw(rng: np.random.Generator) -> tuple[str, str]:
         state = _train_state(rng, train_signatures)
@@ -36,7 +40,8 @@ def _train_state(rng: np.random.Generator, train_signatures: set[Signature]) -> 
 
 
 def plain_document(rng: np.random.Generator, draw: Draw, count: int, shots: bool) -> Document:
-    """`count` descriptions, each with its statement, in the format of Table 2, behind its two examples or without them."""
+    """`count` descriptions, each with its statement, in the format of Table 2, behind its two
+    examples or without them."""
     document: Document = [(f"{INSTRUCTION}\n\n", REST)]
     if shots:
         document.append(("".join(f"{question}\n{answer}\n\n" for question, answer in EXAMPLES), 0.0))
@@ -64,7 +69,8 @@ def chat_document(rng: np.random.Generator, draw: Draw, tokenizer, count: int) -
 
 
 def code_document(rng: np.random.Generator, train_signatures: set[Signature]) -> Document:
-    """A program that fills lists, moves items between them and prints them, followed by what it prints."""
+    """A program that fills lists, moves items between them and prints them, followed by what it
+    prints."""
     state = _train_state(rng, train_signatures)
     operations = sample_operations(rng, state, int(rng.integers(0, 7)))
     lines = [f"b{box} = {list(objects)}" for box, objects in enumerate(state)]

@@ -1,9 +1,11 @@
-"""Train the tiny checkpoints from random initialisation: tiny-base, and from it tiny-code, tiny-math and tiny-chat.
+"""Train the tiny checkpoints from random initialisation: tiny-base, and from it tiny-code,
+tiny-math and tiny-chat.
 
     python experiments/tiny/train.py --out data/models --seed 27
 
-They prove the pipeline, not the hypothesis. Under 60 minutes on two CPU cores, minutes on a GPU. The three variants get equal
-token budgets: half of each batch is new text (programs, arithmetic, the chat format), half the text of tiny-base.
+They prove the pipeline, not the hypothesis. Under 60 minutes on two CPU cores, minutes on a GPU.
+The three variants get equal token budgets: half of each batch is new text (programs, arithmetic,
+the chat format), half the text of tiny-base.
 """
 
 import copy
@@ -25,7 +27,7 @@ from tokenizers.models import BPE
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
 from boxes.commandline import argument_parser, command, natural, out_folder, positive
 from boxes.generation import NUM_OPERATIONS, signature_splits
@@ -53,7 +55,8 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: `batch` documents a step, `descriptions` a document, operations 0..`max_operations`."""
+    """A stretch of training: `batch` documents a step, `descriptions` a document, operations
+    0..`max_operations`."""
 
     steps: int
     batch: int
@@ -63,7 +66,8 @@ class Phase:
     learning_rate: float
 
 
-# Copying comes first and from short texts; the two examples of Table 2, which double the cost, only at the end.
+# Copying comes first and from short texts; the two examples of Table 2, which double the cost, only
+# at the end.
 BASE = (
     Phase(steps=600, batch=16, descriptions=2, max_operations=2, shots=False, learning_rate=3e-3),
     Phase(steps=1400, batch=16, descriptions=2, max_operations=12, shots=False, learning_rate=3e-3),
@@ -79,10 +83,12 @@ VARIANTS = {
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of the Llama kind: pieces that begin in U+2581 for a space, byte fallback, single digits, a BOS."""
+    """A tokenizer of the Llama kind: pieces that begin in U+2581 for a space, byte fallback, single
+    digits, a BOS."""
     learner = Tokenizer(BPE(unk_token="<unk>"))
     learner.normalizer = normalizers.Replace(" ", "▁")
-    learner.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[A-Za-z]+|."), "isolated")  # merges stay inside words
+    # Merges stay inside words.
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[A-Za-z]+|."), "isolated")
     specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -90,7 +96,8 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=list(string.ascii_letters + string.digits + string.punctuation),
         show_progress=False,
     )
-    lines = (f" {line}" for text in texts for line in text.splitlines())  # a line end is a byte, as in Llama
+    # A line end is a byte, as in Llama.
+    lines = (f" {line}" for text in texts for line in text.splitlines())
     learner.train_from_iterator(lines, trainer)
     learned = json.loads(learner.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
@@ -135,7 +142,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> tuple[list
     text = "".join(part for part, _ in document)
     encoding = tokenizer._tokenizer.encode(text)
     weight_of = np.repeat([weight for _, weight in document], [len(part) for part, _ in document])
-    last = np.array([end for _, end in encoding.offsets[1:]]) - 1  # a token is weighed as its last character is
+    # A token is weighed as its last character is.
+    last = np.array([end for _, end in encoding.offsets[1:]]) - 1
     return encoding.ids, np.concatenate([[0.0], weight_of[last]])
 
 
@@ -150,7 +158,8 @@ def collate(rows: list[tuple[list[int], np.ndarray]], device: str) -> tuple[torc
 
 
 def losses_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Weighted mean cross-entropy of the next token, and its plain mean over the answers, both in nats.
+    """Weighted mean cross-entropy of the next token, and its plain mean over the answers, both in
+    nats.
 
     Positions that weigh nothing skip the vocabulary projection.
     """
@@ -173,9 +182,11 @@ def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
 
 
 def train(model, draw_row, phases: tuple[Phase, ...], seed: int, device: str) -> dict[str, float]:
-    """Train in place through the phases, each with a warm-up and a cosine to a tenth. Returns tokens, seconds, last loss.
+    """Train in place through the phases, each with a warm-up and a cosine to a tenth. Returns
+    tokens, seconds, last loss.
 
-    `draw_row(rng, phase, row)` gives the ids and weights of a row; its generator derives from seed, phase, step and row.
+    `draw_row(rng, phase, row)` gives the ids and weights of a row; its generator derives from seed,
+    phase, step and row.
     """
     model.to(device).train()
     optimizers = optimizers_of(model)
@@ -213,7 +224,8 @@ def _update(
 
 
 class Texts:
-    """What each model reads, as rows of token ids and weights, from the signatures of the train split alone."""
+    """What each model reads, as rows of token ids and weights, from the signatures of the train
+    split alone."""
 
     def __init__(self, seed: int):
         self.signatures = {key for key, split in signature_splits(seed).items() if split == "train"}
@@ -257,7 +269,8 @@ class Texts:
 
 
 def save(model, tokenizer, folder: Path, card: dict) -> None:
-    """The checkpoint in bfloat16 (safetensors), its tokenizer and its card, README.md and training.json."""
+    """The checkpoint in bfloat16 (safetensors), its tokenizer and its card, README.md and
+    training.json."""
     copy.deepcopy(model).to("cpu", torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json(folder / "training.json", card)
@@ -271,7 +284,8 @@ def save(model, tokenizer, folder: Path, card: dict) -> None:
 
 
 def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: str, arguments) -> dict:
-    """What a reader must know of a checkpoint: data seen, steps, tokens, seconds, hardware, seed, versions."""
+    """What a reader must know of a checkpoint: data seen, steps, tokens, seconds, hardware, seed,
+    versions."""
     hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} CPU threads"
     return {
         "trained from": base,
