@@ -26,7 +26,7 @@ from boxes.models.loading import WeightsMissing, check_recorded, find, load_toke
 from boxes.models.shapes import GB, file_bytes, gigabytes, shape_of, weight_bytes
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.records import UserError, command, read_csv
-from experiments.tools.on_gpu import USABLE, gpus, needed
+from boxes.runs.devices import USABLE, gpus, needed
 
 # A statement as the models are to write it.
 STATEMENT = (
