@@ -1,141 +1,111 @@
-"""Decode a dataset with one model: predictions.jsonl grows batch by batch, run.json says how they
-were made.
+"""Decode a dataset with the models of a profile, each in a process of its own, and list what became of every run.
 
-    python experiments/04_decode.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
-        --out data/runs/tiny/tiny-base --beside data/boxes/dev-t5.jsonl
+    python experiments/04_decode.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+        --dev data/boxes/dev-t5.jsonl --runs data/runs/tiny --out data/runs/tiny/status.csv
+    python experiments/04_decode.py --model FOLDER --data data/boxes/test-subsample-states-t5.jsonl --out runs/mine
 
-Run again, it goes on where it stopped. Where the weights are not on this machine, or the model
-fails, run.json says so and the exit status is 0: one model does not stop the others. With --beside
-the runs that Appendix A compares this one with (boxes/runs/plan.py) are made in folders of --out, too,
-while the model is loaded, and under the same options. --prompt-format chosen decodes an
-alignment-tuned model in the format that does best on the development set, which --beside names; it
-is the default for a model that was added without a format.
+In a run's folder predictions.jsonl grows batch by batch, and run.json says how they were made. Run again, it goes on where it
+stopped. Each model takes a GPU of its own, or waits for one; without a GPU small ones share the cores. Where the weights are
+not on this machine, or the model fails, run.json says so and the exit status is 0: one model does not stop the others. With
+--dev the runs that Appendix A compares with a model's own (boxes/runs/plan.py) are made in folders of it, too, under the same
+options. --prompt-format chosen decodes an alignment-tuned model in the format that does best on the development set; it is the
+default for a model that was added without a format. With --model one model is decoded into --out, in this process.
 """
 
 import argparse
-import functools
+import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.commandline import add_hardware, argument_parser, command, hardware_of, out_folder, positive
-from boxes.models import WeightsMissing, find, load
-from boxes.models.table import MODELS, ModelSpec
+from boxes.commandline import add_hardware, argument_parser, command, hardware_of, out_file, out_folder, positive
+from boxes.models.table import PROFILES, choose
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import UserError
-from boxes.runs.decode import decode_run
-from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, FREE, compares_formats, decodes_freely, dev_folder, folders_beside
-from boxes.runs.progress import Progress
-from boxes.runs.prompt_choice import CHOSEN, accuracies_of, best_format, dev_answers
-from boxes.runs.task import Settings, Task, read_task
+from boxes.runs.devices import Machine, gpus
+from boxes.runs.executors import run_all
+from boxes.runs.model_runs import ModelRuns, decode_model
+from boxes.runs.plan import DEV_QUERIES_PER_BUCKET
+from boxes.runs.prompt_choice import CHOSEN
+from boxes.runs.status import write_status
+from boxes.runs.task import Settings, read_task
+
+LOCKS = ".gpus"  # folder of the locks of GPUs, beside the profiles': all of them share the GPUs
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--model", required=True, help="a name of boxes/models/table.py, or the folder of a local checkpoint"
-    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--profile", choices=[name for name in PROFILES if name != "reported"])
+    which.add_argument("--model", help="a name of boxes/models/table.py, or the folder of a local checkpoint")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=out_folder, required=True, help="the run's folder")
-    parser.add_argument(
-        "--beside", type=Path, metavar="DEV_DATA", help="the development set, for the runs of Appendix A"
-    )
-    parser.add_argument("--free", action="store_true", help="decode without the regular expression (Appendix A.2)")
-    parser.add_argument(
-        "--prompt-format", choices=(*PROMPT_FORMATS, CHOSEN), help="default: the one Table 6 used for the model"
-    )
+    parser.add_argument("--dev", type=Path, help="the development set, for the runs of Appendix A")
+    parser.add_argument("--runs", type=out_folder, help="of --profile: folder with a folder a model")
+    parser.add_argument("--out", required=True, help="of --profile: the CSV to write; of --model: the run's folder")
+    parser.add_argument("--gpus", type=positive, help="GPUs a model (default: as many as hold its weights)")
+    parser.add_argument("--jobs", type=positive, help="small models at a time, without a GPU (default: the cores)")
+    formats = (*PROMPT_FORMATS, CHOSEN)
+    parser.add_argument("--prompt-format", choices=formats, help="default: the one Table 6 used for the model")
     parser.add_argument("--prompt-style", choices=tuple(PROMPT_STYLES), default="table2", help="default: %(default)s")
-    parser.add_argument(
-        "--max-new-tokens", type=positive, help="the authors' script stops at 100 (default: the engine's)"
-    )
+    tokens = "the authors' script stops at 100 (default: the engine's)"
+    parser.add_argument("--max-new-tokens", type=positive, help=tokens)
     add_hardware(parser)
-    return parser.parse_args()
-
-
-def dev_runs(out: Path, dev: Task, own: Settings) -> Iterator[tuple[Task, Path, Settings]]:
-    """Both prompt formats on the development set, otherwise as the model's own run."""
-    for name in PROMPT_FORMATS:
-        yield dev, out / dev_folder(name), replace(own, constrained=True, prompt_format=name)
-
-
-def runs_beside(
-    spec: ModelSpec, out: Path, task: Task, dev: Task, own: Settings
-) -> Iterator[tuple[Task, Path, Settings]]:
-    """The runs of Appendix A for a model: its own run's settings but without the expression, and the prompt formats."""
-    if decodes_freely(spec):
-        # Mostly it writes the same, which one forward then verifies.
-        yield task, out / FREE, replace(own, constrained=False, drafts_from=out)
-    if compares_formats(spec):
-        yield from dev_runs(out, dev, own)  # those that are complete are not decoded again
-
-
-def statements(name: str, task: Task, dev: Task | None) -> int:
-    """How many statements a model writes in its own run and those beside it."""
-    spec = MODELS.get(name)
-    beside = folders_beside(spec) if spec and dev else []
-    return len(task.examples) + sum(len((task if folder == FREE else dev).examples) for folder in beside)
-
-
-def load_quietly(*which):
-    """boxes.models.load without the bar that transformers draws."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    return load(*which)
-
-
-def chosen_format(arguments: argparse.Namespace, dev: Task | None, own: Settings, load_once: Callable) -> str | None:
-    """The prompt format that does best on the development set, decoded here, where that is asked
-    for; None for the row's own. UserError where there is no development set to choose on."""
+    arguments = parser.parse_args()
     try:
-        spec = find(arguments.model).spec
-    except WeightsMissing:
-        return None  # the run itself says so
-    if not compares_formats(spec):
-        return None
-    if dev is None:
-        wrong = "its prompt format is chosen on the development set; name that with --beside"
-        raise UserError(f"{spec.name}: {wrong}")
-    for task, folder, settings in dev_runs(arguments.out, dev, own):
-        decode_run(arguments.model, task, folder, settings, load_once)
-    accuracies = accuracies_of(dev_answers(spec, arguments.out, dev))
-    best = best_format(accuracies)
-    found = ", ".join(f"{name} {accuracies[name]:.2f} %" if name in accuracies else f"{name} failed"
-                      for name in PROMPT_FORMATS)  # fmt: skip
-    print(f"{spec.name}: {best} format, chosen on the development set: {found}")
-    return best
+        arguments.out = (out_file if arguments.profile else out_folder)(arguments.out)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --out: {error}")
+    if arguments.profile and not arguments.runs:
+        parser.error("the following arguments are required: --runs")
+    return arguments
 
 
-def asks_to_choose(arguments: argparse.Namespace) -> bool:
-    """Whether the format is to be chosen: so the option says, or the row of an added model where
-    there is no option."""
-    if arguments.prompt_format:
-        return arguments.prompt_format == CHOSEN
-    row = MODELS.get(arguments.model)
-    return row is not None and row.choose_format
+def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> None:
+    """Each model in a process, and status.csv; UserError where one ended as no model should."""
+    cores = len(os.sched_getaffinity(0))
+    machine = Machine(
+        locks=arguments.runs.parent / LOCKS,
+        there=gpus(),
+        cores=cores,
+        jobs=arguments.jobs or cores,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        asked=arguments.gpus,
+    )
+    ended = run_all(models, machine)
+    if ended:
+        raise UserError(f"{', '.join(ended)}: ended as said above; mend it and run again, what was written is kept")
+    rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs)
+    complete = [row for row in rows if row["status"] == "complete"]
+    print(f"{arguments.out}: {len(complete)} of {len(rows)} runs complete")
 
 
 @command
 def main() -> None:
     arguments = parse_arguments()
-    task, load_once = read_task(arguments.data), functools.cache(load_quietly)
-    dev = read_task(arguments.beside, DEV_QUERIES_PER_BUCKET) if arguments.beside else None
-    chosen = {name: getattr(arguments, name) for name in ("prompt_format", "prompt_style", "max_new_tokens")}
-    progress = Progress(arguments.model, statements(arguments.model, task, dev))
-    own = Settings(not arguments.free, **chosen, **hardware_of(arguments), progress=progress)
-    if asks_to_choose(arguments):
-        own = replace(own, prompt_format=chosen_format(arguments, dev, own, load_once))
-    run = decode_run(arguments.model, task, arguments.out, own, load_once)
-    if run["status"] != "complete":
-        return
-    print(f"{run['model']}: {run['examples']} statements, {run['statements_per_second']} a second, "
-          f"{run['truncated']} truncated, {run['invalid']} invalid")  # fmt: skip
-    spec = find(arguments.model).spec
-    for other, folder, settings in runs_beside(spec, arguments.out, task, dev, own) if dev else ():
-        decode_run(arguments.model, other, folder, settings, load_once)
+    if arguments.profile:
+        names = [spec.name for spec in choose(arguments.profile, arguments.models)]
+        folders = [arguments.runs / name for name in names]
+    else:
+        names = [arguments.model]
+        folders = [arguments.out]
+    task = read_task(arguments.data)
+    dev = read_task(arguments.dev, DEV_QUERIES_PER_BUCKET) if arguments.dev else None
+    settings = Settings(
+        prompt_format=arguments.prompt_format,
+        prompt_style=arguments.prompt_style,
+        max_new_tokens=arguments.max_new_tokens,
+        **hardware_of(arguments),
+    )
+    models = []
+    for name, folder in zip(names, folders, strict=True):
+        models.append(ModelRuns(name, folder, task, dev, settings))
+    if arguments.profile:
+        decode_profile(arguments, models)
+    else:
+        decode_model(models[0])
 
 
 if __name__ == "__main__":

@@ -57,4 +57,6 @@ def test_the_page_names_what_is_there():
     paths = re.findall(r"`([\w./-]+/[\w./-]*)`", text) + re.findall(r"\]\(([^)]+)\)", text)
     assert len(paths) > 20
     for path in paths:
-        assert path.startswith(made) or any((ROOT / room / path).exists() for room in ("", "boxes", "experiments")), path
+        assert path.startswith(made) or any((ROOT / room / path).exists() for room in ("", "boxes", "experiments")), (
+            path
+        )

@@ -1,15 +1,30 @@
-"""The runs beside a model's own, each in a folder of the model's: what Appendix A compares with the run of Table 6.
+"""What is decoded with a model: its own run, and those beside it that Appendix A compares it with, each in a folder of its own.
 
 dev-plain, dev-chat: both prompt formats on a subset of the development set (A.1, experiment 03); free: without the regular
-expression (A.2, experiment 09). 04_decode.py makes them while the model is loaded.
+expression (A.2, experiment 09). All are made while the model is loaded.
 """
 
-from boxes.models.table import MODELS, ModelSpec
-from boxes.prompting import PROMPT_FORMATS
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from boxes.models.table import ModelSpec
+from boxes.prompting import PROMPT_FORMATS
+from boxes.runs.task import Settings, Task
+
+OWN = "own"  # the run of Table 6
 FREE = "free"
 FREELY_REPORTED = "Llama-2-70b-hf"  # the paper gives free decoding for this one alone
 DEV_QUERIES_PER_BUCKET = 20  # about 140 descriptions, an interval of some 3 points for a model's accuracy
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run to be made: its name, where it lies, what is decoded and how."""
+
+    name: str
+    folder: Path
+    task: Task
+    settings: Settings
 
 
 def dev_folder(prompt_format: str) -> str:
@@ -28,12 +43,34 @@ def decodes_freely(spec: ModelSpec) -> bool:
 
 
 def folders_beside(spec: ModelSpec) -> list[str]:
-    """The folders of a model's other runs."""
-    formats = [dev_folder(name) for name in PROMPT_FORMATS] if compares_formats(spec) else []
-    return [*formats, *([FREE] if decodes_freely(spec) else [])]
+    """The folders of a model's other runs, in the order in which they are made."""
+    folders = [FREE] if decodes_freely(spec) else []
+    if compares_formats(spec):
+        folders += [dev_folder(name) for name in PROMPT_FORMATS]
+    return folders
 
 
-def all_folders_beside() -> dict[str, list[str]]:
-    """Model -> the folders of its other runs, for the models that have any."""
-    found = {name: folders_beside(spec) for name, spec in MODELS.items()}
-    return {name: folders for name, folders in found.items() if folders}
+def own_run(folder: Path, task: Task, settings: Settings) -> PlannedRun:
+    """The run of Table 6."""
+    return PlannedRun(OWN, folder, task, settings)
+
+
+def free_run(spec: ModelSpec, own: PlannedRun) -> list[PlannedRun]:
+    """The own run without the expression, for a model that is decoded so. Mostly it writes the same, which one forward then
+    verifies."""
+    if not decodes_freely(spec):
+        return []
+    settings = replace(own.settings, constrained=False, drafts_from=own.folder)
+    return [PlannedRun(FREE, own.folder / FREE, own.task, settings)]
+
+
+def dev_runs(spec: ModelSpec, own: PlannedRun, dev: Task) -> list[PlannedRun]:
+    """Both prompt formats on the development set, otherwise as the own run, for a model whose formats are compared."""
+    if not compares_formats(spec):
+        return []
+    runs = []
+    for prompt_format in PROMPT_FORMATS:
+        name = dev_folder(prompt_format)
+        settings = replace(own.settings, prompt_format=prompt_format)
+        runs.append(PlannedRun(name, own.folder / name, dev, settings))
+    return runs

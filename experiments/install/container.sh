@@ -129,7 +129,7 @@ look_inside() { # fail where anything wanted is not so
 }
 
 compare_files() { # with those that git tracks
-    local folder options_of_find=(-type f -not -path './.make/*' -not -name '*.pyc')
+    local folder options_of_find=(-type f -not -name '*.pyc')
     for folder in "${outputs[@]}"; do options_of_find+=(-not -path "./$folder/*"); done
     is_git_checkout || { say "no git checkout to compare the files with"; return; }
     git ls-files | sort > "$work/tracked"

@@ -25,8 +25,8 @@ from boxes.commandline import add_models, argument_parser, command, positive
 from boxes.models.hub import cache_folder
 from boxes.models.shapes import GB, file_bytes, gigabytes
 from boxes.models.table import PROFILES, ModelSpec, choose
+from boxes.runs.devices import gpus
 from experiments.tools.checkup import HERE, TO_FETCH, Row, ask_hub, examine
-from experiments.tools.on_gpu import gpus
 
 FEW = 3  # names that are listed
 

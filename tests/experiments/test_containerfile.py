@@ -48,7 +48,7 @@ def test_all_that_is_written_at_run_time_is_on_a_volume(instructions):
     settings = dict(re.findall(r"([A-Z_]+)=(\S+)", " ".join(arguments(instructions, "ENV"))))
     for name in ("HOME", "HF_HOME", "MODELS_RECORDS"):  # kept: weights, and what is known of them
         assert any(f"{settings[name]}/".startswith(f"{volume}/") for volume in volumes), name
-    assert settings["MODELS_RECORDS"].startswith("/cache/")  # container.sh mounts it; .make is lost with the container
+    assert settings["MODELS_RECORDS"].startswith("/cache/")  # container.sh mounts it
     made = next(rest for rest in arguments(instructions, "RUN") if "install -d -m 1777" in rest)
     writable = made.partition("install -d -m 1777 ")[2].split()
     assert {str(Path("/artifact") / folder) for folder in writable} == set(volumes)
@@ -119,7 +119,7 @@ def test_all_that_git_tracks_goes_in():
 @pytest.mark.parametrize(
     "path",
     [
-        ".git/HEAD", ".venv/bin/python", ".venv-312/bin/python", ".make/depend.mk", ".env", "notes.txt", "weights.bin",
+        ".git/HEAD", ".venv/bin/python", ".venv-312/bin/python", ".env", "notes.txt", "weights.bin",
         "data/boxes/test-t5.jsonl", "data/boxes/.settings", "data/runs/tiny/tiny-base/predictions.jsonl",
         "data/results/tiny/scores.csv", "data/boxes-dataset-v1.zip", "paper/out/tiny/report.html",
         "boxes/__pycache__/world.cpython-311.pyc", "tests/__pycache__/x.pyc", ".pytest_cache/README.md",

@@ -85,7 +85,7 @@ def outcome(folder: Path) -> dict[str, bytes]:
         for path, content in files(folder / name).items()
         if not path.startswith(".")
     }
-    for name in ("data/results", "paper/out", ".make"):
+    for name in ("data/results", "paper/out"):
         shutil.rmtree(folder / name)
     return found
 

@@ -36,7 +36,8 @@ def machine(added) -> tuple[Path, dict[str, str]]:
 
 
 def decoded(shown: str) -> list[str]:
-    return sorted(re.findall(r"04_decode\.py --model (\S+)", shown))
+    """The models that said that they were decoded."""
+    return sorted(re.findall(r"^(\S+): \d+ statements, ", shown, re.M))
 
 
 def test_two_are_decoded_and_the_gain_is_said(added):

@@ -1,5 +1,6 @@
 """The Makefile, set-up and the locks: what would run, what must never run, and what must never be committed."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from checkout_fixture import LOCKS, ROOT, link_checkout, make, run
 
-from boxes.runs.plan import all_folders_beside
-from experiments.tools.nearest import nearest
+from boxes.models.table import models_of, spec_of
+from boxes.runs.plan import folders_beside
+from boxes.runs.status import write_status
+from experiments.tools.command_line import nearest
 
 TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
 
@@ -32,15 +35,18 @@ def names(result: subprocess.CompletedProcess) -> list[str]:
     return [experiment or module for experiment, module in scripts(result)]
 
 
-def pretend_decoded(folder: Path, run: str, status: str = "complete") -> None:
-    """run.json files newer than all they depend on: of a run, and complete ones of those beside it."""
+def pretend_decoded(folder: Path, statuses: dict[str, str] | None = None) -> None:
+    """Runs of the tiny models, complete but for those in `statuses`, and a status.csv newer than all it depends on."""
     assert make(folder, "data/runs/tiny/.settings").returncode == 0
-    beside = all_folders_beside().get(run, [])
-    for name, said in ((run, status), *((f"{run}/{other}", "complete") for other in beside)):
-        run_json = folder / "data/runs/tiny" / name / "run.json"
-        run_json.parent.mkdir(parents=True, exist_ok=True)
-        (run_json.parent / "predictions.jsonl").touch()
-        run_json.write_text(f'{{\n  "status": "{said}"\n}}\n')
+    runs = Path("data/runs/tiny")
+    for model in TINY:
+        for name in (model, *(f"{model}/{other}" for other in folders_beside(spec_of(model)))):
+            said = {"model": model, "status": (statuses or {}).get(name, "complete"), "reason": "", "seconds": 1.0}
+            (folder / runs / name).mkdir(parents=True, exist_ok=True)
+            (folder / runs / name / "predictions.jsonl").touch()
+            (folder / runs / name / "run.json").write_text(json.dumps(said))
+    with contextlib.chdir(folder):
+        write_status(runs / "status.csv", models_of("tiny"), runs)
 
 
 def pretend_data(folder: Path) -> None:
@@ -63,22 +69,23 @@ def test_reported_needs_no_data_and_no_model(checkout):
 
 def test_tiny_goes_all_the_way(checkout):
     result = make(checkout, "-n", "table6")
-    assert names(result) == ["01_generate_data", "02_random_baseline", *["04_decode"] * 4, "05_score",
-                             *["paper.tables"] * 2]  # fmt: skip
-    assert [model for model in TINY if f"--model {model} " in result.stdout] == list(TINY)
+    made = ["01_generate_data", "02_random_baseline", "04_decode", "05_score", "paper.tables", "paper.tables"]
+    assert sorted(names(result)) == made
+    assert names(result)[0] == made[0]
+    assert names(result)[-3:] == made[-3:]
 
 
-def test_each_decoding_waits_for_its_gpus_and_is_made_once(checkout):
+def test_models_are_decoded_once_on_as_many_gpus_as_were_asked_for(checkout):
     result = make(checkout, "-n", "-j8", "all", "GPUS_PER_MODEL=2")
-    jobs = re.findall(r"on_gpu\.py --locks \S+ --once (\S+) --gpus 2 ", result.stdout)
-    assert jobs == [f"data/runs/tiny/.{model}.lock" for model in TINY]
+    assert names(result).count("04_decode") == 1
+    assert re.search(r"04_decode\.py --profile tiny .* --gpus 2 ", result.stdout)
 
 
 def test_one_target_is_made_on_all_cores_and_several_in_turn(checkout):
     cores = len(os.sched_getaffinity(0))
     made = run(checkout, "make", f"VENV={sys.prefix}", "-n", "all", OMP_NUM_THREADS="1")  # which nproc would heed
-    assert f" --jobs {cores} --model tiny-base " in made.stdout
-    assert " --jobs 7 --model tiny-base " in make(checkout, "-n", "-j7", "all").stdout
+    assert f" --jobs {cores} " in made.stdout
+    assert " --jobs 7 " in make(checkout, "-n", "-j7", "all").stdout
     assert "--jobs" not in make(checkout, "-n", "-j1", "all").stdout.replace("--jobs 1 ", "")
     assert "--jobs" not in make(checkout, "-n", "clean", "all").stdout
 
@@ -108,18 +115,16 @@ def test_set_up_has_compiled_what_scripts_import():
 def test_models_narrows(checkout):
     result = make(checkout, "-n", "all", "MODELS=tiny-chat")
     assert names(result).count("04_decode") == 1
-    assert "--model tiny-chat " in result.stdout
-    assert result.stdout.count("--models tiny-chat") == 5  # experiments 03, 05, 09 and 11, and not_run
+    assert result.stdout.count("--models tiny-chat") == 6  # experiments 03, 04, 05, 09 and 11, and not_run
     everything = make(checkout, "-n", "all", "MODELS=all")
-    assert names(everything).count("04_decode") == 4
+    assert names(everything).count("04_decode") == 1
     assert "--models" not in everything.stdout
     assert "--models all" in make(checkout, "-n", "weights", "MODELS=all").stdout
 
 
 def test_what_is_decoded_is_not_decoded_again(checkout):
     pretend_data(checkout)
-    for model in TINY:
-        pretend_decoded(checkout, model)
+    pretend_decoded(checkout)
     assert "04_decode" not in names(make(checkout, "-n", "table6"))
     assert "01_generate_data" not in names(make(checkout, "-n", "table6"))
 
@@ -127,48 +132,56 @@ def test_what_is_decoded_is_not_decoded_again(checkout):
 @pytest.mark.parametrize("status", ["partial", "not run", "failed"])
 def test_an_incomplete_run_is_tried_again(checkout, status):
     pretend_data(checkout)
-    for model in TINY:
-        pretend_decoded(checkout, model, status if model == "tiny-math" else "complete")
+    pretend_decoded(checkout, {"tiny-math": status})
     result = make(checkout, "-n", "table6")
     assert names(result).count("04_decode") == 1
-    assert "--model tiny-math " in result.stdout
 
 
-@pytest.mark.parametrize("mend", [lambda path: os.utime(path, (2e9, 2e9)), lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "mend",
+    [lambda path: os.utime(path, (2e9, 2e9)), lambda path: path.unlink(), lambda path: shutil.rmtree(path.parent)],
+)
 def test_a_run_whose_predictions_were_mended_is_tried_again(checkout, mend):
     pretend_data(checkout)
-    for model in TINY:
-        pretend_decoded(checkout, model)
+    pretend_decoded(checkout)
     mend(checkout / "data/runs/tiny/tiny-math/predictions.jsonl")
     result = make(checkout, "-n", "table6")
     assert names(result).count("04_decode") == 1
-    assert "--model tiny-math " in result.stdout
 
 
 def test_other_options_of_decoding_decode_anew(checkout):
     pretend_data(checkout)
-    for model in TINY:
-        pretend_decoded(checkout, model)
+    pretend_decoded(checkout)
     result = make(checkout, "-n", "table6", "DECODE=--prompt-style released")
-    assert names(result).count("04_decode") == len(TINY)
+    assert names(result).count("04_decode") == 1
     assert "--prompt-style released" in result.stdout
     chosen = make(checkout, "-n", "table6", "FORMAT=chosen")
-    assert names(chosen).count("04_decode") == chosen.stdout.count("--prompt-format chosen") == len(TINY)
+    assert names(chosen).count("04_decode") == chosen.stdout.count("--prompt-format chosen") == 1
 
 
 @pytest.mark.parametrize("status", [None, "partial", "not run", "failed"])
 @pytest.mark.parametrize("beside", ["tiny-base/free", "tiny-chat/dev-chat"])
 def test_a_model_whose_run_beside_its_own_lacks_is_tried_again(checkout, beside, status):
     pretend_data(checkout)
-    for model in TINY:
-        pretend_decoded(checkout, model)
+    pretend_decoded(checkout)
     if status:
-        pretend_decoded(checkout, beside, status)
+        pretend_decoded(checkout, {beside: status})
     else:
         (checkout / "data/runs/tiny" / beside / "run.json").unlink()
-    result = make(checkout, "-n", "all")
-    assert names(result).count("04_decode") == 1
-    assert f"--model {beside.split('/')[0]} " in result.stdout
+    assert names(make(checkout, "-n", "all")).count("04_decode") == 1
+
+
+def test_weights_that_changed_are_looked_at_again(checkout):
+    pretend_data(checkout)
+    pretend_decoded(checkout)
+    status = checkout / "data/runs/tiny/status.csv"
+    other = checkout / "other model"
+    other.mkdir()
+    status.write_text(status.read_text().replace(str(spec_of("tiny-math").folder), str(other)))
+    assert "04_decode" not in names(make(checkout, "-n", "table6"))
+    (other / "model.safetensors").touch()
+    os.utime(other / "model.safetensors", (2e9, 2e9))
+    assert names(make(checkout, "-n", "table6")).count("04_decode") == 1
 
 
 def test_another_seed_generates_anew(checkout):
@@ -288,7 +301,7 @@ def test_predictions_are_no_target():
 
 
 def test_help_has_every_target_and_variable(checkout):
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text() + (ROOT / "experiments/tools/maintenance.mk").read_text()
     shown = make(checkout, "help").stdout
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     for name in [*phony[:-1], *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:

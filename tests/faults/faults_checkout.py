@@ -24,7 +24,7 @@ LINKED = ("Makefile", "experiments", "requirements.lock", "requirements-cpu.lock
           "data/models", "data/reported", "paper/templates", *PARTS)  # fmt: skip
 MODELS = ("tiny-base", "tiny-code")
 HARDWARE = "--device cpu --dtype float32 --batch-size {}"
-WRITTEN = ("data/boxes", "data/runs", "data/results", "paper/out", ".make")
+WRITTEN = ("data/boxes", "data/runs", "data/results", "paper/out")
 # Of runs.csv: what may differ between two runs that gave the same. report.html and run.json show these, too, and dates.
 TIMED = ["seconds", "statements_per_second", "device", "batch_size", "tokens_per_forward", "started"]
 STAGES = ("data", "decoding", "scoring", "rendering")

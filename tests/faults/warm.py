@@ -23,11 +23,10 @@ SLOW = ("torch", "transformers", "transformers.models.llama.modeling_llama", "tr
         "accelerate", "safetensors.torch", "outlines_core", "pandas", "statsmodels.api", "tabulate", "jinja2", "tqdm",
         "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf")  # fmt: skip
 MESSAGE = 1 << 20  # bytes at most
-# on_gpu.py becomes the command that it is given (exec), and depend.py is quick: these need an interpreter of their own.
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
 words = sys.argv[1:]
-if not words or words[0].endswith(("tools/on_gpu.py", "tools/depend.py")) or words[0] != "-m" and words[0].startswith("-"):
+if not words or words[0] != "-m" and words[0].startswith("-"):
     os.execv({python!r}, [{python!r}, *words])
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
     server.connect({address!r})

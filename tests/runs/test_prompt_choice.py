@@ -30,7 +30,7 @@ def chosen(data, tmp_path_factory):
     """A run of tiny-chat in the format of its choice, cut at 90 tokens a statement as DECODE may ask."""
     out = tmp_path_factory.mktemp("runs") / "tiny-chat"
     options = ("--prompt-format", "chosen", "--max-new-tokens", 90, "--prompt-style", "released")
-    arguments = ("--model", "tiny-chat", "--data", data[0], "--out", out, "--beside", data[1], *SETTINGS)
+    arguments = ("--model", "tiny-chat", "--data", data[0], "--out", out, "--dev", data[1], *SETTINGS)
     run_script("04_decode.py", *arguments, *options)
     return out
 
@@ -77,7 +77,7 @@ def test_where_the_chat_format_does_better_it_is_used(chosen, data, tmp_path, ca
         text = "".join(json.dumps(line | ({"prediction": "Statement:"} if spoilt else {})) + "\n" for line in lines)
         write_text(path, text)
     options = ("--prompt-format", "chosen", "--max-new-tokens", 90, "--prompt-style", "released")
-    arguments = ("--model", "tiny-chat", "--data", data[0], "--out", out, "--beside", data[1], *SETTINGS)
+    arguments = ("--model", "tiny-chat", "--data", data[0], "--out", out, "--dev", data[1], *SETTINGS)
     run_script("04_decode.py", *arguments, *options)
     assert read_json(out / "run.json")["prompt_format"] == "chat"
     assert "tiny-chat: chat format, chosen on the development set: plain 0.00 %, chat " in capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_only_aligned_models_are_compared(data, tmp_path):
 def test_without_a_development_set_there_is_nothing_to_choose_on(data, tmp_path, capsys):
     arguments = ("--model", "tiny-chat", "--data", data[0], "--out", tmp_path / "out", "--prompt-format", "chosen")
     said = refusal(capsys, "04_decode.py", *arguments, *SETTINGS)
-    assert said == "tiny-chat: its prompt format is chosen on the development set; name that with --beside"
+    assert said == "tiny-chat: its prompt format is chosen on the development set; name that with --dev"
     assert not (tmp_path / "out/run.json").exists()
 
 
@@ -112,7 +112,7 @@ def test_an_added_model_is_decoded_in_the_chosen_format_unless_one_was_given(mon
     assert [row.prompt_format for row in rows.values()] == ["plain", "chat", "plain"]
     assert add_model.as_json(rows["mine"])["choose_format"] is True
     monkeypatch.setitem(model_table.MODELS, "mine", rows["mine"])
-    arguments = ("--model", "mine", "--data", data[0], "--out", tmp_path / "mine", "--beside", data[1], *SETTINGS)
+    arguments = ("--model", "mine", "--data", data[0], "--out", tmp_path / "mine", "--dev", data[1], *SETTINGS)
     run_script("04_decode.py", *arguments)
     answers = dev_answers(rows["mine"], tmp_path / "mine", read_task(data[1], 20))
     assert read_json(tmp_path / "mine/run.json")["prompt_format"] == best_format(accuracies_of(answers))

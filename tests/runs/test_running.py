@@ -489,13 +489,13 @@ def test_04_with_bad_arguments(data, tmp_path, arguments, message):
 
 @pytest.fixture(scope="module")
 def decoded(data, tmp_path_factory) -> Path:
-    """The runs that 04_decode.py makes with --beside, of two models."""
+    """The runs that 04_decode.py makes with --dev, of two models."""
     runs = tmp_path_factory.mktemp("decoded")
     for model in (MODEL, "tiny-chat"):
         loads, load = [], models.load
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(models, "load", lambda *which, load=load, loads=loads: loads.append(which) or load(*which))
-            arguments = ("--model", model, "--data", data, "--out", runs / model, "--beside", data, "--device", "cpu")
+            arguments = ("--model", model, "--data", data, "--out", runs / model, "--dev", data, "--device", "cpu")
             assert run_script("04_decode.py", *arguments) == 0
         assert len(loads) == 1  # for all runs of a model
     return runs
@@ -532,7 +532,7 @@ def test_04_makes_the_runs_beside_a_models_own(decoded):
 def test_04_begins_nothing_beside_a_run_that_failed(data, tmp_path):
     broken = shutil.copytree(TINY_FOLDER / "tiny-chat", tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"no weights")
-    done = script("04_decode.py", "--model", broken, "--data", data, "--out", tmp_path / "run", "--beside", data)
+    done = script("04_decode.py", "--model", broken, "--data", data, "--out", tmp_path / "run", "--dev", data)
     assert done.returncode == 0
     assert [path.name for path in tmp_path.rglob("run.json")] == ["run.json"]
     assert read_json(tmp_path / "run/run.json")["status"] == "failed"

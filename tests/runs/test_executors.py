@@ -1,4 +1,4 @@
-"""Models on free GPUs: never two on one, never more than there are, none left locked. A made-up nvidia-smi names the GPUs."""
+"""Models in processes: never two on one GPU, never more than there are, none left locked. A made-up nvidia-smi names the GPUs."""
 
 import json
 import os
@@ -11,29 +11,62 @@ from pathlib import Path
 
 import pytest
 
-from boxes.records import UserError
-from experiments.tools.on_gpu import cpu_placement, gpus, needed, option, placement, visible
+from boxes.runs.devices import gpus
 
 ROOT = Path(__file__).resolve().parents[2]
-GB = 10**9
 CORES = len(os.sched_getaffinity(0))
 SHARES = min(2, CORES)
-# Notes when it began and ended and on which GPUs; ends when the file that it is told is there.
-JOB = """
-import json, os, pathlib, sys, time
-log, until = map(pathlib.Path, sys.argv[1:3])
-note = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid(), "began": time.monotonic(), "words": sys.argv[3:],
-        "threads": os.environ.get("OMP_NUM_THREADS")}
-log.with_suffix(".began").write_text(json.dumps(note))
-end = time.monotonic() + 20
-while not until.exists() and time.monotonic() < end:
-    time.sleep(0.01)
-log.write_text(json.dumps(note | {"ended": time.monotonic()}))
+# Runs one work on what it is given, as 04_decode.py does; it notes when it began and ended, and on what, and ends when the file
+# that it is told is there.
+DRIVER = """
+import argparse, json, os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from boxes.records import UserError, command
+from boxes.runs.devices import Machine, gpus
+from boxes.runs.executors import run_all
+
+parser = argparse.ArgumentParser()
+parser.add_argument("log", type=Path)
+parser.add_argument("until", type=Path)
+parser.add_argument("--locks", type=Path)
+parser.add_argument("--once", type=Path)
+parser.add_argument("--model", default="Llama-2-7b-hf")
+for name in ("--gpus", "--jobs"):
+    parser.add_argument(name, type=int)
+for name in ("--device", "--dtype"):
+    parser.add_argument(name)
+asked = parser.parse_args()
+
+
+@dataclass
+class Noting:
+    name: str
+    lock: Path
+
+    def run(self, place):
+        note = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid(), "began": time.monotonic(),
+                "device": place.device, "threads": os.environ.get("OMP_NUM_THREADS")}
+        asked.log.with_suffix(".began").write_text(json.dumps(note))
+        end = time.monotonic() + 20
+        while not asked.until.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        asked.log.write_text(json.dumps(note | {"ended": time.monotonic()}))
+
+
+@command
+def main():
+    machine = Machine(asked.locks, gpus(), len(os.sched_getaffinity(0)), asked.jobs or 1, asked.device, asked.dtype, asked.gpus)
+    if run_all([Noting(asked.model, asked.once or asked.log.with_suffix(".lock"))], machine):
+        raise UserError("ended badly")
+
+
+main()
 """
 
 
 class Slots:
-    """Jobs under on_gpu.py on a machine with so many GPUs of so many MiB."""
+    """Jobs of DRIVER on a machine with so many GPUs of so many MiB."""
 
     def __init__(self, folder: Path, count: int, mebibytes: int = 80_000):
         self.folder, self.jobs = folder, []
@@ -42,17 +75,24 @@ class Slots:
         lines = "\n".join(f"echo '{index}, GPU-{index:04}, {mebibytes}'" for index in range(count))
         smi.write_text(f"#!/bin/sh\n{lines or 'exit 9'}\n")
         smi.chmod(0o755)
-        (folder / "job.py").write_text(JOB)
+        (folder / "driver.py").write_text(DRIVER)
         self.environment = {
             key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
         }
         self.environment |= {"PATH": f"{smi.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
-    def start(self, *options: str, words: tuple[str, ...] = (), until: str = ".", **variables: str) -> Path:
+    def start(self, *options: str, until: str = ".", **variables: str) -> Path:
         """Start a job; the file of its notes. `until`: the file that it waits for (default: none)."""
         log = self.folder / f"job{len(self.jobs)}.json"
-        line = [sys.executable, ROOT / "experiments/tools/on_gpu.py", "--locks", self.folder / "locks", *options, "--",
-                sys.executable, self.folder / "job.py", log, self.folder / until, *words]  # fmt: skip
+        line = [
+            sys.executable,
+            self.folder / "driver.py",
+            log,
+            self.folder / until,
+            "--locks",
+            self.folder / "locks",
+            *options,
+        ]
         self.jobs.append(subprocess.Popen(line, env=self.environment | variables, stderr=subprocess.PIPE, text=True))
         return log
 
@@ -116,7 +156,7 @@ def test_several_gpus_are_taken_together_and_never_shared(machine):
         slots.start("--gpus", "2")
     notes = slots.notes()
     assert not overlapping(notes)
-    assert all(len(set(note["gpus"].split(","))) == 2 and note["words"] == ["--device", "auto"] for note in notes)
+    assert all(len(set(note["gpus"].split(","))) == 2 and note["device"] == "auto" for note in notes)
 
 
 def test_a_killed_job_leaves_its_gpu(machine):
@@ -130,9 +170,25 @@ def test_a_killed_job_leaves_its_gpu(machine):
 
 
 def test_a_killed_starter_does_not_leave_its_job_behind(machine):
-    """The starter becomes its command: there is but one process, and one to kill."""
+    """Its process ends with it, and leaves the GPU to the next."""
     slots = machine(1)
-    assert wait_for(slots.start(until="never").with_suffix(".began"))["pid"] == slots.jobs[0].pid
+    log = slots.start(until="never")
+    wait_for(log.with_suffix(".began"))
+    after = slots.start().with_suffix(".began")
+    slots.jobs[0].kill()
+    assert wait_for(after)["gpus"] == "0"
+    assert not log.exists()  # it did not come to its end
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
+def test_a_signal_ends_all_in_one_line(machine, number, said):
+    slots = machine(1)
+    log = slots.start(until="never")
+    wait_for(log.with_suffix(".began"))
+    slots.jobs[0].send_signal(number)
+    assert slots.jobs[0].wait(20) == 128 + number
+    assert slots.jobs[0].stderr.read() == f"driver.py: {said}; what was written is kept\n"
+    assert not log.exists()
 
 
 def test_the_same_run_is_not_made_twice_at_a_time(machine):
@@ -159,7 +215,7 @@ def test_without_a_gpu_a_large_model_has_the_cpu_to_itself(machine):
         slots.start("--jobs", "2", "--model", model)
     notes = slots.notes()
     assert not overlapping(notes)
-    assert [(note["gpus"], note["words"]) for note in notes] == [(None, [])] * 3
+    assert [(note["gpus"], note["device"]) for note in notes] == [(None, None)] * 3
     assert notes[0]["threads"] == str(CORES)
 
 
@@ -185,26 +241,6 @@ def test_gpus_that_are_hidden_are_not_taken(machine, visible, expected):
     assert [note["gpus"] for note in slots.notes()] == [expected]
 
 
-@pytest.mark.parametrize(
-    ("named", "expected"),
-    [
-        ("0,-1,1", ["0"]),  # CUDA stops at -1
-        ("1,7,0", ["1"]),
-        ("NoDevFiles", []),
-        ("none", []),
-        ("0,0", []),
-        (" 1 , 0", ["1", "0"]),
-        ("GPU-aa01", ["GPU-aa01"]),
-        ("GPU-aa", []),  # it could be either
-        ("GPU-ab,0", ["GPU-ab", "0"]),
-        ("MIG-1234,0", ["MIG-1234", "0"]),
-    ],
-)
-def test_cuda_visible_devices_is_read_as_cuda_reads_it(named, expected):
-    assert visible(named, ["0", "GPU-aa01", "1", "GPU-aa02", "2", "GPU-abcd"]) == expected
-    assert visible(named, []) == []
-
-
 @pytest.mark.parametrize("named", ["0", "NoDevFiles", "0,1"])
 def test_without_a_gpu_none_is_visible(machine, monkeypatch, named):
     slots = machine(0)
@@ -216,62 +252,28 @@ def test_without_a_gpu_none_is_visible(machine, monkeypatch, named):
     assert (note["gpus"], note["threads"]) == (named, str(CORES))  # as it was, with all cores
 
 
-def test_the_number_of_a_device_is_heeded(machine):
+@pytest.mark.parametrize(
+    ("asked", "gpus", "loaded_on"),
+    [("cuda:1", "1", "cuda"), ("auto", "0,1", "auto"), ("cpu", None, "cpu")],
+)
+def test_the_number_of_a_device_is_heeded(machine, asked, gpus, loaded_on):
     slots = machine(2)
-    slots.start(words=("--device", "cuda:1"))
-    slots.start(words=("--device=auto",))
-    slots.start(words=("--device", "cpu"))
-    assert [(note["gpus"], note["words"][2:]) for note in slots.notes()[:1]] == [("1", ["--device", "cuda"])]
-    assert [(note["gpus"], note["words"][-1]) for note in slots.notes()[1:]] == [("0,1", "auto"), (None, "cpu")]
+    slots.start("--device", asked)
+    [note] = slots.notes()
+    assert (note["gpus"], note["device"]) == (gpus, loaded_on)
 
 
 @pytest.mark.parametrize(
-    ("options", "words", "message"),
+    ("options", "message"),
     [
-        (("--gpus", "3"), (), "GPUS_PER_MODEL=3, but there are 2 GPUs"),
-        ((), ("--device", "cuda:2"), "--device cuda:2: there are 2 GPUs, cuda:0 is the first"),
-        (("--model", "tiny-bse"), (), "unknown model 'tiny-bse'; did you mean tiny-base"),
+        (("--gpus", "3"), "GPUS_PER_MODEL=3, but there are 2 GPUs"),
+        (("--device", "cuda:2"), "--device cuda:2: there are 2 GPUs, cuda:0 is the first"),
+        (("--model", "tiny-bse"), "unknown model 'tiny-bse'; did you mean tiny-base"),
     ],
 )
-def test_what_cannot_be_is_one_line(machine, options, words, message):
+def test_what_cannot_be_is_one_line(machine, options, message):
     slots = machine(2)
-    slots.start(*options, words=words)
+    slots.start(*options)
     assert slots.jobs[0].wait(30) == 2
     [line] = slots.jobs[0].stderr.read().splitlines()
-    assert line.startswith(f"on_gpu.py: {message}")
-
-
-# --- how many ---
-
-
-def test_a_model_takes_as_many_gpus_as_its_weights_need():
-    assert needed("Llama-2-7b-hf", 2, [24 * GB] * 8) == 1
-    assert needed("Llama-2-70b-hf", 2, [80 * GB] * 8) == 3
-    assert needed("Llama-2-70b-hf", 2, [180 * GB] * 8) == 1
-    assert needed("Llama-2-70b-hf", 2, [24 * GB] * 4) == 4  # all; doctor says that they are too few
-    assert needed("Llama-2-70b-hf", 2, [0, 0]) == 1  # their memory is not known
-    assert needed(None, 2, [80 * GB]) == 1
-
-
-def test_placement_heeds_what_was_asked():
-    there = {"0": 80 * GB, "1": 80 * GB}
-    assert placement([], there, "Llama-2-70b-hf", None) == (["0", "1"], 2)
-    assert placement([], there, "Llama-2-70b-hf", 1) == (["0", "1"], 1)
-    assert placement(["--dtype", "float32"], {"0": 40 * GB, "1": 40 * GB}, "Llama-2-13b-hf", None)[1] == 2
-    assert placement([], {}, "Llama-2-70b-hf", 2) == ([], 0)
-    with pytest.raises(UserError, match="GPUS_PER_MODEL=3"):
-        placement([], there, None, 3)
-
-
-def test_the_cpu_is_shared_by_size():
-    assert cpu_placement("tiny-base", 2, 8) == (["cpu0", "cpu1"], 1, 4)
-    assert cpu_placement("tiny-base", 16, 2) == (["cpu0", "cpu1"], 1, 1)
-    assert cpu_placement("tiny-base", 1, 8) == (["cpu0"], 1, 8)
-    assert cpu_placement("Llama-2-7b-hf", 2, 8) == (["cpu0", "cpu1"], 2, 8)  # all shares, all threads
-    assert cpu_placement(None, 2, 8) == (["cpu0", "cpu1"], 2, 8)
-
-
-def test_the_last_of_an_option_counts():
-    assert option(["--device", "cpu", "--device", "auto"], "--device") == "auto"
-    assert option(["--device=cpu"], "--device") == "cpu"
-    assert option(["--devices", "cpu"], "--device") is None
+    assert line.startswith(f"driver.py: {message}")
