@@ -22,7 +22,8 @@ DRIVER = """
 import argparse, json, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from boxes.records import UserError, command
+from boxes.commandline import command
+from boxes.records import UserError
 from boxes.runs.devices import Machine, gpus
 from boxes.runs.executors import run_all
 
