@@ -14,6 +14,7 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -136,12 +137,12 @@ def points(results: Results, model: str) -> list[tuple[int, float, float, float]
     found = []
     for num_ops in BUCKETS:
         score = results.score(model, num_ops)
-        if score is None or score.accuracy is None:
+        if score is None or pd.isna(score.accuracy):
             continue
         down = up = 0.0
-        if score.ci_low is not None:
+        if not pd.isna(score.ci_low):
             down = max(score.accuracy - score.ci_low, 0.0)
-        if score.ci_high is not None:
+        if not pd.isna(score.ci_high):
             up = max(score.ci_high - score.accuracy, 0.0)
         found.append((int(num_ops), score.accuracy, down, up))
     return found

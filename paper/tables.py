@@ -197,7 +197,7 @@ def comparison(results: Results, rows: Rows, columns) -> pd.DataFrame:
 
 
 def _printed(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def all_rows(results: Results) -> Rows:
