@@ -157,7 +157,7 @@ def two_digits(value: float | None) -> str:
 
 
 def difference(reproduced: float | None, reported: float | None) -> float | None:
-    """Reproduced minus reported, of the two as printed, so that a reader can check the subtraction."""
+    """Reproduced minus reported, of the two as printed: a reader can check the subtraction."""
     if pd.isna(reproduced) or pd.isna(reported):
         return None
     return round(round(reproduced, 2) - round(reported, 2), 2) + 0.0  # + 0.0: no minus zero

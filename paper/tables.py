@@ -197,8 +197,8 @@ def comparison(results: Results, rows: Rows, columns) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _printed(accuracy: float) -> str:
-    return "" if pd.isna(accuracy) else f"{accuracy:.2f}"
+def _printed(value: float | None) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def all_rows(results: Results) -> Rows:

@@ -3,8 +3,8 @@
     python experiments/bench/all.py --data data/boxes --out data/bench
     python experiments/bench/all.py --data data/boxes --out data/bench --shapes 7b 13b 34b 70b
 
-With --shapes only these shapes of real models are measured, on all prompts, and the other files stay.
-A bench that fails ends it.
+With --shapes only these shapes of real models are measured, on all prompts, and the other files
+stay. A bench that fails ends it.
 """
 
 import subprocess

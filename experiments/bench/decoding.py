@@ -1,8 +1,8 @@
 """Measure ways of decoding in one run on one machine: the paper's way, batched generate, the
 engine, the floor.
 
-    python experiments/bench/decoding.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
-        --out data/bench/decoding.csv
+    python experiments/bench/decoding.py --model tiny-base \\
+        --data data/boxes/test-subsample-states-t5.jsonl --out data/bench/decoding.csv
 
 Every way decodes the same prompts and must give the same token ids, or the script fails. The floor
 is one teacher-forced forward over the same tokens: the shared prefix once, each prompt's own tokens
@@ -11,6 +11,7 @@ and its statement once.
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import llguidance.hf
@@ -23,7 +24,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
-from boxes.commandline import argument_parser, command, out_file, positive
+from boxes.commandline import argument_parser, command
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.dataset import read_examples
 from boxes.decoding.attention import KVCache, prefix_sharing
@@ -35,7 +36,17 @@ from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, write_csv
 from boxes.reference import reference_decode
-from experiments.bench.measure import machine_name, measured, median_ratio, median_seconds, rounds
+from experiments.bench.measure import (
+    add_bench,
+    add_model,
+    add_prompts,
+    add_rounds,
+    machine_name,
+    measured,
+    median_ratio,
+    median_seconds,
+    rounds,
+)
 
 GENERATE_BATCHES = (8, 16, 32, 64)
 SEARCHED = 64  # prompts with which the best of them is found
@@ -85,10 +96,11 @@ def processors(model, tokenizer) -> dict[str, Callable[[], LogitsProcessor]]:
     }
 
 
-def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, processor) -> list[tuple[int, ...]]:
+def batched_generate(model, tokenizer, prompts: list[str], batch_size: int, processor) -> list:
     """transformers' generate in left-padded batches of like length; the token ids."""
     end = end_ids_of(tokenizer)[0]
-    settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
+    settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+    settings.eos_token_id = settings.pad_token_id = end
     encoded = encode_prompts(tokenizer, prompts)
     order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
     rows: dict[int, tuple[int, ...]] = {}
@@ -123,10 +135,11 @@ def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completio
             width = len(rows[0][0]) + len(rows[0][1])
             count = max(1, prefill_tokens(device) // width)
             whole = [[*own, *tokens] for own, tokens in rows[:count]]
-            hidden = forward(model, KVCache(len(whole), width, shared), 0, padded(whole, width, 0, device))
-            written = [
-                state[len(own) - 1 : len(ids)] for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True)
-            ]
+            store = KVCache(len(whole), width, shared)
+            hidden = forward(model, store, 0, padded(whole, width, 0, device))
+            written = []  # the states that the tokens of a statement are decided from
+            for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True):
+                written.append(state[len(own) - 1 : len(ids)])
             model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
             rows = rows[count:]
 
@@ -136,7 +149,8 @@ def same(expected: list[tuple], found: list, way: str) -> None:
     tokens = [tuple(one.tokens) if isinstance(one, Completion) else one for one in found]
     wrong = sum(one != other for one, other in zip(expected, tokens, strict=True))
     if wrong:
-        raise UserError(f"{way}: {wrong} of {len(expected)} statements have other tokens than the ways before it")
+        found = f"{wrong} of {len(expected)} statements"
+        raise UserError(f"{way}: {found} have other tokens than the ways before it")
 
 
 def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
@@ -145,9 +159,8 @@ def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
     for way, processor in processors(model, tokenizer).items():
         seconds = {}
         for size in GENERATE_BATCHES:
-            seconds[size], *_ = measured(
-                lambda size=size, make=processor: batched_generate(model, tokenizer, prompts, size, make), model.device
-            )
+            decode = partial(batched_generate, model, tokenizer, prompts, size, processor)
+            seconds[size], *_ = measured(decode, model.device)
         best[way] = min(seconds, key=seconds.get)
     return best
 
@@ -159,9 +172,10 @@ def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
     sizes = best_batches(model, tokenizer, spread(prompts, SEARCHED))
     ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
     for way, make in processors(model, tokenizer).items():
-        ways[way] = lambda way=way, make=make: batched_generate(model, tokenizer, prompts, sizes[way], make)
+        ways[way] = partial(batched_generate, model, tokenizer, prompts, sizes[way], make)
     ways |= _engine_ways(fast, slow, prompts, answers)
-    notes = {way: f"batches of {size}, the best of {GENERATE_BATCHES}" for way, size in sizes.items()}
+    best = f"the best of {GENERATE_BATCHES}"
+    notes = {way: f"batches of {size}, {best}" for way, size in sizes.items()}
     runs = rounds(ways, count, model.device)
     return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
 
@@ -171,7 +185,7 @@ def spread(items: Sequence, count: int) -> list:
     return list(items[:: max(1, len(items) // count)][:count]) if count else []
 
 
-def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list[Completion]) -> dict:
+def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list) -> dict:
     def run(decoder: Decoder):
         decoder.work = Work()
         return decoder.decode(prompts)
@@ -183,13 +197,18 @@ def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list
     }
 
 
-def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[str, Decoder], notes: dict) -> list[dict]:
+def _rows(runs: dict[str, list], expected: list[tuple], decoders: dict, notes: dict) -> list[dict]:
     table = []
     for way, taken in runs.items():
         for *_, result in taken:
             if way != FLOOR:
                 same(expected, result, WHAT[way])
-        seconds, work = median_seconds(taken), decoders[way].work if way in decoders else None
+        seconds, per_forward, confirmed = median_seconds(taken), None, None
+        if way in decoders:
+            work = decoders[way].work
+            per_forward = work.tokens / work.forwards
+        if way == ENGINE:
+            confirmed = work.counted("accepted") / work.counted("proposed")
         table.append(
             {
                 "way": way,
@@ -199,8 +218,8 @@ def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[st
                 "statements_per_second": len(expected) / seconds,
                 "rounds": len(taken),
                 "peak_memory_mib": max(peak for _, peak, _ in taken),
-                "tokens_per_forward": work.tokens / work.forwards if work else None,
-                "drafted_confirmed": work.counted("accepted") / work.counted("proposed") if way == ENGINE else None,
+                "tokens_per_forward": per_forward,
+                "drafted_confirmed": confirmed,
                 "note": notes.get(way, ""),
             }
         )
@@ -210,15 +229,8 @@ def _rows(runs: dict[str, list[tuple]], expected: list[tuple], decoders: dict[st
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--model", default="tiny-base", help="a name of boxes/models/table.py or a folder (%(default)s)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
-    parser.add_argument("--prompts", type=positive, help="only so many, all over the dataset (default: all of them)")
-    parser.add_argument(
-        "--rounds", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
-    )
+    for add in (add_model, add_bench, add_prompts, add_rounds):
+        add(parser)
     arguments = parser.parse_args()
     loaded = load(arguments.model, dtype="float32")
     prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]

@@ -44,6 +44,7 @@ from boxes.decoding.memory import free_bytes
 from boxes.models import load
 from boxes.models.shapes import SHAPES, Shape
 from boxes.records import UserError
+from experiments.bench.measure import add_model
 
 NOISE = 2.0**-20  # of the ordinary initial weights: what is written beside the tiny's dimensions
 # Of the output matrix, where it is tied to the embedding and so enters the hidden state.
@@ -153,7 +154,7 @@ def reads(weight: torch.Tensor, values: torch.Tensor, rows: torch.Tensor | None 
     weight[rows, : values.shape[1]] = values.to(weight)
 
 
-def writes(weight: torch.Tensor, reserved: int, values: torch.Tensor | None = None, columns=None) -> None:
+def writes(weight: torch.Tensor, reserved: int, values=None, columns=None) -> None:
     """A matrix (D, n) that writes to the hidden state: the tiny's values, in these columns, and
     noise beyond `reserved`."""
     weight.mul_(NOISE)
@@ -181,7 +182,8 @@ def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
     query, key = head_rows(config, shape, wide.self_attn.q_proj.weight.device)
     mine, theirs = wide.self_attn, tiny.self_attn
     # Beside the tiny's dimensions a head's keys are random: its queries must be zero there.
-    heads, group = mine.q_proj.weight.view(shape.heads, shape.head_size, -1), shape.heads // shape.kv_heads
+    group = shape.heads // shape.kv_heads
+    heads = mine.q_proj.weight.view(shape.heads, shape.head_size, -1)
     heads[: config.num_attention_heads * group : group] = 0
     scale = sqrt(shape.head_size / config.head_dim)
     reads(mine.q_proj.weight, theirs.q_proj.weight * scale / kind.lift, query)
@@ -195,7 +197,7 @@ def embed_layer(wide, tiny, config, shape: Shape, reserved: int) -> None:
         rescale(getattr(wide, name).weight, getattr(tiny, name).weight, shape, kind.lift)
 
 
-def rescale(weight: torch.Tensor, tiny: torch.Tensor, shape: Shape, factor: float, first: int = 0) -> None:
+def rescale(weight, tiny: torch.Tensor, shape: Shape, factor: float, first: int = 0) -> None:
     """A norm's weights for the tiny's, from dimension `first` on."""
     scaled = tiny.float() * (sqrt(len(tiny) / shape.hidden) * factor)
     weight[first : first + len(tiny)] = (scaled - kind_of(shape).norm_offset).to(weight)
@@ -275,14 +277,14 @@ def save(model, tokenizer, folder: Path) -> None:
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--model", default="tiny-base", help="a name of boxes/models/table.py or a folder (%(default)s)"
-    )
-    parser.add_argument("--shape", choices=SHAPES, default="100m", help="default: %(default)s")
-    parser.add_argument("--out", type=out_folder, required=True, help="the folder to write")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: %(default)s")
+    add_model(parser)
+    add, default = parser.add_argument, "default: %(default)s"
+    add("--shape", choices=SHAPES, default="100m", help=default)
+    add("--out", type=out_folder, required=True, help="the folder to write")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help=default)
     arguments = parser.parse_args()
-    tiny, shape, dtype = load(arguments.model, "cpu"), SHAPES[arguments.shape], getattr(torch, arguments.dtype)
+    tiny, dtype = load(arguments.model, "cpu"), getattr(torch, arguments.dtype)
+    shape = SHAPES[arguments.shape]
     if reason := too_large(shape, tiny.model.device, dtype):
         raise UserError(f"{arguments.shape}: too little memory, {reason}; choose a smaller shape")
     save(inflate(tiny.model, shape, "cpu", dtype), tiny.tokenizer, arguments.out)

@@ -1,6 +1,7 @@
 """What the benches share: seconds and peak memory of a way, rounds in which all ways take turns,
 the name of the machine."""
 
+import argparse
 import ctypes
 import gc
 import platform
@@ -11,9 +12,35 @@ from pathlib import Path
 
 import torch
 
+from boxes.commandline import out_file, positive
 from boxes.models.device import device_name
 
 MIB = 2**20
+Ways = dict[str, Callable[[], object]]
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """The options of every bench: what is decoded, and the CSV to write."""
+    parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
+    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The option that names a model."""
+    what = "a name of boxes/models/table.py or a folder (%(default)s)"
+    parser.add_argument("--model", default="tiny-base", help=what)
+
+
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    """The option that takes fewer prompts."""
+    what = "only so many, all over the dataset (default: all of them)"
+    parser.add_argument("--prompts", type=positive, help=what)
+
+
+def add_rounds(parser: argparse.ArgumentParser, name: str = "--rounds") -> None:
+    """The option that says how often a way runs."""
+    what = "runs of which the median counts (default: %(default)s)"
+    parser.add_argument(name, type=positive, default=3, help=what)
 
 
 def machine_name(device: torch.device) -> str:
@@ -38,7 +65,8 @@ def measured(way: Callable[[], object], device: torch.device) -> tuple[float, fl
     gave."""
     gc.collect()  # what the way before left behind is no part of this one's time
     gc.freeze()
-    if device.type == "cuda":
+    on_gpu = device.type == "cuda"
+    if on_gpu:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / MIB
@@ -49,14 +77,14 @@ def measured(way: Callable[[], object], device: torch.device) -> tuple[float, fl
         before = _status("VmRSS")
     began = time.perf_counter()
     result = way()
-    if device.type == "cuda":
+    if on_gpu:
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - began
-    peak = torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else _status("VmHWM")
+    peak = torch.cuda.max_memory_allocated(device) / MIB if on_gpu else _status("VmHWM")
     return seconds, max(0.0, peak - before), result
 
 
-def rounds(ways: dict[str, Callable[[], object]], count: int, device: torch.device) -> dict[str, list[tuple]]:
+def rounds(ways: Ways, count: int, device: torch.device) -> dict[str, list[tuple]]:
     """Every way once a round, `count` rounds, so that what else the machine does meets them all
     alike; each way's runs."""
     runs: dict[str, list[tuple]] = {name: [] for name in ways}

@@ -1,8 +1,8 @@
 """Measure what bfloat16 changes: statements that differ from batch 1 without drafts ("flips"), and
 the score.
 
-    python experiments/bench/precision.py --models tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
-        --out data/bench/bfloat16.csv
+    python experiments/bench/precision.py --models tiny-base \\
+        --data data/boxes/test-subsample-states-t5.jsonl --out data/bench/bfloat16.csv
 
 In float32 the way of batching changes nothing. In bfloat16 it does, in any software: flips between
 batch 1 and plain batches (no shared prefix, no drafts) are the noise floor that those of the engine
@@ -11,6 +11,7 @@ are to be compared with.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
-from boxes.commandline import argument_parser, command, out_file, positive
+from boxes.commandline import argument_parser, command
 from boxes.completion import Completion
 from boxes.dataset import Example, read_examples
 from boxes.decoding import fallback
@@ -28,7 +29,7 @@ from boxes.prompting import PromptSettings, prompt_maker
 from boxes.records import write_csv
 from boxes.scoring import score_statement
 from experiments.bench.decoding import spread
-from experiments.bench.measure import machine_name
+from experiments.bench.measure import add_bench, add_prompts, machine_name
 
 BASE = "batch 1, no drafts"
 BATCH = 64
@@ -39,7 +40,8 @@ def plain_batches(decoder: Decoder, prompts: list[str]) -> list[Completion]:
     """The texts of padded batches, without a shared prefix or drafts."""
     asked, found = decoder.prompts(prompts), {}
     decoder.work.rows = BATCH
-    for finished in fallback.decode_batches(decoder.job, sorted(asked, key=lambda prompt: -len(prompt.ids))):
+    longest_first = sorted(asked, key=lambda prompt: -len(prompt.ids))
+    for finished in fallback.decode_batches(decoder.job, longest_first):
         for index, ids, ended in finished:
             found[index] = decoder.completion(asked[index], ids, ended)
     return [found[index] for index in range(len(prompts))]
@@ -47,21 +49,21 @@ def plain_batches(decoder: Decoder, prompts: list[str]) -> list[Completion]:
 
 def ways(loaded) -> dict[str, Callable[[list[str]], list[Completion]]]:
     """The ways of batching that are compared, the base first."""
-    model, tokenizer = loaded.model, loaded.tokenizer
+    decoder = partial(Decoder, loaded.model, loaded.tokenizer)
     return {
-        BASE: Decoder(model, tokenizer, batch_size=1, draft=False).decode,
-        f"plain batches of {BATCH} (the noise floor)": lambda prompts: plain_batches(
-            Decoder(model, tokenizer, draft=False), prompts
-        ),
-        f"the engine, {BATCH} a batch, no drafts": Decoder(model, tokenizer, batch_size=BATCH, draft=False).decode,
-        f"the engine, {BATCH} a batch": Decoder(model, tokenizer, batch_size=BATCH).decode,
+        BASE: decoder(batch_size=1, draft=False).decode,
+        f"plain batches of {BATCH} (the noise floor)": partial(plain_batches, decoder(draft=False)),
+        f"the engine, {BATCH} a batch, no drafts": decoder(batch_size=BATCH, draft=False).decode,
+        f"the engine, {BATCH} a batch": decoder(batch_size=BATCH).decode,
     }
 
 
 def correct_queries(examples: list[Example], completions: list[Completion]) -> int:
     """How many queries, seven a description, the statements answer."""
-    pairs = zip(examples, completions, strict=True)
-    return sum(sum(score_statement(one.text, example.contents, one.status)) for example, one in pairs)
+    correct = 0
+    for example, one in zip(examples, completions, strict=True):
+        correct += sum(score_statement(one.text, example.contents, one.status))
+    return correct
 
 
 def compare(name: str, data: Path, count: int | None) -> list[dict]:
@@ -81,7 +83,8 @@ def compare(name: str, data: Path, count: int | None) -> list[dict]:
             correct = correct_queries(examples, completions)
             if not base:
                 base, base_correct = completions, correct
-            flips = sum(one.tokens != other.tokens for one, other in zip(completions, base, strict=True))
+            beside = zip(completions, base, strict=True)
+            flips = sum(one.tokens != other.tokens for one, other in beside)
             rows.append(
                 {
                     "model": name,
@@ -103,14 +106,14 @@ def compare(name: str, data: Path, count: int | None) -> list[dict]:
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--models", nargs="+", default=["tiny-base"], help="names of boxes/models/table.py (%(default)s)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
-    parser.add_argument("--prompts", type=positive, help="only so many, all over the dataset (default: all of them)")
+    what = "names of boxes/models/table.py (%(default)s)"
+    parser.add_argument("--models", nargs="+", default=["tiny-base"], help=what)
+    add_bench(parser)
+    add_prompts(parser)
     arguments = parser.parse_args()
-    found = [row for name in arguments.models for row in compare(name, arguments.data, arguments.prompts)]
+    found = []
+    for name in arguments.models:
+        found += compare(name, arguments.data, arguments.prompts)
     table = pd.DataFrame(found)
     write_csv(arguments.out, table)
     print(table.drop(columns=["device", "queries", "statements"]).to_string(index=False))

@@ -1,6 +1,7 @@
 """Measure how the engine's seconds grow with the number of prompts and with CPU threads.
 
-    python experiments/bench/scaling.py --data data/boxes/test-t5.jsonl --unit 714 --out data/bench/scaling.csv
+    python experiments/bench/scaling.py --data data/boxes/test-t5.jsonl --unit 714 \\
+        --out data/bench/scaling.csv
 
 `--unit` is the size of the evaluated subset; 1, 4 and 16 times as many of the dataset's
 descriptions are decoded.
@@ -15,20 +16,20 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
-from boxes.commandline import argument_parser, command, out_file, positive
+from boxes.commandline import argument_parser, command, positive
 from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.prompting import statement_prompt
 from boxes.records import UserError, write_csv
-from experiments.bench.measure import machine_name, measured, median_seconds
+from experiments.bench.measure import add_bench, add_model, add_rounds, machine_name, measured, median_seconds
 
 TIMES = (1, 4, 16)
 
 
 def thread_counts(cores: int) -> list[int]:
     """1, 2, 4, ... and all cores."""
-    return sorted({cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)})
+    return sorted({cores, *(2**power for power in range(cores.bit_length()))})
 
 
 def decode_measured(loaded, prompts: list[str], times: int, threads: int, rounds: int) -> dict:
@@ -52,18 +53,15 @@ def decode_measured(loaded, prompts: list[str], times: int, threads: int, rounds
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--model", default="tiny-base", help="a name of boxes/models/table.py or a folder (%(default)s)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="dataset with at least 16 units of descriptions")
-    parser.add_argument("--unit", type=positive, default=714, help="descriptions in the evaluated subset (%(default)s)")
-    parser.add_argument("--out", type=out_file, required=True, help="the CSV to write")
-    parser.add_argument("--rounds", type=positive, default=3, help="runs of which the median counts; 1 for the largest")
+    for add in (add_model, add_bench, add_rounds):  # one round is enough for the most prompts
+        add(parser)
+    unit = "descriptions in the evaluated subset, of 16 times as many in --data (%(default)s)"
+    parser.add_argument("--unit", type=positive, default=714, help=unit)
     arguments = parser.parse_args()
     prompts = [statement_prompt(example.description) for example in read_examples(arguments.data)]
     if len(prompts) < max(TIMES) * arguments.unit:
-        needed = max(TIMES) * arguments.unit
-        raise UserError(f"{arguments.data}: {len(prompts)} descriptions, {needed} are needed; give a smaller --unit")
+        lack = f"{len(prompts)} descriptions, {max(TIMES) * arguments.unit} are needed"
+        raise UserError(f"{arguments.data}: {lack}; give a smaller --unit")
     loaded = load(arguments.model, dtype="float32")
     cores = len(os.sched_getaffinity(0)) if loaded.model.device.type == "cpu" else 1
     unit, found = prompts[:: len(prompts) // arguments.unit][: arguments.unit], []
@@ -72,11 +70,12 @@ def main() -> None:
         found.append(decode_measured(loaded, unit, 1, threads, arguments.rounds))
     for times in TIMES[1:]:
         rounds = 1 if times == TIMES[-1] else arguments.rounds
-        found.append(decode_measured(loaded, prompts[: times * arguments.unit], times, cores, rounds))
+        chosen = prompts[: times * arguments.unit]
+        found.append(decode_measured(loaded, chosen, times, cores, rounds))
     table = pd.DataFrame(found)
     table.insert(0, "model", loaded.spec.name)
-    first = table[(table["times_test_set"] == 1) & table["threads"].isin([cores, None])]["seconds"].iloc[-1]
-    table.insert(5, "times_first", table["seconds"] / first)
+    with_all_threads = table[(table.times_test_set == 1) & table.threads.isin([cores, None])]
+    table.insert(5, "times_first", table.seconds / with_all_threads.seconds.iloc[-1])
     write_csv(arguments.out, table)
     print(table.drop(columns=["model", "device"]).to_string(index=False))
 

@@ -1,8 +1,8 @@
 """Measure the engine at the shapes of real models: seconds, the floor, the paper's way, memory; the
 answers are checked.
 
-    python experiments/bench/shapes.py --shapes 7b 13b --data data/boxes/test-subsample-states-t5.jsonl \\
-        --out data/bench/shapes.csv
+    python experiments/bench/shapes.py --shapes 7b 13b \\
+        --data data/boxes/test-subsample-states-t5.jsonl --out data/bench/shapes.csv
 
 Each model is the tiny one inflated (inflate.py), so its answers are known: in float32 the engine
 and the paper's way must give the tiny model's own token ids; in bfloat16, where the rounding of a
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
-from boxes.commandline import argument_parser, command, natural, out_file, positive
+from boxes.commandline import argument_parser, command, natural
 from boxes.completion import Completion
 from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
@@ -41,14 +42,14 @@ from boxes.records import UserError, read_csv, write_csv
 from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
-from experiments.bench.measure import machine_name
+from experiments.bench.measure import add_bench, add_model, add_prompts, add_rounds, machine_name
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak
 # measured in the same run.
 COLUMNS = (
-    "shape", "parameters", "device", "dtype", "prompts", "seconds", "statements_per_second", "floor_seconds",
-    "floor_ratio", "mfu", "peak_memory_mb", "batch_size", "runs", "reference_prompts", "reference_seconds_per_prompt",
-    "speedup", "agree", "status", "reason",
+    "shape", "parameters", "device", "dtype", "prompts", "seconds", "statements_per_second",
+    "floor_seconds", "floor_ratio", "mfu", "peak_memory_mb", "batch_size", "runs",
+    "reference_prompts", "reference_seconds_per_prompt", "speedup", "agree", "status", "reason",
 )  # fmt: skip
 COUNTS = ("parameters", "prompts", "batch_size", "runs", "reference_prompts")
 MEASURED, FAILED, NOT_MEASURED = "measured", "failed", "not measured"
@@ -95,7 +96,8 @@ def run_by_turns(decoder: Decoder, prompts: list[str], repeats: int) -> Runs:
         runs.engine.append(seconds)
         runs.answers.append(answers)
         if sum(runs.floor) < ENOUGH:
-            runs.floor.append(timed(lambda: teacher_forced(decoder, prompts, runs.answers[0]), device)[0])
+            floor = partial(teacher_forced, decoder, prompts, runs.answers[0])
+            runs.floor.append(timed(floor, device)[0])
     return runs
 
 
@@ -141,7 +143,8 @@ def peak_memory(device: torch.device) -> float:
 
 def share_equal(expected: list[Completion], found: list[Completion]) -> float:
     """The share of statements with the same token ids."""
-    return sum(one.tokens == other.tokens for one, other in zip(expected, found, strict=True)) / len(expected)
+    pairs = zip(expected, found, strict=True)
+    return sum(one.tokens == other.tokens for one, other in pairs) / len(expected)
 
 
 def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], settings) -> Row:
@@ -153,22 +156,23 @@ def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], 
     runs = run_by_turns(decoder, prompts, settings.repeats)
     answers, agree = runs.answers[0], share_equal(expected, runs.answers[0])
     if agree < AGREE[dtype]:
-        return failed(f"{1 - agree:.2%} of {len(prompts)} statements are not the tiny model's own", agree)
+        return failed(not_its_own(agree, len(prompts)), agree)
     if any(share_equal(answers, other) < 1 for other in runs.answers):
         return failed("the engine gave other statements in another run", agree)
     some = spread(range(len(prompts)), settings.reference_prompts)
     reference_seconds, found = run_reference(model, tiny.tokenizer, [prompts[i] for i in some])
     same = share_equal([expected[i] for i in some], found) if some else 1
     if dtype == torch.float32 and same < 1:  # a few statements in bfloat16 would say nothing
-        return failed(f"the paper's way: {1 - same:.2%} of {len(some)} statements are not the tiny model's own", agree)
+        return failed(f"the paper's way: {not_its_own(same, len(some))}", agree)
     seconds, floor = statistics.median(runs.engine), statistics.median(runs.floor)
+    flops = useful_flops(shape, encode_prompts(tiny.tokenizer, prompts), answers)
     return {
         "prompts": len(prompts),
         "seconds": seconds,
         "statements_per_second": len(prompts) / seconds,
         "floor_seconds": floor,
         "floor_ratio": seconds / floor,
-        "flops_per_second": useful_flops(shape, encode_prompts(tiny.tokenizer, prompts), answers) / seconds,
+        "flops_per_second": flops / seconds,
         "peak_memory_mb": runs.memory,
         "batch_size": decoder.work.rows,
         "runs": len(runs.engine),
@@ -178,6 +182,11 @@ def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], 
         "agree": agree,
         "status": MEASURED,
     }
+
+
+def not_its_own(share: float, count: int) -> str:
+    """What is wrong where this share of statements is the tiny model's."""
+    return f"{1 - share:.2%} of {count} statements are not the tiny model's own"
 
 
 def failed(reason: str, agree: float) -> Row:
@@ -217,7 +226,8 @@ def read_rows(path: Path) -> dict[tuple[str, str], Row]:
     if not path.exists():
         return {}
     table = read_csv(path, COLUMNS)
-    return {(row["device"], row["shape"]): row for row in table.to_dict("records") if row["shape"] in SHAPES}
+    rows = [row for row in table.to_dict("records") if row["shape"] in SHAPES]
+    return {(row["device"], row["shape"]): row for row in rows}
 
 
 def write_rows(path: Path, rows: dict[tuple[str, str], Row]) -> pd.DataFrame:
@@ -231,23 +241,17 @@ def write_rows(path: Path, rows: dict[tuple[str, str], Row]) -> pd.DataFrame:
 
 def settings_of() -> argparse.Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument(
-        "--model", default="tiny-base", help="a tiny Llama: a name of boxes/models/table.py or a folder"
-    )
-    parser.add_argument("--shapes", nargs="+", required=True, choices=SHAPES, metavar="SHAPE", help=", ".join(SHAPES))
-    parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument(
-        "--out", type=out_file, required=True, help="the CSV; rows of other shapes and devices are kept"
-    )
-    parser.add_argument("--prompts", type=positive, help="so many prompts, evenly spread (default: all)")
-    parser.add_argument(
-        "--reference-prompts", type=natural, default=16, help="of the paper's way (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--repeats", type=positive, default=3, help="runs of which the median counts (default: %(default)s)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU, else float32")
+    add = parser.add_argument
+    names = ", ".join(SHAPES)
+    add("--shapes", nargs="+", required=True, choices=SHAPES, metavar="SHAPE", help=names)
+    for add_some in (add_model, add_bench, add_prompts):
+        add_some(parser)
+    add_rounds(parser, "--repeats")
+    few = "of the paper's way (default: %(default)s)"
+    add("--reference-prompts", type=natural, default=16, help=few)
+    add("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
+    dtypes = "default: bfloat16 on a GPU, else float32"
+    add("--dtype", choices=("float32", "bfloat16"), help=dtypes)
     return parser.parse_args()
 
 
@@ -264,7 +268,8 @@ def main() -> None:
     dtype = getattr(torch, settings.dtype)
     peak = peak_flops(device, dtype)  # the best of all, for other work may slow one of them
     for name, shape in SHAPES.items():
-        same = {"shape": name, "parameters": shape.parameters, "device": here, "dtype": settings.dtype}
+        same = {"shape": name, "parameters": shape.parameters}
+        same |= {"device": here, "dtype": settings.dtype}
         if name in settings.shapes:
             row = try_shape(shape, tiny, prompts, expected, settings)
             peak = max(peak, peak_flops(device, dtype))
@@ -274,9 +279,11 @@ def main() -> None:
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}
         table = write_rows(settings.out, rows)
     print(table.to_string(index=False))
-    mismatches = [
-        f"{name}: {rows[here, name]['reason']}" for name in settings.shapes if rows[here, name]["status"] == FAILED
-    ]
+    mismatches = []
+    for name in settings.shapes:
+        row = rows[here, name]
+        if row["status"] == FAILED:
+            mismatches.append(f"{name}: {row['reason']}")
     if mismatches:
         raise UserError(f"wrong answers; {'; '.join(mismatches)}")
 

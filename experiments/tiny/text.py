@@ -44,7 +44,7 @@ def plain_document(rng: np.random.Generator, draw: Draw, count: int, shots: bool
     examples or without them."""
     document: Document = [(f"{INSTRUCTION}\n\n", REST)]
     if shots:
-        document.append(("".join(f"{question}\n{answer}\n\n" for question, answer in EXAMPLES), 0.0))
+        document += [(f"{question}\n{answer}\n\n", 0.0) for question, answer in EXAMPLES]
     for _ in range(count):
         description, answer = draw(rng)
         document += [(f"Description: {description}\nStatement:", REST), (f" {answer}\n\n", ANSWER)]
@@ -59,7 +59,7 @@ def chat_document(rng: np.random.Generator, draw: Draw, tokenizer, count: int) -
     for _ in range(count):
         description, answer = draw(rng)
         turns = chat_messages(description)
-        messages += turns if not messages else turns[-1:]
+        messages += turns[-1:] if messages else turns
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         document.append((text.removeprefix(written), REST))
         document.append((f"Statement: {answer}{tokenizer.eos_token}", ANSWER))
@@ -77,7 +77,8 @@ def code_document(rng: np.random.Generator, train_signatures: set[Signature]) ->
     for operation in operations:
         for noun in operation.objects:
             if isinstance(operation, Move):
-                lines += [f"b{operation.source}.remove('{noun}')", f"b{operation.target}.append('{noun}')"]
+                lines.append(f"b{operation.source}.remove('{noun}')")
+                lines.append(f"b{operation.target}.append('{noun}')")
             elif isinstance(operation, Remove):
                 lines.append(f"b{operation.box}.remove('{noun}')")
             else:
@@ -95,6 +96,7 @@ def math_document(rng: np.random.Generator) -> Document:
     for _ in range(12):
         a, b = (int(value) for value in rng.integers(0, 10 ** rng.integers(1, 5, 2)))
         symbol, result = (("+", a + b), ("-", a - b), ("*", a * (b % 10)))[int(rng.integers(3))]
-        b = b % 10 if symbol == "*" else b
+        if symbol == "*":
+            b %= 10
         document += [(f"{a} {symbol} {b} =", REST), (f" {result}\n", ANSWER)]
     return [*document, ("\n", REST)]

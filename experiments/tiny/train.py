@@ -9,23 +9,20 @@ the chat format), half the text of tiny-base.
 """
 
 import copy
-import json
 import math
 import os
 import platform
-import string
 import sys
 import time
+from argparse import Namespace
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
-from tokenizers.models import BPE
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
@@ -42,15 +39,7 @@ from experiments.tiny.text import (
     plain_document,
     scenario_source,
 )
-
-VOCABULARY = 1024
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
-    "{% elif message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\\n\\n' }}"
-    "{% else %}{{ 'Assistant:\\n' + message['content'] + eos_token + '\\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:\\n' }}{% endif %}"
-)
+from experiments.tiny.tokenizer import VOCABULARY, Row, encode, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -73,50 +62,13 @@ BASE = (
     Phase(steps=1400, batch=16, descriptions=2, max_operations=12, shots=False, learning_rate=3e-3),
     Phase(steps=350, batch=8, descriptions=2, max_operations=12, shots=True, learning_rate=1e-3),
 )
-VARIANT = Phase(steps=200, batch=8, descriptions=2, max_operations=12, shots=True, learning_rate=1e-3)
+VARIANT = replace(BASE[-1], steps=200)
 ROW_TOKENS = 1024  # of the variants: every row is cut to it, so that their token budgets are equal
 VARIANTS = {
     "tiny-code": "programs that move items between lists",
     "tiny-math": "arithmetic",
     "tiny-chat": "the chat format",
 }
-
-
-def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of the Llama kind: pieces that begin in U+2581 for a space, byte fallback, single
-    digits, a BOS."""
-    learner = Tokenizer(BPE(unk_token="<unk>"))
-    learner.normalizer = normalizers.Replace(" ", "▁")
-    # Merges stay inside words.
-    learner.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[A-Za-z]+|."), "isolated")
-    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=specials,
-        initial_alphabet=list(string.ascii_letters + string.digits + string.punctuation),
-        show_progress=False,
-    )
-    # A line end is a byte, as in Llama.
-    lines = (f" {line}" for text in texts for line in text.splitlines())
-    learner.train_from_iterator(lines, trainer)
-    learned = json.loads(learner.to_str())["model"]
-    merges = [tuple(merge) for merge in learned["merges"]]
-    tokenizer = Tokenizer(BPE(learned["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    tokenizer.add_special_tokens(specials[:3])
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-        model_max_length=2048,
-    )
 
 
 def new_model(seed: int) -> LlamaForCausalLM:
@@ -137,17 +89,7 @@ def new_model(seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> tuple[list[int], np.ndarray]:
-    """Token ids of a document behind a BOS, and the loss weight of each."""
-    text = "".join(part for part, _ in document)
-    encoding = tokenizer._tokenizer.encode(text)
-    weight_of = np.repeat([weight for _, weight in document], [len(part) for part, _ in document])
-    # A token is weighed as its last character is.
-    last = np.array([end for _, end in encoding.offsets[1:]]) - 1
-    return encoding.ids, np.concatenate([[0.0], weight_of[last]])
-
-
-def collate(rows: list[tuple[list[int], np.ndarray]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def collate(rows: list[Row], device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids and weights, both (rows, longest); padding weighs nothing."""
     width = max(len(ids) for ids, _ in rows)
     ids = np.zeros((len(rows), width), dtype=np.int64)
@@ -157,7 +99,7 @@ def collate(rows: list[tuple[list[int], np.ndarray]], device: str) -> tuple[torc
     return torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device)
 
 
-def losses_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
+def losses_of(model, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Weighted mean cross-entropy of the next token, and its plain mean over the answers, both in
     nats.
 
@@ -166,9 +108,11 @@ def losses_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor)
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
     targets, weights = ids[:, 1:], weights[:, 1:]
     wanted = weights > 0
-    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), targets[wanted], reduction="none")
+    logits = model.lm_head(hidden[wanted])
+    losses = torch.nn.functional.cross_entropy(logits, targets[wanted], reduction="none")
     weights = weights[wanted]
-    return (losses * weights).sum() / weights.sum(), losses.detach()[weights == ANSWER].mean().item()
+    answers = losses.detach()[weights == ANSWER].mean().item()
+    return (losses * weights).sum() / weights.sum(), answers
 
 
 def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -194,23 +138,24 @@ def train(model, draw_row, phases: tuple[Phase, ...], seed: int, device: str) ->
     for number, phase in enumerate(phases):
         bar = tqdm(range(phase.steps), desc=f"phase {number + 1} of {len(phases)}", mininterval=5)
         for step in bar:
-            rows = [
-                draw_row(np.random.default_rng([seed, 3, number, step, row]), phase, row) for row in range(phase.batch)
-            ]
+            rows = []
+            for row in range(phase.batch):
+                rng = np.random.default_rng([seed, 3, number, step, row])
+                rows.append(draw_row(rng, phase, row))
             seen += sum(len(tokens) for tokens, _ in rows)
             recent.append(_update(model, optimizers, collate(rows, device), _rate(phase, step)))
             bar.set_postfix(answers=f"{np.mean(recent[-50:]):.3f}", refresh=False)
     seconds = time.monotonic() - began
-    return {"tokens": seen, "seconds": round(seconds), "answer_loss_nats": round(float(np.mean(recent[-50:])), 4)}
+    loss = round(float(np.mean(recent[-50:])), 4)
+    return {"tokens": seen, "seconds": round(seconds), "answer_loss_nats": loss}
 
 
 def _rate(phase: Phase, step: int) -> float:
-    return phase.learning_rate * min(1, (step + 1) / 50) * (0.55 + 0.45 * math.cos(math.pi * step / phase.steps))
+    warm_up = min(1, (step + 1) / 50)
+    return phase.learning_rate * warm_up * (0.55 + 0.45 * math.cos(math.pi * step / phase.steps))
 
 
-def _update(
-    model, optimizers: list[torch.optim.Optimizer], batch: tuple[torch.Tensor, torch.Tensor], rate: float
-) -> float:
+def _update(model, optimizers: list, batch: tuple[torch.Tensor, ...], rate: float) -> float:
     """One step; the loss of the answers in it, in nats a token."""
     loss, answer_loss = losses_of(model, *batch)
     loss.backward()
@@ -229,33 +174,39 @@ class Texts:
 
     def __init__(self, seed: int):
         self.signatures = {key for key, split in signature_splits(seed).items() if split == "train"}
-        self.sources = {
-            most: scenario_source(self.signatures, np.full(most + 1, 1 / (most + 1)))
-            for most in range(NUM_OPERATIONS + 1)
-        }
+        self.sources = {}
+        for most in range(NUM_OPERATIONS + 1):
+            evenly = np.full(most + 1, 1 / (most + 1))
+            self.sources[most] = scenario_source(self.signatures, evenly)
         self.tokenizer = train_tokenizer(self._sample(np.random.default_rng([seed, 4])))
 
     def _sample(self, rng: np.random.Generator) -> list[str]:
         documents = [plain_document(rng, self.sources[12], 2, False) for _ in range(300)]
         documents += [code_document(rng, self.signatures) for _ in range(200)]
         documents += [math_document(rng) for _ in range(100)]
-        texts = ["".join(part for part, _ in document) for document in documents]
+        texts = []
+        for document in documents:
+            texts.append("".join(part for part, _ in document))
         return [*texts, *20 * [" ".join(NOUNS), "User: Okay.", "Assistant:"]]
 
-    def base(self, rng: np.random.Generator, phase: Phase, row: int) -> tuple[list[int], np.ndarray]:
+    def base(self, rng: np.random.Generator, phase: Phase, row: int) -> Row:
         """The boxes task in the plain format."""
         source = self.sources[phase.max_operations]
         return encode(self.tokenizer, plain_document(rng, source, phase.descriptions, phase.shots))
 
     def variant(self, name: str):
-        """Rows of a variant: by turns its new text and that of tiny-base, each cut to ROW_TOKENS."""
+        """Rows of a variant: by turns its new text and that of tiny-base, each cut to
+        ROW_TOKENS."""
 
-        def draw(rng: np.random.Generator, phase: Phase, row: int) -> tuple[list[int], np.ndarray]:
+        def draw(rng: np.random.Generator, phase: Phase, row: int) -> Row:
             ids, weights = [], []
             while len(ids) < ROW_TOKENS:
-                more = self.base(rng, phase, row) if row % 2 else encode(self.tokenizer, self._new(name, rng, phase))
-                ids += more[0]
-                weights.append(more[1])
+                if row % 2:
+                    tokens, weight = self.base(rng, phase, row)
+                else:
+                    tokens, weight = encode(self.tokenizer, self._new(name, rng, phase))
+                ids += tokens
+                weights.append(weight)
             return ids[:ROW_TOKENS], np.concatenate(weights)[:ROW_TOKENS]
 
         return draw
@@ -265,7 +216,8 @@ class Texts:
             return code_document(rng, self.signatures)
         if name == "tiny-math":
             return math_document(rng)
-        return chat_document(rng, self.sources[phase.max_operations], self.tokenizer, phase.descriptions)
+        source = self.sources[phase.max_operations]
+        return chat_document(rng, source, self.tokenizer, phase.descriptions)
 
 
 def save(model, tokenizer, folder: Path, card: dict) -> None:
@@ -274,19 +226,32 @@ def save(model, tokenizer, folder: Path, card: dict) -> None:
     copy.deepcopy(model).to("cpu", torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json(folder / "training.json", card)
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in card.items() if key != "phases")
+    rows = []
+    for key, value in card.items():
+        if key != "phases":
+            rows.append(f"| {key.replace('_', ' ')} | {value} |\n")
     text = (
-        f"# {folder.name}\n\nA miniature Llama of {card['parameters']:,} parameters. It proves the pipeline of this "
-        "repository, not the paper's hypothesis.\nTrained by `make train-tiny` on generated text alone; the stretches of "
-        f"training are in training.json.\n\n| | |\n|---|---|\n{rows}\n"
+        f"# {folder.name}\n\nA miniature Llama of {card['parameters']:,} parameters. It proves the "
+        "pipeline of this repository, not the paper's hypothesis.\nTrained by `make train-tiny` on "
+        "generated text alone; the stretches of training are in training.json.\n\n"
+        f"| | |\n|---|---|\n{''.join(rows)}"
     )
     write_text(folder / "README.md", text)
 
 
-def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: str, arguments) -> dict:
+def card_of(
+    model,
+    data: str,
+    phases: tuple[Phase, ...],
+    measured: dict,
+    base: str,
+    arguments: Namespace,
+) -> dict:
     """What a reader must know of a checkpoint: data seen, steps, tokens, seconds, hardware, seed,
     versions."""
-    hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} CPU threads"
+    hardware = f"{arguments.threads} CPU threads"
+    if arguments.device == "cuda":
+        hardware = torch.cuda.get_device_name()
     return {
         "trained from": base,
         "data": data,
@@ -300,29 +265,37 @@ def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: s
     }
 
 
+def shrunk(phase: Phase, divisor: int) -> Phase:
+    """A phase of fewer steps."""
+    return replace(phase, steps=max(1, phase.steps // divisor))
+
+
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--out", type=out_folder, required=True, help="folder of the checkpoints")
-    parser.add_argument(
-        "--seed", type=natural, default=27, help="the seed of the data: its test signatures are kept out (%(default)s)"
-    )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="CPU threads (default: %(default)s)")
-    parser.add_argument("--shrink", type=positive, default=1, help="divide all steps by this, to try the script out")
+    add = parser.add_argument
+    add("--out", type=out_folder, required=True, help="folder of the checkpoints")
+    kept_out = "the seed of the data: its test signatures are kept out (%(default)s)"
+    add("--seed", type=natural, default=27, help=kept_out)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", default=device, help="default: %(default)s")
+    add("--threads", type=positive, default=os.cpu_count(), help="CPU threads (%(default)s)")
+    add("--shrink", type=positive, default=1, help="divide all steps by this, to try it out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     texts = Texts(arguments.seed)
-    phases = tuple(replace(phase, steps=max(1, phase.steps // arguments.shrink)) for phase in BASE)
+    phases = tuple(shrunk(phase, arguments.shrink) for phase in BASE)
     model = new_model(arguments.seed)
     measured = train(model, texts.base, phases, arguments.seed, arguments.device)
-    card = card_of(model, "the boxes task in the format of Table 2", phases, measured, "random weights", arguments)
+    data = "the boxes task in the format of Table 2"
+    card = card_of(model, data, phases, measured, "random weights", arguments)
     save(model, texts.tokenizer, arguments.out / "tiny-base", card)
-    phases = (replace(VARIANT, steps=max(1, VARIANT.steps // arguments.shrink)),)
-    for name, data in VARIANTS.items():
+    phases = (shrunk(VARIANT, arguments.shrink),)
+    for name, new_text in VARIANTS.items():
         variant = copy.deepcopy(model)
         measured = train(variant, texts.variant(name), phases, arguments.seed, arguments.device)
-        card = card_of(variant, f"half {data}, half the text of tiny-base", phases, measured, "tiny-base", arguments)
+        data = f"half {new_text}, half the text of tiny-base"
+        card = card_of(variant, data, phases, measured, "tiny-base", arguments)
         save(variant, texts.tokenizer, arguments.out / name, card)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from boxes.completion import Completion, Status
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
+from experiments.bench import all as all_benches
 from experiments.bench import decoding, measure, precision, scaling
 from paper import bench
 
@@ -200,3 +202,30 @@ def test_what_was_injected_and_held_is_a_table():
 def test_a_readme_without_the_marks_is_an_error(text):
     with pytest.raises(UserError, match=r"^README\.md: the marks "):
         bench.replaced(text, "new", Path("README.md"))
+
+
+def ran(monkeypatch, tmp_path, status: int, *more: str) -> tuple[int, dict[str, list[str]]]:
+    """The status of the script of all benches, and bench -> its options, where each ends so."""
+    options = {}
+
+    def note(words):
+        options[Path(words[1]).stem] = list(map(str, words[2:]))
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr("subprocess.run", note)
+    return run(monkeypatch, all_benches, "--data", tmp_path, "--out", tmp_path, *more), options
+
+
+def test_all_benches_run_in_turn_and_shapes_alone_where_they_are_named(monkeypatch, tmp_path):
+    status, options = ran(monkeypatch, tmp_path, 0)
+    assert (status, list(options)) == (0, ["decoding", "scaling", "precision", "shapes"])
+    assert options["shapes"][-4:] == ["--shapes", "100m", "--prompts", "64"]
+    assert options["precision"][-1] == str(tmp_path / "bfloat16.csv")
+    status, options = ran(monkeypatch, tmp_path, 0, "--shapes", "7b", "13b")
+    assert (status, list(options)) == (0, ["shapes"])
+    assert options["shapes"][-3:] == ["--shapes", "7b", "13b"]
+
+
+def test_a_bench_that_fails_ends_all(monkeypatch, tmp_path):
+    status, options = ran(monkeypatch, tmp_path, 2)
+    assert (status, list(options)) == (2, ["decoding"])
