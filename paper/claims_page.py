@@ -21,7 +21,7 @@ from boxes.claims.findings import Number
 from boxes.claims.sentences import NOT_RUN, Claim, claims_of, counted, judge
 from boxes.commandline import argument_parser, out_file
 from boxes.completion import MAX_NEW_TOKENS
-from boxes.models.shapes import WIDTH, file_bytes, gigabytes, weight_bytes
+from boxes.models.shapes import WEIGHT_WIDTH, file_bytes, gigabytes, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import command, read_csv, write_text
@@ -117,9 +117,8 @@ def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Of the largest model; measured where its shape was, else estimated."""
     largest = max(specs, key=weight_bytes)
-    estimate = (
-        f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {WIDTH} bytes)"
-    )
+    formula = f"estimate: parameters × {WEIGHT_WIDTH} bytes"
+    estimate = f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} ({formula})"
     if largest.shape not in shapes.index:
         return f"{NOT_MEASURED}; {estimate}"
     row = shapes.loc[largest.shape]
@@ -129,7 +128,7 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 def disk(specs: list[ModelSpec]) -> str:
     """The files of all the models."""
     wide = any(spec.float32_files for spec in specs)
-    formula = f"parameters × {WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
+    formula = f"parameters × {WEIGHT_WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
     return f"{gigabytes(sum(map(file_bytes, specs)))} of weights (estimate: {formula})"
 
 

@@ -20,7 +20,7 @@ from boxes.records import UserError, read_json, write_json, write_text
 from experiments.tools import checkup, doctor
 from experiments.tools.checkup import (
     STATEMENT,
-    Row,
+    Checkup,
     accepts,
     check_access,
     check_memory,
@@ -65,14 +65,14 @@ def test_what_is_not_here_is_not_checked():
     ],
 )
 def test_memory_of_gpus(gpus, asked, short, fault):
-    row = Row()
+    row = Checkup()
     check_memory(MODELS["Llama-2-70b-hf"], None, gpus, asked, row)
     assert (row.short, row.faults) == (short, [fault] if fault else [])
 
 
 def test_memory_is_one_line_whatever_the_number_of_models():
     specs = models_of("paper", extra=False)
-    rows = [Row() for _ in specs]
+    rows = [Checkup() for _ in specs]
     for spec, row in zip(specs, rows, strict=True):
         check_memory(spec, None, {"0": 80 * GB}, None, row)
     line, [fault] = doctor.memory_line(specs, rows)
@@ -83,8 +83,8 @@ def test_memory_is_one_line_whatever_the_number_of_models():
 
 def test_a_kind_of_fault_is_one_line():
     specs = [MODELS[name] for name in ("gemma-7b", "gemma-7b-it", "tiny-base", "codegemma-7b")]
-    rows = [Row(faults=[f"{spec.hub_id} is gated; accept its licence"]) for spec in specs]
-    rows[2] = Row(faults=["no weights"])
+    rows = [Checkup(faults=[f"{spec.hub_id} is gated; accept its licence"]) for spec in specs]
+    rows[2] = Checkup(faults=["no weights"])
     gated = "google/gemma-7b is gated; accept its licence"
     assert doctor.one_a_kind(specs, rows) == [
         f"gemma-7b: {gated} (likewise gemma-7b-it, codegemma-7b)",
@@ -182,7 +182,7 @@ def test_the_hub_is_asked_once(status, error, access, fault, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     url = f"{hub.url}/{spec.hub_id}/resolve/main/config.json"
     monkeypatch.setattr(checkup, "config_url", lambda _: url)
-    row = Row()
+    row = Checkup()
     check_access(spec, row)
     hub.server.shutdown()
     hub.server.server_close()
@@ -212,10 +212,10 @@ def test_the_hub_is_offline_where_its_library_says_so(variables, said, monkeypat
 def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * GB))
     specs = [MODELS["CodeLlama-7b-hf"], MODELS["llama-7b"]]
-    line, [fault] = doctor.check_disk(specs, [Row("to fetch"), Row("to fetch")])
+    line, [fault] = doctor.check_disk(specs, [Checkup("to fetch"), Checkup("to fetch")])
     assert line.startswith("27.0 GB to fetch, 20.0 GB free")
     assert fault.startswith(line)
-    assert doctor.check_disk(specs, [Row("here"), Row("to fetch")])[1] == []
+    assert doctor.check_disk(specs, [Checkup("here"), Checkup("to fetch")])[1] == []
 
 
 def ended(monkeypatch, capsys, profile: str, *models: str) -> tuple[int, str, str]:
@@ -262,5 +262,5 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
     monkeypatch.setattr(checkup, "check_access", refuse)
     specs = models_of("paper", extra=False)
-    checkup.ask_hub(specs, [Row("here"), *(Row("to fetch") for _ in specs[1:])])
+    checkup.ask_hub(specs, [Checkup("here"), *(Checkup("to fetch") for _ in specs[1:])])
     assert asked == [specs[1].name]

@@ -23,7 +23,7 @@ def write_pair(results: Path, spec, low: float, high: float, status: str = "comp
         queries = 0 if name == "7" else 100
         numbers = (50.0, 53.0, 3.0, low, high)
         rows.append((BASE.name, spec.name, name, queries, *numbers, status))
-    write_csv(results / f"{spec.added}.csv", pd.DataFrame(rows, columns=list(gain.COLUMNS)))
+    write_csv(results / f"{spec.added}.csv", pd.DataFrame(rows, columns=list(gain.GAIN_COLUMNS)))
 
 
 def write_run(runs: Path, name: str, status: str = "complete", used: str = "plain") -> None:
