@@ -10,7 +10,7 @@ import sys
 
 
 def nearest(given: str, known: list[str]) -> str | None:
-    """The known name that is most like the given one, whatever its case; None where none is."""
+    """The known name that is most like the given one, whatever its case; None where none is like it."""
     close = difflib.get_close_matches(given.upper(), known, n=1, cutoff=0.6)
     return close[0] if close else None
 
@@ -18,8 +18,7 @@ def nearest(given: str, known: list[str]) -> str | None:
 def main() -> None:
     given, *known = sys.argv[1:]
     meant = nearest(given, known)
-    mend = f"did you mean {meant}?" if meant else "make help lists those there are"
-    print(f"unknown variable {given}; {mend}")
+    print(f"unknown variable {given}; {f'did you mean {meant}?' if meant else 'make help lists those there are'}")
 
 
 if __name__ == "__main__":
