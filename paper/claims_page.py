@@ -21,7 +21,7 @@ from boxes.claims.findings import Number
 from boxes.claims.judging import NOT_RUN, Claim, counted, judge
 from boxes.claims.sentences import claims_of
 from boxes.commandline import argument_parser, command, out_file
-from boxes.models.shapes import WIDTH, file_bytes, gigabytes, weight_bytes
+from boxes.models.shapes import WEIGHT_WIDTH, file_bytes, gigabytes, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.records import read_csv, write_text
 from boxes.score_tables import RANDOM, read_score_table
@@ -70,7 +70,7 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Of the largest model; measured where its shape was, else estimated."""
     largest = max(specs, key=weight_bytes)
     if largest.shape not in shapes.index:
-        size, formula = gigabytes(weight_bytes(largest)), f"parameters × {WIDTH} bytes"
+        size, formula = gigabytes(weight_bytes(largest)), f"parameters × {WEIGHT_WIDTH} bytes"
         weights = f"{size} for the weights of {largest.name}"
         return f"{NOT_MEASURED}; {weights} (estimate: {formula})"
     size = gigabytes(shapes.loc[largest.shape]["peak_memory_mb"] * 1e6)
@@ -79,7 +79,7 @@ def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 
 def disk(specs: list[ModelSpec]) -> str:
     """The files of all the models."""
-    formula = f"parameters × {WIDTH} bytes"
+    formula = f"parameters × {WEIGHT_WIDTH} bytes"
     if any(spec.float32_files for spec in specs):
         formula += ", × 4 for Llemma, whose files are float32"
     return f"{gigabytes(sum(map(file_bytes, specs)))} of weights (estimate: {formula})"

@@ -38,8 +38,7 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """A hash of all that decides what it says, whatever folder it lies in: weights,
-        configuration and tokenizer."""
+        """A hash of weights, configuration and tokenizer, whatever folder they lie in."""
         files = list(self.weight_files)
         if (self.folder / "config.json").is_file():
             files.append(self.folder / "config.json")
@@ -108,9 +107,12 @@ def pinned_commit(spec: ModelSpec) -> str | None:
     return spec.revision or recorded(spec.hub_id).get("commit")
 
 
-def find(name_or_path: str | Path) -> Checkpoint:
+def find(name_or_path: str | Path | Checkpoint) -> Checkpoint:
     """A model of the table by its name, or a local checkpoint by its path (a row of its own, named
-    as the folder). UserError for a name that is not known, WeightsMissing where nothing is here."""
+    as the folder); what was found already as it is. UserError for a name that is not known,
+    WeightsMissing where nothing is here."""
+    if isinstance(name_or_path, Checkpoint):
+        return name_or_path
     name, folder = str(name_or_path), Path(name_or_path)
     if name in MODELS or not folder.is_dir():
         return find_row(spec_of(name))
@@ -119,8 +121,7 @@ def find(name_or_path: str | Path) -> Checkpoint:
 
 
 def find_row(spec: ModelSpec) -> Checkpoint:
-    """The checkpoint of a row. WeightsMissing says how to get its weights, or the tokenizer where
-    another's is used."""
+    """The checkpoint of a row. WeightsMissing says how to get its weights or its tokenizer."""
     places = [spec.folder] if spec.folder else _places(spec.hub_id, pinned_commit(spec))
     for folder in places:
         if weight_files(folder):

@@ -83,8 +83,7 @@ def fetch_repository(hub_id: str, revision: str | None, weights: bool = True) ->
 
 
 def wanted_files(names: list[str], weights: bool = True) -> list[str]:
-    """What to fetch of a repository's files: weights in one format, safetensors where there are
-    any, configuration and tokenizer."""
+    """Of a repository: weights in one format, safetensors if it can be, and the small files."""
     chosen = [name for name in names if name in COMMON_FILES]
     for pattern in WEIGHT_PATTERNS if weights else ():
         found = [name for name in names if re.fullmatch(pattern, name)]
@@ -94,8 +93,7 @@ def wanted_files(names: list[str], weights: bool = True) -> list[str]:
 
 
 def _check_known(hub_id: str, commit: str, files: "dict[str, RepoFile]") -> None:
-    """UserError where the hub names another checksum for a file than was recorded at the same
-    commit."""
+    """UserError where the hub's checksum of a file is not the one recorded at this commit."""
     known = recorded(hub_id)
     if known.get("commit") != commit:
         return
@@ -142,8 +140,7 @@ def is_settled(checkpoint: Checkpoint) -> bool:
 
 
 def settle(checkpoint: Checkpoint) -> None:
-    """Record the commit and the files of a snapshot that is in the hub's cache but was not fetched
-    by us."""
+    """Record the commit and files of a snapshot in the hub's cache that was not fetched by us."""
     folder = checkpoint.folder
     sums = file_sums([path for path in folder.iterdir() if path.is_file()])
     record(checkpoint.spec.hub_id, folder.name, {path.name: sum for path, sum in sums.items()})

@@ -53,8 +53,7 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
-    """The tensors in a folder's safetensors files; of .bin files nothing is known without reading
-    them whole."""
+    """The tensors in a folder's safetensors files; .bin files would have to be read whole."""
     from safetensors import safe_open
 
     shapes = {}
@@ -67,8 +66,7 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_files(folder: Path) -> None:
-    """UserError where a folder is no checkpoint: what can be told in a moment, and said better than
-    by who would read it."""
+    """UserError where a folder is no checkpoint, as far as can be told in a moment."""
     from transformers import AutoConfig
 
     config, adapter = folder / "config.json", folder / "adapter_config.json"

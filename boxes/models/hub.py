@@ -15,7 +15,7 @@ from boxes.records import UserError, read_json, sha256_file, write_json
 REVISIONS = RECORDS / "revisions.json"  # {repository: {"commit": ..., "files": {name: SHA-256}}}
 VERIFIED = RECORDS / "verified.json"  # {file: size, times and SHA-256 when it was last read}
 # Bytes of a file whose checksum is remembered: 140 GB take minutes, less than this no time.
-LARGE = 2**26
+REMEMBERED = 2**26
 SAID = 5 * GB  # bytes to be hashed of which a person is told
 
 
@@ -58,8 +58,7 @@ def record(hub_id: str, commit: str, files: dict[str, str]) -> None:
 
 
 def is_recorded(hub_id: str, folder: Path, names: list[str]) -> bool:
-    """Whether a folder of the cache was fetched to the end: `names` are recorded, and all that is
-    recorded is there."""
+    """Whether a folder of the cache was fetched to the end: all of it recorded, and there."""
     known = recorded(hub_id)
     files = known.get("files", {})
     if known.get("commit") != folder.name or not set(names) <= set(files):
@@ -76,8 +75,7 @@ def check_sums(actual: dict[Path, str], files: dict[str, str]) -> None:
 
 
 def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
-    """The SHA-256 of files. Those of large ones are remembered by size and times: one that has not
-    changed is read once."""
+    """The SHA-256 of files; a large one that has not changed since is read once."""
     verified = _verified()
     sums, unread = {}, []
     for path in paths:
@@ -94,7 +92,7 @@ def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
     for path in unread:
         stamp = _stamp(path)  # of before: what changes meanwhile is read again
         sums[path] = sha256_file(path)
-        if path.stat().st_size >= LARGE:
+        if path.stat().st_size >= REMEMBERED:
             large[str(path.resolve())] = f"{stamp} {sums[path]}"
     if large:
         with suppress(UserError):  # where nothing can be written, they are read again
@@ -103,8 +101,7 @@ def file_sums(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _verified() -> dict[str, str]:
-    """What is remembered of files that were read; nothing where that cannot be read, and they are
-    read again."""
+    """What is remembered of files that were read; nothing where that cannot be read."""
     with suppress(OSError, UserError):
         if VERIFIED.exists():
             return read_json(VERIFIED)

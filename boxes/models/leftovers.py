@@ -36,8 +36,7 @@ _TRAINED = r"\.bias$|lora_"
 
 @dataclass(frozen=True)
 class Leftover:
-    """A tensor that the model does not use. `ignored`: transformers does not report it, by a list
-    of the architecture's."""
+    """A tensor that the model does not use. `ignored`: transformers was told not to report it."""
 
     name: str
     shape: list[int] | None
@@ -45,8 +44,7 @@ class Leftover:
 
 
 def leftovers(model, reported: set[str], shapes: dict[str, list[int]]) -> list[Leftover]:
-    """Those that transformers reports, and among the tensors of `shapes` those that it was told not
-    to report."""
+    """Those that transformers reports, and those of `shapes` that it was told not to report."""
     patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), *_BUFFERS]
 
     def is_ignored(name: str) -> bool:
@@ -62,8 +60,7 @@ def leftovers(model, reported: set[str], shapes: dict[str, list[int]]) -> list[L
 
 
 def check_leftovers(folder: Path, model, reported: set[str], shapes: dict[str, list[int]]) -> None:
-    """UserError where a tensor that the model does not use may have mattered; what is harmless is
-    listed, a line a kind."""
+    """UserError where an unused tensor may have mattered; the harmless are listed by kind."""
     let_pass: dict[str, list[str]] = {}
     config = model.config.get_text_config()
     for leftover in leftovers(model, reported, shapes):

@@ -39,7 +39,7 @@ def load(
 
     The device "auto" spreads a model over all GPUs that can be seen (CUDA_VISIBLE_DEVICES).
     """
-    checkpoint = name_or_path if isinstance(name_or_path, Checkpoint) else find(name_or_path)
+    checkpoint = find(name_or_path)
     folder = checkpoint.folder
     device = chosen_device(device)
     dtype = chosen_dtype(dtype, device)

@@ -70,8 +70,7 @@ def _from_pretrained(folder: Path, dtype: "torch.dtype", device: "torch.device |
 
 
 def _other_shape(folder: Path) -> str | None:
-    """What is said of the first tensor that has another shape than config.json asks for; None where
-    none has."""
+    """Of the first tensor that has another shape than config.json asks for; None without one."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from boxes.models.table import ModelSpec
 
 GB = 1e9
-WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
+WEIGHT_WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
 TIED = {"gemma"}  # architectures whose output matrix is the embedding
 
 
@@ -61,21 +61,21 @@ SHAPES = {  # architecture, hidden, layers, heads, KV heads, head size, ffn, voc
 }
 
 
-def parameters(spec: ModelSpec) -> float:
+def parameter_count(spec: ModelSpec) -> float:
     """Weights of a row: of its shape, else by the size it is called by."""
     if spec.shape:
         return SHAPES[spec.shape].parameters
     return float(spec.size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[spec.size[-1]]
 
 
-def weight_bytes(spec: ModelSpec, width: int = WIDTH) -> float:
+def weight_bytes(spec: ModelSpec, width: int = WEIGHT_WIDTH) -> float:
     """Bytes of a row's weights in memory, at `width` bytes each."""
-    return width * parameters(spec)
+    return width * parameter_count(spec)
 
 
 def file_bytes(spec: ModelSpec) -> float:
     """Bytes of a row's weights on disk and on the hub."""
-    return weight_bytes(spec, 4 if spec.float32_files else WIDTH)
+    return weight_bytes(spec, 4 if spec.float32_files else WEIGHT_WIDTH)
 
 
 def gigabytes(size: float) -> str:

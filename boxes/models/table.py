@@ -28,8 +28,7 @@ ALL = "all"  # in place of names: every model of a profile
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model. `base` is the name of the row it was trained from and `added` what it was trained
-    on in that step."""
+    """One model, trained from the row `base` on data of the kind `added`."""
 
     name: str  # the folder of its runs and the `model` column
     label: str  # as printed in Table 6
@@ -57,8 +56,7 @@ class ModelSpec:
 
     @property
     def folder(self) -> Path | None:
-        """Where a model lies that ships with this repository or was added as a folder; None for one
-        of the hub."""
+        """The folder of a model that ships with us or was added as one; None for one of the hub."""
         if self.path:
             return Path(self.path)
         return None if self.hub_id else TINY_FOLDER / self.name
@@ -138,8 +136,7 @@ _ROWS = (
 
 
 def read_added(path: Path = ADDED_ROWS) -> list[ModelSpec]:
-    """The rows that were added on this machine. UserError where the file is not as add_model.py
-    writes it."""
+    """The rows that were added on this machine. UserError where add_model.py did not write them."""
     if not path.exists():
         return []
     try:
@@ -168,8 +165,7 @@ MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _all_rows()}
 
 
 def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
-    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: with those added
-    on this machine."""
+    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: added, too."""
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
     if profile == "reported":
@@ -190,8 +186,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
-    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name
-    that is not of the profile."""
+    """The rows of a profile, or those named (ALL: every one). UserError for a name not of it."""
     known = models_of(profile)
     if list(names) == [ALL]:
         return known

@@ -39,30 +39,28 @@ _CLASS_OF = {
 # Whose tokenizer.model is read here.
 _SENTENCEPIECE_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer")
 _CONVERT = "save it as tokenizer.json with the version of transformers that it was made for"
-_MEND = "its files disagree; mend tokenizer_config.json, or fetch the model again"
-_DESCRIPTION = EXAMPLES[1][0].removeprefix("Description: ")
+_DISAGREE = "its files disagree; mend tokenizer_config.json, or fetch the model again"
+_EXAMPLE = EXAMPLES[1][0].removeprefix("Description: ")
 
 
-def settings_of(folder: Path) -> dict:
+def tokenizer_settings(folder: Path) -> dict:
     """The content of tokenizer_config.json; empty without one."""
     path = folder / "tokenizer_config.json"
     return read_json(path) if path.exists() else {}
 
 
 def class_of(folder: Path) -> str:
-    """The class of transformers 4 for a folder's tokenizer, without its "Fast"; "" where nothing
-    names one."""
+    """The tokenizer's class of transformers 4 without "Fast"; "" where none is named."""
     config = {}
     if (folder / "config.json").exists():
         config = read_json(folder / "config.json")
-    named = settings_of(folder).get("tokenizer_class") or config.get("tokenizer_class")
+    named = tokenizer_settings(folder).get("tokenizer_class") or config.get("tokenizer_class")
     return str(named or _CLASS_OF.get(config.get("model_type"), "")).removesuffix("Fast")
 
 
 def asks_for_bos(folder: Path) -> bool | None:
-    """Whether texts begin with the BOS by tokenizer_config.json; None where the post-processor
-    decides."""
-    settings = settings_of(folder)
+    """Whether tokenizer_config.json asks for the BOS; None where the post-processor decides."""
+    settings = tokenizer_settings(folder)
     written_by_5 = "backend" in settings  # which puts all it knows into tokenizer.json
     if written_by_5 or class_of(folder) not in BOS_CLASSES:
         return None
@@ -88,8 +86,7 @@ def open_tokenizer(folder: Path):
 
 
 def _open_sentencepiece(folder: Path):
-    """A tokenizer.model of the Llama kind (Mistral's, too) with SentencePiece's own order of merges
-    and its leading space."""
+    """A tokenizer.model of Llama's kind, with SentencePiece's order of merges and leading space."""
     from sentencepiece import SentencePieceProcessor
     from tokenizers import models, normalizers
     from transformers import LlamaTokenizer
@@ -99,7 +96,7 @@ def _open_sentencepiece(folder: Path):
     if kind not in _SENTENCEPIECE_CLASSES:
         wrong = f"no tokenizer.json, and a tokenizer.model of kind {kind or 'unknown'}"
         raise UserError(f"{folder}: {wrong}; {_CONVERT}")
-    legacy = settings_of(folder).get("legacy") is not False
+    legacy = tokenizer_settings(folder).get("legacy") is not False
     tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=legacy)
     model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     pieces = {model.id_to_piece(index): index for index in range(len(model))}
@@ -117,8 +114,7 @@ def _open_sentencepiece(folder: Path):
 
 
 def check_tokens(tokenizer, folder: Path, system_role: bool | None = None) -> None:
-    """UserError where a prompt of Table 2 or 5 would not be sent as the tokens that the folder's
-    files say."""
+    """UserError where a prompt would not be sent as the tokens that the folder's files say."""
     bos = tokenizer.bos_token_id
     by_files = tokens_by_files(folder, bos)
     if by_files is None:
@@ -130,10 +126,10 @@ def check_tokens(tokenizer, folder: Path, system_role: bool | None = None) -> No
             raise UserError(f"{folder}: {wrong}; mend its chat template")
         if sent != expected:
             place = _first_difference(sent, expected)
-            found, right = _shown(tokenizer, sent, place), _shown(tokenizer, expected, place)
+            found, right = _token_at(tokenizer, sent, place), _token_at(tokenizer, expected, place)
             raise UserError(
                 f"{folder}: token {place} of a {kind} prompt would be {found}, "
-                f"by the tokenizer's files it is {right}; {_MEND}"
+                f"by the tokenizer's files it is {right}; {_DISAGREE}"
             )
 
 
@@ -188,12 +184,11 @@ def _read_sentencepiece(path: Path) -> Callable[[str], list[int]]:
 
 
 def _samples(tokenizer, folder: Path, system_role: bool | None) -> dict[str, str]:
-    """A prompt of each format that the files can read. A template that refuses Table 5 has none: a
-    run says so."""
-    samples = {"plain": statement_prompt(_DESCRIPTION)}
+    """A prompt of each format that the files can read; a template may refuse Table 5."""
+    samples = {"plain": statement_prompt(_EXAMPLE)}
     if tokenizer.chat_template and (folder / "tokenizer.json").exists():
         with suppress(TemplateRefuses):
-            samples["chat"] = chat_prompt(_DESCRIPTION, tokenizer, system_role)
+            samples["chat"] = chat_prompt(_EXAMPLE, tokenizer, system_role)
     return samples
 
 
@@ -204,7 +199,7 @@ def _first_difference(one: list[int], other: list[int]) -> int:
     return min(len(one), len(other))
 
 
-def _shown(tokenizer, ids: list[int], place: int) -> str:
+def _token_at(tokenizer, ids: list[int], place: int) -> str:
     if place >= len(ids):
         return "missing"
     return f"{ids[place]} ({tokenizer.convert_ids_to_tokens(ids[place])!r})"

@@ -41,7 +41,7 @@ from experiments.bench.measure import (
     add_model,
     add_prompts,
     add_rounds,
-    machine_name,
+    device_name,
     measured,
     median_ratio,
     median_seconds,
@@ -238,7 +238,7 @@ def main() -> None:
     found = compare(loaded.model, loaded.tokenizer, prompts, arguments.rounds)
     table = pd.DataFrame(found)
     table.insert(0, "model", loaded.spec.name)
-    table["device"] = machine_name(loaded.model.device)
+    table["device"] = device_name(loaded.model.device)
     write_csv(arguments.out, table)
     print(table.drop(columns=["model", "device", "note"]).to_string(index=False))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from boxes.commandline import out_file, positive
-from boxes.models.device import device_name
+from boxes.models import device as devices
 
 MIB = 2**20
 Ways = dict[str, Callable[[], object]]
@@ -43,12 +43,11 @@ def add_rounds(parser: argparse.ArgumentParser, name: str = "--rounds") -> None:
     parser.add_argument(name, type=positive, default=3, help=what)
 
 
-def machine_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The accelerator, or the processor and how many of its threads are used."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return device_name(device, names[0] if names else platform.machine())
+    return devices.device_name(device, names[0] if names else platform.machine())
 
 
 def _status(field: str) -> float:

@@ -29,7 +29,7 @@ from boxes.prompting import PromptSettings, prompt_maker
 from boxes.records import write_csv
 from boxes.scoring import score_statement
 from experiments.bench.decoding import spread
-from experiments.bench.measure import add_bench, add_prompts, machine_name
+from experiments.bench.measure import add_bench, add_prompts, device_name
 
 BASE = "batch 1, no drafts"
 BATCH = 64
@@ -97,7 +97,7 @@ def compare(name: str, data: Path, count: int | None) -> list[dict]:
                     "correct": correct,
                     "accuracy": 100 * correct / (7 * len(prompts)),
                     "points_from_base": 100 * (correct - base_correct) / (7 * len(prompts)),
-                    "device": machine_name(loaded.model.device),
+                    "device": device_name(loaded.model.device),
                 }
             )
     return rows

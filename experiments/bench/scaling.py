@@ -22,7 +22,7 @@ from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.prompting import statement_prompt
 from boxes.records import UserError, write_csv
-from experiments.bench.measure import add_bench, add_model, add_rounds, machine_name, measured, median_seconds
+from experiments.bench.measure import add_bench, add_model, add_rounds, device_name, measured, median_seconds
 
 TIMES = (1, 4, 16)
 
@@ -46,7 +46,7 @@ def decode_measured(loaded, prompts: list[str], times: int, threads: int, rounds
         "statements_per_second": len(prompts) / seconds,
         "rounds": rounds,
         "peak_memory_mib": max(peak for _, peak, _ in runs),
-        "device": machine_name(loaded.model.device),
+        "device": device_name(loaded.model.device),
     }
 
 

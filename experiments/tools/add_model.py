@@ -27,13 +27,13 @@ from boxes.models.table import ADDED_ROWS, MODELS, PROFILES, ModelSpec, read_add
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError, write_json
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SIZE = re.compile(r"\d+(\.\d+)?[BM]")
 # A repository's folder in the hub's cache, and its name.
 CACHED = re.compile(r"models--(?:.+?--)?(.+)")
 # What cannot change while a row has its runs.
-SAME = ("base", "added", "path", "hub_id", "revision")
+FIXED = ("base", "added", "path", "hub_id", "revision")
 OTHER_NAME = 'give another with ARGS="--name NAME"'
 
 
@@ -60,8 +60,7 @@ def parse_arguments() -> Namespace:
 
 
 def place_of(name_or_path: str) -> dict[str, str | None]:
-    """hub_id and path of a folder or a repository, and the name that follows from it. UserError for
-    what is neither."""
+    """hub_id, path and name of a folder or a repository. UserError for what is neither."""
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         check_files(folder)
@@ -74,8 +73,7 @@ def place_of(name_or_path: str) -> dict[str, str | None]:
 
 
 def folder_name(folder: Path) -> str:
-    """What a folder is called; a snapshot in the hub's cache (models--org--name/snapshots/COMMIT)
-    as its repository."""
+    """A folder's name; of a snapshot (models--org--name/snapshots/COMMIT) its repository's."""
     cached = CACHED.fullmatch(folder.parent.parent.name)
     if cached and folder.parent.name == "snapshots":
         return cached[1]
@@ -96,7 +94,7 @@ def new_row(place: dict, base: ModelSpec | None, profile: str, size: str, **more
     """A row from where a model lies and what it was trained from. UserError where its name or size
     cannot be. An empty `size` is looked for."""
     name = more.get("name") or place["name"]
-    if not NAME.fullmatch(name):
+    if not PLAIN_NAME.fullmatch(name):
         raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
     if name.lower() in {spec.name.lower() for spec in MODELS.values() if not spec.extra}:
         raise UserError(f"{name}: the table has a row of this name; {OTHER_NAME}")
@@ -123,8 +121,7 @@ def known_size(name: str, size: str, base: ModelSpec | None, path: str | None) -
 
 
 def base_of(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec | None:
-    """The row that the model was trained from: one of the table, or a new one, which goes into
-    `rows`."""
+    """The row that the model was trained from, of the table or new: that goes into `rows`."""
     if not arguments.base:
         return None
     folder = Path(arguments.base).expanduser()
@@ -143,7 +140,7 @@ def base_of(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec | None:
 def check_same(row: ModelSpec, rows: list[ModelSpec]) -> None:
     """UserError where a row of this name was added that is another model, or has another base."""
     old = next((other for other in rows if other.name == row.name), None)
-    for field in SAME if old else ():
+    for field in FIXED if old else ():
         before, now = getattr(old, field), getattr(row, field)
         if before != now:
             wrong = f"{row.name} was added with {field} {before or 'none'}, not {now or 'none'}"

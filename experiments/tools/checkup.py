@@ -24,7 +24,7 @@ OPEN, CLOSED, NOT_NEEDED = "open", "closed", "not needed"
 
 
 @dataclass
-class Row:
+class Checkup:
     """What was found out about a model; `faults` are what would fail, but for memory."""
 
     weights: str = ""
@@ -42,9 +42,9 @@ class Row:
         return 0 < self.held < self.need
 
 
-def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu: str | None) -> Row:
+def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu: str | None) -> Checkup:
     """All checks of one model but that of the hub. `asked`: GPUs a model."""
-    row = Row(seconds=seconds_of(spec, bench, gpu))
+    row = Checkup(seconds=seconds_of(spec, bench, gpu))
     folder = None
     try:
         checkpoint = find_row(spec)
@@ -64,8 +64,7 @@ def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu:
 
 
 def seconds_of(spec: ModelSpec, bench: Path, gpu: str | None) -> float | None:
-    """Seconds for the test set, measured at a model's shape on this kind of GPU; None where nobody
-    measured it."""
+    """Seconds for the test set, measured at a model's shape on this kind of GPU; else None."""
     if not spec.shape or not gpu or not bench.exists():
         return None
     table = read_csv(bench, ("shape", "device", "status", "seconds"))
@@ -77,7 +76,7 @@ def seconds_of(spec: ModelSpec, bench: Path, gpu: str | None) -> float | None:
 # --- the tokenizer ---
 
 
-def check_tokenizer(checkpoint: Checkpoint, row: Row) -> None:
+def check_tokenizer(checkpoint: Checkpoint, row: Checkup) -> None:
     """The tokens sent are those of the tokenizer's files (loading checks that), the expression of
     Figure 4 can be spelled, and the canonical tokens of a statement are accepted."""
     from boxes.decoding.constraint import compile_regex, token_bytes
@@ -114,9 +113,8 @@ def accepts(automaton, spelled: dict[int, bytes], ids: list[int], head: str) -> 
 # --- memory ---
 
 
-def check_memory(spec: ModelSpec, folder: Path | None, there: Memory, asked: int | None, row: Row) -> None:
-    """What the weights and one prompt at a time need: on so many GPUs, or in the memory of the
-    machine."""
+def check_memory(spec: ModelSpec, folder: Path | None, there: Memory, asked: int | None, row: Checkup) -> None:
+    """What the weights and one prompt at a time need: on GPUs, or in the machine's memory."""
     from boxes.decoding.memory import free_bytes
 
     itemsize = 2 if there else 4
@@ -149,7 +147,7 @@ def row_bytes(config, itemsize: int) -> int:
 # --- the hub ---
 
 
-def ask_hub(specs: list[ModelSpec], rows: list[Row]) -> None:
+def ask_hub(specs: list[ModelSpec], rows: list[Checkup]) -> None:
     """check_access of what is to be fetched, until the hub does not answer: it would not answer for
     the others either."""
     for spec, row in zip(specs, rows, strict=True):
@@ -159,7 +157,7 @@ def ask_hub(specs: list[ModelSpec], rows: list[Row]) -> None:
                 return
 
 
-def check_access(spec: ModelSpec, row: Row) -> None:
+def check_access(spec: ModelSpec, row: Checkup) -> None:
     """Whether the hub opens a repository to this HF_TOKEN; one HEAD request, none offline."""
     from huggingface_hub import constants, get_hf_file_metadata
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError

@@ -26,7 +26,7 @@ from boxes.models.hub import cache_folder
 from boxes.models.shapes import GB, file_bytes, gigabytes
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.runs.devices import gpus
-from experiments.tools.checkup import HERE, TO_FETCH, Row, ask_hub, examine
+from experiments.tools.checkup import HERE, TO_FETCH, Checkup, ask_hub, examine
 
 FEW = 3  # names that are listed
 
@@ -40,9 +40,8 @@ def gpu_name() -> str | None:
     return device_name(torch.device("cuda", 0)) if torch.cuda.is_available() else None
 
 
-def check_disk(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]]:
-    """What is left to fetch against the room in the hub's cache; and that as a fault, where it is
-    too little."""
+def check_disk(specs: list[ModelSpec], rows: list[Checkup]) -> tuple[str, list[str]]:
+    """What is left to fetch against the room in the cache; a fault where that is too little."""
     waiting = to_fetch(specs, rows)
     if not waiting:
         return "nothing to fetch", []
@@ -56,14 +55,13 @@ def check_disk(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]]
     return line, [f"{line}: free some, or set HF_HOME"]
 
 
-def to_fetch(specs: list[ModelSpec], rows: list[Row]) -> list[ModelSpec]:
+def to_fetch(specs: list[ModelSpec], rows: list[Checkup]) -> list[ModelSpec]:
     """The models whose weights are not here, but on the hub."""
     return [spec for spec, row in zip(specs, rows, strict=True) if row.weights == TO_FETCH]
 
 
-def memory_line(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]]:
-    """The model that needs most, against what there is; and those for which that is too little, as
-    one fault."""
+def memory_line(specs: list[ModelSpec], rows: list[Checkup]) -> tuple[str, list[str]]:
+    """The model that needs most, against what there is; one fault for all that have too little."""
     spec, row = max(zip(specs, rows, strict=True), key=lambda found: found[1].need)
     held = gigabytes(row.held) if row.held else "an unknown size"
     largest = f"{gigabytes(row.need)} for {spec.name}, the largest of {len(specs)}"
@@ -72,17 +70,17 @@ def memory_line(specs: list[ModelSpec], rows: list[Row]) -> tuple[str, list[str]
     if not short:
         return line, []
     mend = "more GPUs (GPUS_PER_MODEL), or smaller models (MODELS)"
-    return line, [f"too little memory for {named(short)}: {line}; {mend}"]
+    return line, [f"too little memory for {few_of(short)}: {line}; {mend}"]
 
 
-def named(names: list[str]) -> str:
+def few_of(names: list[str]) -> str:
     """A few names as they are, many by their number and the first of them."""
     if len(names) <= FEW:
         return ", ".join(names)
     return f"{len(names)} models ({', '.join(names[:FEW])}, ...)"
 
 
-def one_a_kind(specs: list[ModelSpec], rows: list[Row]) -> list[str]:
+def one_a_kind(specs: list[ModelSpec], rows: list[Checkup]) -> list[str]:
     """The faults of single models, a line for those that differ in nothing but the model's name."""
     kinds: dict[str, list[str]] = {}  # what they say -> the models
     first: dict[str, str] = {}  # what they say -> in the words of the first
@@ -93,17 +91,17 @@ def one_a_kind(specs: list[ModelSpec], rows: list[Row]) -> list[str]:
             first.setdefault(kind, fault)
     lines = []
     for kind, names in kinds.items():
-        also = f" (likewise {named(names[1:])})" if names[1:] else ""
+        also = f" (likewise {few_of(names[1:])})" if names[1:] else ""
         lines.append(f"{names[0]}: {first[kind]}{also}")
     return lines
 
 
-def counted(words: Iterable[str]) -> str:
+def tally(words: Iterable[str]) -> str:
     """How often each word stands there: "22 open, 7 closed"."""
     return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
-def time_line(rows: list[Row]) -> str:
+def time_line(rows: list[Checkup]) -> str:
     """The seconds of all models, where they were measured."""
     measured = [row.seconds for row in rows if row.seconds]
     if not measured:
@@ -112,14 +110,14 @@ def time_line(rows: list[Row]) -> str:
     return f"{sum(measured):.0f} s of decoding for {models}"
 
 
-def hub_line(specs: list[ModelSpec], rows: list[Row]) -> str:
+def hub_line(specs: list[ModelSpec], rows: list[Checkup]) -> str:
     """Whether the hub was asked, what it answered, whether there is a token; never the token."""
     from huggingface_hub import constants, get_token
 
     asked = "offline" if constants.HF_HUB_OFFLINE else "asked"
     token = "found" if get_token() else "none"
     gated = sum(spec.gated for spec in specs)
-    answers = counted(row.access for row in rows)
+    answers = tally(row.access for row in rows)
     return f"{asked}; {answers}; token: {token} ({gated} of the models are gated)"
 
 
@@ -131,7 +129,7 @@ def gpus_line(there: dict[str, int], gpu: str | None) -> str:
     return f"{line} ({gpu})" if gpu else line
 
 
-def show_those_here(specs: list[ModelSpec], rows: list[Row]) -> None:
+def show_those_here(specs: list[ModelSpec], rows: list[Checkup]) -> None:
     """A row for each model whose weights are on this machine."""
     cells = []
     for spec, row in zip(specs, rows, strict=True):
@@ -143,7 +141,7 @@ def show_those_here(specs: list[ModelSpec], rows: list[Row]) -> None:
         print(f"\n{tabulate(cells, head, disable_numparse=True)}")
 
 
-def verdict(profile: str, waiting: list[ModelSpec], faults: list[str]) -> int:
+def last_line(profile: str, waiting: list[ModelSpec], faults: list[str]) -> int:
     """The last line, and the exit status."""
     if faults:
         because = f" {faults[0]}"
@@ -187,12 +185,12 @@ def main() -> int:
         faults.append(f"nvidia-smi names GPUs that torch cannot use: {mend}")
     print(f"GPUs      {gpus_line(there, gpu)}")
     print(f"memory    {memory}")
-    print(f"weights   {counted(row.weights or 'damaged' for row in rows)}; {disk}")
+    print(f"weights   {tally(row.weights or 'damaged' for row in rows)}; {disk}")
     print(f"hub       {hub_line(specs, rows)}")
     print(f"time      {time_line(rows)}")
     show_those_here(specs, rows)
     sys.stdout.flush()
-    return verdict(arguments.profile, to_fetch(specs, rows), faults)
+    return last_line(arguments.profile, to_fetch(specs, rows), faults)
 
 
 if __name__ == "__main__":

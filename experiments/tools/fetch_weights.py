@@ -31,8 +31,7 @@ def is_here(spec: ModelSpec) -> bool:
 
 
 def check_amount(profile: str, waiting: list[ModelSpec]) -> None:
-    """UserError where a whole profile is more than anybody fetches by a slip; each model's size
-    stands before it."""
+    """UserError, after all sizes, where it is more than anybody fetches by a slip."""
     total = sum(map(file_bytes, waiting))
     if total <= UNASKED:
         return

@@ -30,16 +30,15 @@ from boxes.score_tables import NUM_OPS, read_score_table
 SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
 # Of the base's tokens: a few more or renamed ones are usual where a model is trained on.
 MOVED = 0.01
-COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference",
-           "ci_low", "ci_high", "status")  # fmt: skip
+GAIN_COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy",
+                "difference", "ci_low", "ci_high", "status")  # fmt: skip
 
 
 # --- questions ---
 
 
 def questions(spec: ModelSpec, base: ModelSpec) -> list[str]:
-    """What makes one doubt that two models differ in training alone; nothing where one is not on
-    this machine."""
+    """What makes one doubt that training alone differs; nothing where one model is not here."""
     try:
         one, other = find_row(base), find_row(spec)
     except UserError:  # what decodes it says so
@@ -61,8 +60,7 @@ def other_size(base: Path, folder: Path) -> list[str]:
 
 
 def other_vocabulary(base: Checkpoint, model: Checkpoint) -> list[str]:
-    """How many of the base's tokens have another id in the model's tokenizer, or none, where that
-    is more than MOVED."""
+    """More than MOVED of the base's tokens have another id in the model's tokenizer, or none."""
     theirs, ours = load_tokenizer(base).get_vocab(), load_tokenizer(model).get_vocab()
     moved = sum(ours.get(token) != index for token, index in theirs.items())
     if moved <= MOVED * len(theirs):
@@ -77,7 +75,7 @@ def other_vocabulary(base: Checkpoint, model: Checkpoint) -> list[str]:
 def show_gain(spec: ModelSpec, base: ModelSpec, results: Path) -> None:
     """The gain at 1+ operations in a line, then that of every bucket. UserError without one."""
     path = results / f"{spec.added}.csv"
-    table = read_csv(path, COLUMNS)
+    table = read_csv(path, GAIN_COLUMNS)
     of_pair = (table.base == base.name) & (table.treated == spec.name)
     rows = table[of_pair & (table.status == "complete")]
     if rows.empty:
@@ -121,8 +119,7 @@ def show_scores(spec: ModelSpec, results: Path) -> None:
 
 
 def format_line(spec: ModelSpec, run: dict, results: Path) -> str:
-    """Which prompt format an aligned model was decoded in, and why: how both did on the development
-    set."""
+    """Which prompt format an aligned model was decoded in, and why."""
     table = read_csv(results / "prompt_format.csv", ("model", "format", "accuracy", "chosen"))
     rows = table[table.model == spec.name].set_index("format")
     used = run["prompt_format"]

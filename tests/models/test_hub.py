@@ -1,5 +1,4 @@
-"""Fetching from a hub on loopback: what comes, what is recorded, and one line for everything that
-can go wrong."""
+"""Fetching from a hub on loopback: what comes, what is recorded, one line for all that goes wrong."""
 
 import hashlib
 import json
@@ -49,15 +48,10 @@ class Machine:
         hidden = ("HF_", "MODELS_", "TRANSFORMERS_", "http_proxy", "HTTP_PROXY",
                   "https_proxy", "HTTPS_PROXY")  # fmt: skip
         variables = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-        variables |= {
-            "HF_ENDPOINT": self.hub.url,
-            "HF_HUB_CACHE": str(self.cache),
-            "HF_HOME": str(self.folder / "home"),
-            "MODELS_RECORDS": str(self.folder / "records"),
-            "PYTHONPATH": str(ROOT),
-            "NO_PROXY": "127.0.0.1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
+        variables |= {"HF_ENDPOINT": self.hub.url, "HF_HUB_CACHE": str(self.cache),
+                      "HF_HOME": str(self.folder / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                      "MODELS_RECORDS": str(self.folder / "records"),
+                      "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}  # fmt: skip
         variables |= more.pop("variables", {})
         more |= {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120}
         return subprocess.run([sys.executable, *line], env=variables, **more)
@@ -118,14 +112,12 @@ def test_what_is_fetched_recorded_and_found_again(machine):
 
 def test_everything_that_goes_wrong_is_one_line(machine):
     machine.hub.repositories |= dict([
-        repository("gemma-7b", status=401),
+        repository("gemma-7b", status=401), repository("gemma-7b-it", status=403),
         repository("codegemma-7b", status=403, error="GatedRepo"),
-        repository("gemma-7b-it", status=403),
         repository("Llama-2-7b-hf", status=401, error="GatedRepo"),
         repository("Mistral-7B-v0.1", SMALL),
         repository("deepseek-coder-7b-base-v1.5", wrong="model.safetensors"),
-        repository("CodeLlama-7b-hf", wrong="config.json"),
-        repository("CodeLlama-13b-hf"),
+        repository("CodeLlama-7b-hf", wrong="config.json"), repository("CodeLlama-13b-hf"),
     ])  # fmt: skip
     machine.hub.repositories["codellama/CodeLlama-13b-hf"].commit = "0" * 40
     gated = "is gated; accept its licence on the hub and set HF_TOKEN"
@@ -239,7 +231,7 @@ def test_a_snapshot_of_somebody_elses_making_is_pinned(machine):
 
 
 def test_after_it_everything_runs_offline(machine):
-    """A model of the table, fetched from the hub, loads and answers when there is no hub any more."""
+    """A model of the table that was fetched loads and answers when there is no hub any more."""
     files = {path.name: path.read_bytes() for path in TINY.iterdir()}
     machine.hub.repositories |= dict([repository("CodeLlama-7b-hf", files)])
     assert machine.fetch("CodeLlama-7b-hf").returncode == 0

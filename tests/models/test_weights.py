@@ -1,4 +1,4 @@
-"""Where weights are found and how they are loaded. No network; tests/models/test_hub.py fetches them."""
+"""Where weights are found and how they are loaded. No network; test_hub.py fetches them."""
 
 import json
 import shutil
@@ -81,7 +81,8 @@ def test_what_is_missing_comes_with_the_command_that_fetches_it(tmp_path, monkey
         with pytest.raises(WeightsMissing) as caught:
             find_row(CODE_LLAMA)
         assert str(caught.value) == (
-            'CodeLlama-7b-hf: weights not found; `make weights PROFILE=paper MODELS="CodeLlama-7b-hf"` fetches them, '
+            "CodeLlama-7b-hf: weights not found; "
+            '`make weights PROFILE=paper MODELS="CodeLlama-7b-hf"` fetches them, '
             "or name a folder that has them with MODELS_DIR=..."
         )
         touch(tmp_path / "models" / LLAMA.name / "model.safetensors")
@@ -90,7 +91,8 @@ def test_what_is_missing_comes_with_the_command_that_fetches_it(tmp_path, monkey
 
 def test_a_tiny_model_that_is_missing_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "TINY_FOLDER", tmp_path)
-    with pytest.raises(WeightsMissing, match=r"tiny-base: no weights here; `make train-tiny` trains them$"):
+    said = r"tiny-base: no weights here; `make train-tiny` trains them$"
+    with pytest.raises(WeightsMissing, match=said):
         find_row(MODELS["tiny-base"])
 
 
@@ -103,7 +105,8 @@ def test_shards_count_when_all_are_there(name, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
     with pytest.raises(WeightsMissing):
         find_row(CODE_LLAMA)
-    (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    (folder / f"{name}.index.json").write_text(json.dumps(index))
     with pytest.raises(WeightsMissing):
         find_row(CODE_LLAMA)
     touch(folder / shards[1])
@@ -128,7 +131,8 @@ def test_load_by_name_and_by_folder():
     named, local = load("tiny-base", "cpu", "float32"), load(TINY, "cpu", torch.float32)
     assert named.spec == MODELS["tiny-base"]
     assert local.spec.name == "tiny-base"
-    assert (named.model.device.type, named.model.dtype, named.model.training) == ("cpu", torch.float32, False)
+    assert (named.model.device.type, named.model.dtype) == ("cpu", torch.float32)
+    assert not named.model.training
     ids = torch.tensor([[1, 5, 9]])
     assert torch.equal(named.model(ids).logits, local.model(ids).logits)
     assert load("tiny-base", "cpu", "bfloat16").model.dtype == torch.bfloat16
@@ -174,7 +178,8 @@ def test_float_takes_the_tokenizer_of_llama(tmp_path, monkeypatch):
     touch(tmp_path / "float-7b" / "pytorch_model.bin")
     with pytest.raises(WeightsMissing) as caught:
         find_row(FLOAT)
-    assert str(caught.value).startswith("float-7b: its tokenizer, huggyllama/llama-7b, not found; `make weights")
+    said = "float-7b: its tokenizer, huggyllama/llama-7b, not found; `make weights"
+    assert str(caught.value).startswith(said)
     with pytest.raises(WeightsMissing, match="its tokenizer, huggyllama/llama-7b, not found"):
         load("float-7b", "cpu")
     TOKENIZERS["sentencepiece"]().save_pretrained(tmp_path / "llama-7b")

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MAKEFILE = "\n".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "experiments/tools/maintenance.mk")
+)
 OTHERS = {"HF_TOKEN"}  # not written "NAME ?=" in the Makefile
 
 

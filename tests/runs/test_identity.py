@@ -8,7 +8,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 from scenarios_fixture import write_dataset
 
-from boxes import models
 from boxes.models import Checkpoint, checkpoint, find, find_row, hub
 from boxes.models.checkpoint import UNVERIFIED
 from boxes.models.table import MODELS, TINY_FOLDER
@@ -122,7 +121,7 @@ def test_a_snapshot_is_known_by_what_was_recorded_without_being_read(tmp_path, m
 
 def test_a_large_file_is_read_once_and_again_when_it_changed(tmp_path, monkeypatch, capsys):
     folder, read = place(tmp_path / "model"), []
-    monkeypatch.setattr(hub, "LARGE", 10**6)
+    monkeypatch.setattr(hub, "REMEMBERED", 10**6)
     monkeypatch.setattr(hub, "SAID", 10**6)
     monkeypatch.setattr(hub, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
     path = folder / "model.safetensors"
@@ -163,11 +162,11 @@ def test_run_json_says_which_way(tmp_path, task):
 def test_a_run_resolves_its_model_and_reads_each_file_once(tmp_path, task, monkeypatch):
     found, read = [], []
     monkeypatch.setattr(decode, "find", lambda name: found.append(name) or find(name))
-    monkeypatch.setattr(models.loading, "find", lambda name: pytest.fail(f"{name} again"))
+    monkeypatch.setattr(checkpoint, "find_row", lambda spec: found.append(spec) or find_row(spec))
     monkeypatch.setattr(hub, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
     for _ in range(2):  # a whole run, and one that finds it complete
         run = decode_run("tiny-base", task, tmp_path / "run", SETTINGS)
-        assert (run["status"], found) == ("complete", ["tiny-base"])
+        assert (run["status"], found) == ("complete", ["tiny-base", MODELS["tiny-base"]])
         assert sorted(read) == sorted(set(read))
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(read)
         found.clear()

@@ -17,9 +17,8 @@ import torch
 from scenarios_fixture import write_dataset
 from scripts_fixture import run_script
 
-from boxes import models
 from boxes.decoding.engine import Decoder
-from boxes.models import checkpoint
+from boxes.models import checkpoint, loading
 from boxes.models.table import TINY_FOLDER, models_of, spec_of
 from boxes.prompting import STATEMENT_REGEX, prompt_maker
 from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json, write_text
@@ -492,9 +491,11 @@ def decoded(data, tmp_path_factory) -> Path:
     """The runs that 04_decode.py makes with --dev, of two models."""
     runs = tmp_path_factory.mktemp("decoded")
     for model in (MODEL, "tiny-chat"):
-        loads, load = [], models.load
+        loads, load = [], loading.load
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(models, "load", lambda *which, load=load, loads=loads: loads.append(which) or load(*which))
+            patch.setattr(
+                "boxes.models.load", lambda *which, load=load, loads=loads: loads.append(which) or load(*which)
+            )
             arguments = ("--model", model, "--data", data, "--out", runs / model, "--dev", data, "--device", "cpu")
             assert run_script("04_decode.py", *arguments) == 0
         assert len(loads) == 1  # for all runs of a model
