@@ -1,7 +1,8 @@
 """Decode a dataset with one model: predictions.jsonl grows batch by batch, run.json says how they
 were made.
 
-    python experiments/04_decode.py --model tiny-base --data data/boxes/test-subsample-states-t5.jsonl \\
+    python experiments/04_decode.py --model tiny-base \\
+        --data data/boxes/test-subsample-states-t5.jsonl \\
         --out data/runs/tiny/tiny-base --beside data/boxes/dev-t5.jsonl
 
 Run again, it goes on where it stopped. Where the weights are not on this machine, or the model

@@ -1,7 +1,8 @@
 """Pack the results of a profile for deposit, and take such an archive apart again, to render tables
 without its models.
 
-    python experiments/tools/archive.py --profile tiny --results data/results/tiny --runs data/runs/tiny --out tiny.tar.zst
+    python experiments/tools/archive.py --profile tiny --results data/results/tiny \\
+        --runs data/runs/tiny --out tiny.tar.zst
     python experiments/tools/archive.py --unpack tiny.tar.zst --out data/results/archives/tiny
 
 The first writes the same bytes for the same results; the second prints the profile. In the archive
