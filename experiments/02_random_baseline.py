@@ -20,25 +20,30 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
-from boxes.baseline import DATASET_SD, DRAWS, SUBSAMPLE_SD, expected_accuracy, mentions, sample_correct
+from boxes import baseline
+from boxes.baseline import DRAWS, expected_accuracy, mentions, sample_correct
 from boxes.commandline import add_shared, argument_parser, command, natural, positive
 from boxes.dataset import Example, read_examples
 from boxes.models.table import PROFILES
 from boxes.records import UserError, write_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, in_bucket, reported_scores
 
-COLUMNS = ("num_ops", "n", "expected", "sampled", "sd_sampled", "reported", "subsample_sd", "dataset_sd", "z")
+MEASURED = ("num_ops", "n", "expected", "sampled", "sd_sampled")
+COLUMNS = (*MEASURED, "reported", "subsample_sd", "dataset_sd", "z")
 
 
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
     add_shared(parser, PROFILES, "out_file", data=None, reported=REPORTED)
-    parser.add_argument("--draws", type=positive, default=DRAWS, help="sampled answers a query (default: %(default)s)")
-    parser.add_argument("--seed", type=natural, default=0, help="of the sampled version (default: %(default)s)")
+    draws = "sampled answers a query (default: %(default)s)"
+    seed = "of the sampled version (default: %(default)s)"
+    parser.add_argument("--draws", type=positive, default=DRAWS, help=draws)
+    parser.add_argument("--seed", type=natural, default=0, help=seed)
     arguments = parser.parse_args()
     if arguments.draws < 2:
-        raise UserError(f"--draws {arguments.draws}: at least 2 are needed for a standard deviation")
+        why = "at least 2 are needed for a standard deviation"
+        raise UserError(f"--draws {arguments.draws}: {why}")
     table = reported_row(arguments.reported)
     if arguments.profile != "reported":
         if arguments.data is None:
@@ -58,8 +63,8 @@ def reported_row(folder: Path) -> pd.DataFrame:
             "num_ops": random.num_ops,
             "n": random.n,
             "reported": random.accuracy,
-            "subsample_sd": random.num_ops.map(dict(zip(BUCKETS, SUBSAMPLE_SD, strict=True))),
-            "dataset_sd": random.num_ops.map(dict(zip(BUCKETS, DATASET_SD, strict=True))),
+            "subsample_sd": random.num_ops.map(dict(zip(BUCKETS, baseline.SUBSAMPLE_SD, strict=True))),
+            "dataset_sd": random.num_ops.map(dict(zip(BUCKETS, baseline.DATASET_SD, strict=True))),
         }
     )
 
@@ -86,9 +91,10 @@ def summarise(num_ops: np.ndarray, expected: np.ndarray, sampled: np.ndarray) ->
         row = {"num_ops": name, "n": int(inside.sum())}
         if row["n"]:
             runs = sampled[inside].mean(axis=0)  # accuracy of each run over the bucket
-            row |= {"expected": expected[inside].mean(), "sampled": runs.mean(), "sd_sampled": runs.std(ddof=1)}
+            row["expected"] = expected[inside].mean()
+            row |= {"sampled": runs.mean(), "sd_sampled": runs.std(ddof=1)}
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS[:5]))
+    return pd.DataFrame(rows, columns=list(MEASURED))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
     accuracies = accuracies_of(answers)
     best = best_format(accuracies)
     # No format was reported for the tiny models.
-    reported = spec.prompt_format if spec.profile == "paper" and not spec.extra else None
+    reported = None
+    if spec.profile == "paper" and not spec.extra:
+        reported = spec.prompt_format
     rows = []
     for name, correct in answers.items():
         row = (spec.name, name, len(correct), accuracies[name], int(name == best), reported)
@@ -51,9 +53,12 @@ def main() -> None:
     arguments = parser.parse_args()
     specs = [spec for spec in choose(arguments.profile, arguments.models) if compares_formats(spec)]
     task = read_task(arguments.data, DEV_QUERIES_PER_BUCKET)
-    rows = [row for spec in specs for row in format_rows(spec, task, arguments.runs)]
+    rows = []
+    for spec in specs:
+        rows += format_rows(spec, task, arguments.runs)
     write_csv(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
-    print(f"{arguments.out}: {len(rows) // len(PROMPT_FORMATS)} of {len(specs)} alignment-tuned models compared")
+    compared = len(rows) // len(PROMPT_FORMATS)
+    print(f"{arguments.out}: {compared} of {len(specs)} alignment-tuned models compared")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Score the runs of a profile: every box of every statement, and accuracy by number of operations.
 
-    python experiments/05_score.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+    python experiments/05_score.py --profile tiny \\
+        --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --random data/results/tiny/random.csv --out data/results/tiny
     python experiments/05_score.py --profile reported --out data/results/reported
 
@@ -20,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout c
 
 from boxes.baseline import expected_accuracy, mentions
 from boxes.commandline import add_models, add_shared, argument_parser, command
-from boxes.dataset import Example, read_examples
+from boxes.dataset import Example
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
-from boxes.records import UserError, read_csv, sha256_file, write_csv
+from boxes.records import UserError, read_csv, write_csv
 from boxes.runs.agreement import check_belongs, check_one_table
 from boxes.runs.folder import COLUMNS as RUN_COLUMNS
 from boxes.runs.folder import not_run, read_run, score_run
+from boxes.runs.task import read_task
 from boxes.score_tables import (
     NUM_OPS,
     REPORTED,
@@ -50,19 +52,21 @@ def main() -> None:
     for name in ("data", "runs", "random"):
         if getattr(arguments, name) is None:
             raise UserError(f"--{name} is missing; only --profile reported does without it")
-    examples = {(example.sample_id, example.num_operations): example for example in read_examples(arguments.data)}
-    checksum = sha256_file(arguments.data)
+    task = read_task(arguments.data)
+    examples = task.by_key
     runs, queries = [], []
     for spec in models_of(arguments.profile):
         folder = arguments.runs / spec.name
-        run = read_run(spec, folder) if spec.name in chosen else left_out(spec)
+        run = left_out(spec)
+        if spec.name in chosen:
+            run = read_run(spec, folder)
         runs.append(run)
         if run["status"] == "complete":
-            check_belongs(spec, run, folder, arguments.data, checksum)
+            check_belongs(spec, run, folder, task.data, task.checksum)
             queries += score_run(spec, folder / "predictions.jsonl", examples)
     check_one_table({run["model"]: run for run in runs})
     table = pd.DataFrame(queries, columns=list(QUERY_COLUMNS))
-    chance = read_chance(arguments.random, arguments.data, examples.values())
+    chance = read_chance(arguments.random, task.data, examples.values())
     scores = score_table(table, chance)
     write_csv(arguments.out / "queries.csv", table)
     write_csv(arguments.out / "runs.csv", pd.DataFrame(runs).reindex(columns=RUN_COLUMNS))
@@ -87,11 +91,12 @@ def left_out(spec: ModelSpec) -> dict:
 def write_reported(reported: Path, out: Path, chosen: set[str]) -> None:
     """The printed counts as scores; every model counts as run, by the paper's authors."""
     printed = {"status": "complete", "reason": "printed in Table 6"}
-    runs = [
-        {"model": spec.name, "label": spec.label, "prompt_format": spec.prompt_format, "revision": spec.revision}
-        | (printed if spec.name in chosen else left_out(spec))
-        for spec in models_of("reported")
-    ]
+    runs = []
+    for spec in models_of("reported"):
+        run = left_out(spec)
+        if spec.name in chosen:
+            run |= printed
+        runs.append(run | {"prompt_format": spec.prompt_format, "revision": spec.revision})
     write_csv(out / "runs.csv", pd.DataFrame(runs, columns=list(RUN_COLUMNS)))
     write_csv(out / "scores.csv", reported_scores(reported))
     print(f"{out}: {len(chosen)} models as printed")
@@ -103,12 +108,16 @@ def read_chance(path: Path, data: Path, examples: Iterable[Example]) -> pd.DataF
     expected, known = chances(examples), chance.set_index("num_ops")
     for name in NUM_OPS:
         ours = expected[in_bucket(expected.index, name)]
-        theirs = known.loc[name] if name in known.index else {"n": 0, "expected": 0.0}
-        if len(ours) != theirs["n"] or (len(ours) and not abs(ours.mean() - theirs["expected"]) < ROUNDING):
+        n, accuracy = 0, 0.0
+        if name in known.index:
+            n, accuracy = known.n[name], known.expected[name]
+        same = not len(ours) or abs(ours.mean() - accuracy) < ROUNDING
+        if len(ours) != n or not same:
             raise UserError(
-                f"{path}: the random baseline of another dataset than {data} ({theirs['n']:g} and {len(ours)} "
-                f"queries in bucket {name}, expected to be right in {theirs['expected']:.4f} and {ours.mean():.4f} % "
-                "of them); make it from that dataset with experiments/02_random_baseline.py"
+                f"{path}: the random baseline of another dataset than {data} ({n:g} and "
+                f"{len(ours)} queries in bucket {name}, expected to be right in {accuracy:.4f} and "
+                f"{ours.mean():.4f} % of them); "
+                "make it from that dataset with experiments/02_random_baseline.py"
             )
     return chance
 
@@ -127,10 +136,8 @@ def chances(examples: Iterable[Example]) -> pd.Series:
 def score_table(queries: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     """SCORE_COLUMNS of the random baseline and of every scored model."""
     tables = [random_scores(chance.num_ops, chance.n, chance.expected)]
-    tables += [
-        bucket_scores(rows).assign(model=model).astype({"correct": object})
-        for model, rows in queries.groupby("model", sort=False)
-    ]
+    for model, rows in queries.groupby("model", sort=False):
+        tables.append(bucket_scores(rows).assign(model=model).astype({"correct": object}))
     return pd.concat(tables)[list(SCORE_COLUMNS)]
 
 

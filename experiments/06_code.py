@@ -1,7 +1,8 @@
 """Experiment 1, the effect of code: models trained further on code against their base models
 (Section 3.3, Figure 1).
 
-python experiments/06_code.py --profile tiny --results data/results/tiny --out data/results/tiny/code.csv
+python experiments/06_code.py --profile tiny --results data/results/tiny \\
+    --out data/results/tiny/code.csv
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Experiment 2, the effect of math: models trained further on math against their base models
 (Section 3.4, Figure 2).
 
-python experiments/07_math.py --profile tiny --results data/results/tiny --out data/results/tiny/math.csv
+python experiments/07_math.py --profile tiny --results data/results/tiny \\
+    --out data/results/tiny/math.csv
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Experiment 3, the effect of alignment: chat and instruct models against their base models
 (Section 3.5, Figure 3).
 
-python experiments/08_alignment.py --profile tiny --results data/results/tiny --out data/results/tiny/alignment.csv
+python experiments/08_alignment.py --profile tiny --results data/results/tiny \\
+    --out data/results/tiny/alignment.csv
 """
 
 import sys

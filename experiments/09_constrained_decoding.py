@@ -1,7 +1,8 @@
 """Free against constrained decoding (Appendix A.2): what the regular expression of Figure 4 is
 worth.
 
-    python experiments/09_constrained_decoding.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
+    python experiments/09_constrained_decoding.py --profile tiny \\
+        --data data/boxes/test-subsample-states-t5.jsonl \\
         --runs data/runs/tiny --out data/results/tiny/constrained.csv
 
 04_decode.py decoded both; the free predictions lie in RUNS/MODEL/free, for the models of the `tiny`
@@ -40,16 +41,16 @@ GAIN = {
     "interval": "interval",
     "p_mcnemar": "p_mcnemar",
 }
-COLUMNS = ["model", "decoding", "scorer", *SCORE_COLUMNS[1:], "truncated", "invalid", "accepted_alone", *GAIN.values()]
+COLUMNS = ["model", "decoding", "scorer", *SCORE_COLUMNS[1:]]
+COLUMNS += ["truncated", "invalid", "accepted_alone", *GAIN.values()]
 
 
 def answers(spec: ModelSpec, task: Task, folders: dict[str, Path], scorer: str) -> pd.DataFrame:
     """QUERY_COLUMNS of both ways of decoding, whose names stand in the column `model`."""
-    rows = [
-        (decoding, *row[1:])
-        for decoding, folder in folders.items()
-        for row in score_run(spec, folder / "predictions.jsonl", task.by_key, SCORERS[scorer])
-    ]
+    rows = []
+    for decoding, folder in folders.items():
+        found = score_run(spec, folder / "predictions.jsonl", task.by_key, SCORERS[scorer])
+        rows += [(decoding, *row[1:]) for row in found]
     return pd.DataFrame(rows, columns=list(QUERY_COLUMNS))
 
 
@@ -60,22 +61,24 @@ def accepted_alone(mine: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
     return statements.model.value_counts().to_dict()
 
 
-def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict[str, dict]) -> pd.DataFrame:
+def model_rows(
+    spec: ModelSpec,
+    task: Task,
+    folders: dict[str, Path],
+    runs: dict[str, dict],
+) -> pd.DataFrame:
     """COLUMNS of a model decoded both ways and scored by both scorers; what the expression gains
     stands beside "constrained"."""
     queries = {scorer: answers(spec, task, folders, scorer) for scorer in SCORERS}
     tables = []
     for scorer, other in ((AUTHORS, OURS), (OURS, AUTHORS)):
         mine, alone = queries[scorer], accepted_alone(queries[scorer], queries[other])
-        scored = [
-            bucket_scores(mine[mine.model == decoding]).assign(
-                decoding=decoding,
-                truncated=run["truncated"],
-                invalid=run["invalid"],
-                accepted_alone=alone.get(decoding, 0),
-            )
-            for decoding, run in runs.items()
-        ]
+        scored = []
+        for decoding, run in runs.items():
+            counts = {name: run[name] for name in ("truncated", "invalid")}
+            counts["accepted_alone"] = alone.get(decoding, 0)
+            rows = bucket_scores(mine[mine.model == decoding])
+            scored.append(rows.assign(decoding=decoding, **counts))
         gains = pd.DataFrame(paired_rows("free", "constrained", mine)).rename(columns=GAIN)
         gains = gains.assign(decoding="constrained")[["decoding", "num_ops", *GAIN.values()]]
         both = pd.concat(scored).merge(gains, on=["decoding", "num_ops"], how="left")
@@ -100,7 +103,7 @@ def main() -> None:
         check_belongs(spec, runs["constrained"], folder, task.data, task.checksum)
         check_free(runs["free"], runs["constrained"], folder / FREE)
         tables.append(model_rows(spec, task, {"constrained": folder, "free": folder / FREE}, runs))
-    write_csv(arguments.out, pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS))
+    write_csv(arguments.out, pd.concat(tables or [pd.DataFrame(columns=COLUMNS)]))
     print(f"{arguments.out}: {len(tables)} of {len(specs)} models compared")
 
 

@@ -1,7 +1,8 @@
 """Judge every claim of the paper on the results of a profile, and beside it on the paper's own
 printed numbers.
 
-python experiments/10_claims.py --profile tiny --results data/results/tiny --out data/results/tiny/claims.csv
+python experiments/10_claims.py --profile tiny --results data/results/tiny \\
+    --out data/results/tiny/claims.csv
 
 verdict and detail go by the profile's results; verdict_reported and detail_reported by
 data/reported. number is what decides (measure says what it is) with its 95 % interval; close_call
@@ -24,8 +25,9 @@ from boxes.models.table import PROFILES
 from boxes.records import write_csv
 from boxes.score_tables import REPORTED
 
-COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail", "detail_reported",
-           "measure", "number", "low", "high", "number_reported", "close_call")  # fmt: skip
+COLUMNS = ("id", "section", "claim", "verdict", "verdict_reported", "buckets", "detail",
+           "detail_reported", "measure", "number", "low", "high", "number_reported",
+           "close_call")  # fmt: skip
 
 
 @command
@@ -34,14 +36,17 @@ def main() -> None:
     add_shared(parser, PROFILES, "results", "out_file", reported=REPORTED)
     arguments = parser.parse_args()
     printed = reported_evidence(arguments.reported)
-    ours = printed if arguments.profile == "reported" else read_evidence(arguments.results)
+    ours = printed
+    if arguments.profile != "reported":
+        ours = read_evidence(arguments.results)
     rows = []
     for claim in claims_of(arguments.profile):
         found, reported = judge(claim, ours), judge(claim, printed)
-        rows.append(
-            (claim.id, claim.section, claim.text, found.verdict, reported.verdict, claim.buckets, found.detail,
-             reported.detail, claim.test.measure, *found.number, reported.number.point, int(found.close_call))
-        )  # fmt: skip
+        said = (claim.id, claim.section, claim.text)
+        verdicts = (found.verdict, reported.verdict, claim.buckets)
+        details = (found.detail, reported.detail, claim.test.measure)
+        numbers = (*found.number, reported.number.point, int(found.close_call))
+        rows.append((*said, *verdicts, *details, *numbers))
     write_csv(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
     print(f"{arguments.out}: {counted(row[3] for row in rows)}")
 

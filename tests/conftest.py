@@ -19,3 +19,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def splits():
+    """The scenarios of the data that `make data` generates."""
+    from boxes.generation import generate
+
+    return generate(27)

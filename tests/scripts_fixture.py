@@ -1,12 +1,22 @@
-"""The scripts of experiments/ run in this process, and what they say when they refuse."""
+"""The scripts of experiments/ run in this process, and what they say when they refuse; code run in
+another."""
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Code run by an interpreter of its own."""
+    command_line = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def run_script(name: str, *arguments: object) -> int | str | None:

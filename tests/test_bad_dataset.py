@@ -9,7 +9,7 @@ from dataset_fixture import DESCRIPTION, FIRST, state_queries, two_states, write
 from scripts_fixture import files, refusal
 
 from boxes import records
-from boxes.dataset import FILES, checksum_lines, read_examples, verify_checksums
+from boxes.dataset import read_examples
 from boxes.records import UserError
 
 MEND = "correct it, or make the data again (make data)"
@@ -267,39 +267,3 @@ def test_scenarios_and_their_states_may_stand_in_any_order(tmp_path):
     path = write_queries(tmp_path / "data.jsonl", other + two_states()[7:] + two_states()[:7])
     found = [(example.sample_id, example.num_operations) for example in read_examples(path)]
     assert found == [(4000, 0), (3, 1), (3, 0)]
-
-
-# --- checksums ---
-
-
-def without_a_file(folder):
-    (folder / FILES[1]).unlink()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda folder: (folder / FILES[0]).write_text("x"),
-         "{folder}/" + FILES[0] + ": not the bytes of {sums}; make it with SEED=27 and the numpy of requirements.lock"),
-        (without_a_file, "{folder}/" + FILES[1]
-         + ": cannot be read (No such file or directory); check the file and its permissions"),
-        (lambda folder: (folder / "sums").unlink(), "{sums}: no such file of checksums; restore it from the repository"),
-        (lambda folder: (folder / "sums").write_bytes(b"\xff\n"),
-         "{sums}: not a file of checksums; restore it from the repository"),
-        (lambda folder: (folder / "sums").write_text(""),
-         "{sums}: must have a SHA-256 for each of " + ", ".join(FILES) + "; restore it from the repository"),
-        (lambda folder: (folder / "sums").write_text("nonsense\n"),
-         "{sums}: must have a SHA-256 for each of " + ", ".join(FILES) + "; restore it from the repository"),
-    ],
-    ids=["bytes", "no-file", "no-sums", "binary", "empty", "nonsense"],
-)  # fmt: skip
-def test_checksums_that_do_not_fit(change, message, tmp_path):
-    for name in FILES:
-        (tmp_path / name).write_text(f"{name}\n")
-    sums = tmp_path / "sums"
-    sums.write_text(checksum_lines(tmp_path))
-    verify_checksums(tmp_path, sums)
-    change(tmp_path)
-    with pytest.raises(UserError) as caught:
-        verify_checksums(tmp_path, sums)
-    assert str(caught.value) == message.format(folder=tmp_path, sums=sums)

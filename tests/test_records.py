@@ -4,16 +4,13 @@ for people."""
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scripts_fixture import python
 
-from boxes.commandline import command
 from boxes.records import (
     JsonLines,
     UserError,
@@ -26,15 +23,6 @@ from boxes.records import (
     write_json,
     write_text,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def python(code: str, *arguments: object) -> subprocess.CompletedProcess:
-    command_line = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=60)
-
 
 # --- whole files or nothing ---
 
@@ -254,85 +242,3 @@ def test_an_object_that_cannot_be_read_is_one_line(content, message, tmp_path):
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"^{path}: {message}$"):
         read_json(path)
-
-
-# --- how scripts end ---
-
-
-@pytest.mark.parametrize(
-    ("outcome", "status", "message"),
-    [
-        (None, 0, ""),
-        (0, 0, ""),
-        (3, 3, ""),
-        (UserError("data.jsonl: line 3: what; what to do"), 2, "script.py: data.jsonl: line 3: what; what to do\n"),
-        (KeyboardInterrupt(), 130, "script.py: interrupted; what was written is kept\n"),
-        (PermissionError(13, "Permission denied", "data.jsonl"), 2,
-         "script.py: data.jsonl: Permission denied; check the disk and the permissions\n"),
-        (OSError(28, "No space left on device", "scratch"), 2,
-         "script.py: scratch: No space left on device; check the disk and the permissions\n"),
-    ],
-)  # fmt: skip
-def test_a_command_ends_with_a_status_and_at_most_a_line(outcome, status, message, monkeypatch, capsys):
-    @command
-    def main():
-        """A purpose."""
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    monkeypatch.setattr(sys, "argv", ["experiments/script.py"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == status
-    assert capsys.readouterr() == ("", message)
-    assert main.__doc__ == "A purpose."
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError, BrokenPipeError])
-def test_a_mistake_of_ours_keeps_its_traceback(error):
-    @command
-    def main():
-        raise error
-
-    with pytest.raises(error):
-        main()
-
-
-@pytest.mark.parametrize(
-    ("number", "how"),
-    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM"), (signal.SIGHUP, "ended by SIGHUP")],
-)
-@pytest.mark.parametrize("when", ["between", "within"])
-def test_a_signal_ends_a_script_after_the_line_being_written(number, how, when, tmp_path):
-    """Within an append it comes when the file is open and nothing is written: the lines are
-    finished first."""
-    code = """if True:
-        import os, signal, sys, time
-        from boxes import records
-        from boxes.commandline import command
-        from boxes.records import JsonLines
-        path, number, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-        sys.argv = ["script.py"]
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        def opened(path, mode):
-            file = open(path, mode)
-            if mode == "ab":
-                os.kill(os.getpid(), number)
-            return file
-        @command
-        def main():
-            JsonLines(path).append([{"number": 1}])
-            if when == "within":
-                records.open = opened
-                JsonLines(path).append([{"number": 2}, {"number": 3}])
-            else:
-                os.kill(os.getpid(), number)
-            time.sleep(10)
-        main()"""
-    path = tmp_path / "lines.jsonl"
-    ran = python(code, path, int(number), when)
-    assert (ran.returncode, ran.stderr) == (128 + number, f"script.py: {how}; what was written is kept\n")
-    assert path.read_bytes().endswith(b"}\n")
-    assert [line["number"] for line in JsonLines(path).read()] == ([1, 2, 3] if when == "within" else [1])

@@ -1,7 +1,8 @@
 """Pack the results of a profile for deposit, and take such an archive apart again, to render tables
 without its models.
 
-    python experiments/tools/archive.py --profile tiny --results data/results/tiny --runs data/runs/tiny --out tiny.tar.zst
+    python experiments/tools/archive.py --profile tiny --results data/results/tiny \\
+        --runs data/runs/tiny --out tiny.tar.zst
     python experiments/tools/archive.py --unpack tiny.tar.zst --out data/results/archives/tiny
 
 The first writes the same bytes for the same results; the second prints the profile. In the archive
@@ -15,7 +16,6 @@ import io
 import json
 import re
 import shutil
-import stat
 import sys
 import tarfile
 import tempfile
@@ -37,17 +37,22 @@ from boxes.score_tables import RANDOM, bucket_scores, read_scores
 from boxes.world import shown
 
 FORMAT = 1  # of the archive: raised when a file in it changes its meaning
-MAX_FILES, MAX_BYTES = 1000, 1 << 26  # unpacked; the 29 models of Table 6 need about 200 files and 6 million bytes
+# Unpacked; the 29 models of Table 6 need about 200 files and 6 million bytes.
+MAX_FILES, MAX_BYTES = 1000, 1 << 26
 MAX_PACKED = 1 << 26
 WINDOW = 1 << 24  # bytes that a decompressor may have to look back; level 19 uses half of it
 LEVEL = 19
 ABOUT, SUMS, LEFT_OUT, README = "archive.json", "SHA256SUMS", "PREDICTIONS.sha256", "README.txt"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}"
 _ALLOWED = re.compile(
-    rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|results/[a-z0-9_]{{1,40}}\.csv|runs/{_NAME}(/{_NAME})?/run\.json"
+    rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|"
+    rf"results/[a-z0-9_]{{1,40}}\.csv|runs/{_NAME}(/{_NAME})?/run\.json"
 )
+_BROKEN = (tarfile.TarError, zstandard.ZstdError, ValueError, EOFError, OverflowError)
+_BROKEN += (RecursionError,)
 _DISTRUST = "nothing was unpacked, name an archive that experiments/tools/archive.py wrote"
-SAME = ("revision", "prompt_sha256", "dataset_sha256", "started")  # of a run.json and its line in runs.csv
+# Of a run.json and its line in runs.csv.
+SAME = ("revision", "prompt_sha256", "dataset_sha256", "started")
 TEXT = f"""\
 Results of the entity-tracking artifact: results/*.csv, the provenance of every run (runs/MODEL/run.json), checksums.
 
@@ -71,16 +76,19 @@ def main() -> None:
     check(arguments.profile, arguments.results, arguments.runs)
     packed = pack(files)
     write_bytes(arguments.out, packed)
-    print(f"{arguments.out}: {len(files)} files, {len(packed)} bytes; predictions are left out, with their checksums")
+    size = f"{len(files)} files, {len(packed)} bytes"
+    print(f"{arguments.out}: {size}; predictions are left out, with their checksums")
 
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--unpack", type=Path, metavar="ARCHIVE", help="take this archive apart instead of packing one")
+    unpack = "take this archive apart instead of packing one"
+    out = "the archive; with --unpack the folder, made anew"
+    parser.add_argument("--unpack", type=Path, metavar="ARCHIVE", help=unpack)
     parser.add_argument("--profile", choices=PROFILES)
     parser.add_argument("--results", type=in_folder, help="folder of the CSVs")
     parser.add_argument("--runs", type=Path, help="folder with a folder a model")
-    parser.add_argument("--out", required=True, type=Path, help="the archive; with --unpack the folder, made anew")
+    parser.add_argument("--out", required=True, type=Path, help=out)
     arguments = parser.parse_args()
     for name in ("profile", "results", "runs"):
         if (getattr(arguments, name) is None) != (arguments.unpack is not None):
@@ -88,7 +96,7 @@ def parse_arguments() -> Namespace:
     return arguments
 
 
-# ------------------------------------------------------------------------------------------------ packing
+# --- packing ---
 
 
 def run_files(profile: str, runs: Path) -> list[Path]:
@@ -96,7 +104,9 @@ def run_files(profile: str, runs: Path) -> list[Path]:
     found = []
     for spec in models_of(profile):
         folder = runs / spec.name
-        found += [path for path in (folder / "run.json", *sorted(folder.glob("*/run.json"))) if path.exists()]
+        if (folder / "run.json").exists():
+            found.append(folder / "run.json")
+        found += sorted(folder.glob("*/run.json"))
     return [path for path in found if not path.parent.name.startswith("superseded-")]
 
 
@@ -107,11 +117,14 @@ def collect(profile: str, results: Path, runs: Path) -> dict[str, bytes]:
         raise UserError(f"{results}: no scores.csv and runs.csv; `make all` writes them")
     provenance = run_files(profile, runs)
     files = {f"results/{path.name}": path.read_bytes() for path in tables}
-    files |= {f"runs/{path.relative_to(runs).as_posix()}": path.read_bytes() for path in provenance}
-    predictions = [path.with_name("predictions.jsonl") for path in provenance]
-    files[LEFT_OUT] = "".join(
-        f"{sha256_file(path)}  runs/{path.relative_to(runs).as_posix()}\n" for path in predictions if path.exists()
-    ).encode()
+    left_out = []
+    for path in provenance:
+        files[f"runs/{path.relative_to(runs).as_posix()}"] = path.read_bytes()
+        answers = path.with_name("predictions.jsonl")
+        if answers.exists():
+            name = f"runs/{answers.relative_to(runs).as_posix()}"
+            left_out.append(f"{sha256_file(answers)}  {name}\n")
+    files[LEFT_OUT] = "".join(left_out).encode()
     files[ABOUT] = (json.dumps({"format": FORMAT, "profile": profile}) + "\n").encode()
     files[README] = TEXT.encode()
     files[SUMS] = checksums(files).encode()
@@ -120,7 +133,10 @@ def collect(profile: str, results: Path, runs: Path) -> dict[str, bytes]:
 
 def checksums(files: dict[str, bytes]) -> str:
     """The SHA-256 of all files but SUMS itself, in the format of sha256sum."""
-    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files) if name != SUMS)
+    lines = []
+    for name in sorted(files.keys() - {SUMS}):
+        lines.append(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n")
+    return "".join(lines)
 
 
 def pack(files: dict[str, bytes]) -> bytes:
@@ -130,19 +146,20 @@ def pack(files: dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(files[name]), stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH
+            info.size, info.mode = len(files[name]), 0o644
             archive.addfile(info, io.BytesIO(files[name]))
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(buffer.getvalue())
 
 
-# ------------------------------------------------------------------------------------------------ unpacking
+# --- unpacking ---
 
 
 def unpack(path: Path, folder: Path) -> str:
     """Write an archive's files to a folder, all of them or none; the profile. UserError for what is
     not such an archive."""
     if folder.exists() and not (folder / ABOUT).is_file():
-        raise UserError(f"{folder}: not a folder that an archive was unpacked into; name another or move it away")
+        wrong = "not a folder that an archive was unpacked into"
+        raise UserError(f"{folder}: {wrong}; name another or move it away")
     files = read_archive(path)
     profile = profile_of(path, files)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -154,9 +171,9 @@ def unpack(path: Path, folder: Path) -> str:
             check(profile, fresh / "results", fresh / "runs")
         except UserError as error:
             wrong, _, mend = str(error).replace(f"{fresh}/", "").rpartition("; ")
-            # What mends results of one's own mends no archive; another version may read it all the
-            # same.
-            mend = mend if isinstance(error, OtherFormat) else _DISTRUST
+            # What mends results of one's own mends no archive; another version may read it.
+            if not isinstance(error, OtherFormat):
+                mend = _DISTRUST
             raise UserError(f"{path}: {wrong}; {mend}") from None
         if folder.exists():
             shutil.rmtree(folder)
@@ -169,8 +186,9 @@ def read_archive(path: Path) -> dict[str, bytes]:
     not know."""
     try:
         files = read_tar(path, decompress(path))
-    except (tarfile.TarError, zstandard.ZstdError, ValueError, EOFError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable .tar.zst ({' '.join(str(error).split())}); fetch it again") from None
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable .tar.zst ({reason}); fetch it again") from None
     if files.get(SUMS, b"").decode("utf-8", "replace") != checksums(files):
         raise UserError(f"{path}: the files in it are not those of its {SUMS}; fetch it again")
     return files
@@ -182,7 +200,8 @@ def decompress(path: Path) -> bytes:
         with open(path, "rb") as file:
             packed = file.read(MAX_PACKED + 1)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name an archive with FROM=...") from None
+        mend = "name an archive with FROM=..."
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
     if len(packed) > MAX_PACKED:
         raise UserError(f"{path}: more than {MAX_PACKED} bytes; {_DISTRUST}")
     with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(packed) as reader:
@@ -195,16 +214,17 @@ def decompress(path: Path) -> bytes:
 def read_tar(path: Path, content: bytes) -> dict[str, bytes]:
     """name -> content of a tar's members: plain files with names that are allowed, each once."""
     files: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:  # a stream: headers cannot lead back
+    # A stream: headers cannot lead back.
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
         for info in archive:
             if not _ALLOWED.fullmatch(info.name):
-                raise UserError(f"{path}: {shown(info.name)} has no place in an archive of results; {_DISTRUST}")
+                wrong = f"{shown(info.name)} has no place in an archive of results"
+                raise UserError(f"{path}: {wrong}; {_DISTRUST}")
             if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
                 raise UserError(f"{path}: {shown(info.name)} is no plain file; {_DISTRUST}")
             if info.name in files or len(files) == MAX_FILES:
-                raise UserError(
-                    f"{path}: {shown(info.name)} a second time, or more than {MAX_FILES} files; {_DISTRUST}"
-                )
+                wrong = f"{shown(info.name)} a second time, or more than {MAX_FILES} files"
+                raise UserError(f"{path}: {wrong}; {_DISTRUST}")
             files[info.name] = archive.extractfile(info).read()
     return files
 
@@ -217,13 +237,15 @@ def profile_of(path: Path, files: dict[str, bytes]) -> str:
         raise UserError(f"{path}: no proper {ABOUT} inside; {_DISTRUST}") from None
     if about.get("format") != FORMAT:
         found = shown(about.get("format"))
-        raise UserError(f"{path}: format {found}, this version reads {FORMAT}; use the version that wrote it")
+        wrong = f"format {found}, this version reads {FORMAT}"
+        raise UserError(f"{path}: {wrong}; use the version that wrote it")
     if about.get("profile") not in PROFILES:
-        raise UserError(f"{path}: unknown profile {shown(about.get('profile'))}; use the version that wrote it")
+        wrong = f"unknown profile {shown(about.get('profile'))}"
+        raise UserError(f"{path}: {wrong}; use the version that wrote it")
     return about["profile"]
 
 
-# ------------------------------------------------------------------------------------------------ what belongs together
+# --- what belongs together ---
 
 
 def check(profile: str, results: Path, runs: Path) -> None:
@@ -237,26 +259,34 @@ def check(profile: str, results: Path, runs: Path) -> None:
         if line["status"] != "complete":
             continue
         if not re.fullmatch(_NAME, str(line["model"])):
-            raise UserError(
-                f"{results / 'runs.csv'}: {shown(line['model'])} is no model's name; score again (make all)"
-            )
+            wrong = f"{shown(line['model'])} is no model's name"
+            raise UserError(f"{results / 'runs.csv'}: {wrong}; score again (make all)")
         path = runs / str(line["model"]) / "run.json"
         run = provenance[line["model"]] = read_provenance(path)
-        differs = [name for name in SAME if str(run.get(name, "")) != ("" if pd.isna(line[name]) else str(line[name]))]
+        listed = {name: "" if pd.isna(line[name]) else str(line[name]) for name in SAME}
+        differs = [name for name in SAME if str(run.get(name, "")) != listed[name]]
         if differs:
-            raise UserError(f"{path}: {', '.join(differs)} not as in runs.csv; score again (make all)")
+            names = ", ".join(differs)
+            raise UserError(f"{path}: {names} not as in runs.csv; score again (make all)")
     check_one_table(provenance)
-    scores = read_scores(results / "scores.csv")
+    check_scores(results, list(provenance))
+
+
+def check_scores(results: Path, run: list[str]) -> None:
+    """UserError unless the scores are those of the models run, and follow from queries.csv."""
+    path = results / "scores.csv"
+    scores = read_scores(path)
     queries = read_csv(results / "queries.csv", QUERY_COLUMNS, ("num_ops", "correct"))
-    for model in provenance:
+    for model in run:
         rows = bucket_scores(queries[queries.model == model])
         follow = {row.num_ops: (row.n, row.correct) for row in rows.itertuples()}
         said = {num_ops: score for (name, num_ops), score in scores.items() if name == model}
         if {num_ops: (score.n, score.correct) for num_ops, score in said.items()} != follow:
-            raise UserError(f"{results / 'scores.csv'}: {model} is not what follows from queries.csv; score again")
-    strangers = {model for model, _ in scores} - set(provenance) - {RANDOM}
+            wrong = f"{model} is not what follows from queries.csv"
+            raise UserError(f"{path}: {wrong}; score again")
+    strangers = {model for model, _ in scores} - {*run, RANDOM}
     if strangers:
-        raise UserError(f"{results / 'scores.csv'}: {min(strangers)} has no complete run; score again")
+        raise UserError(f"{path}: {min(strangers)} has no complete run; score again")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Compare results with what is expected, row by row and claim by claim, and end in one line of
 verdict.
 
-    python experiments/tools/check.py --profile tiny --results data/results/tiny --reference data/reference/tiny
-    python experiments/tools/check.py --profile paper --results data/results/paper --reference data/reported
-    python experiments/tools/check.py --profile tiny --results data/results/tiny --reference data/reference/tiny --write
+    python experiments/tools/check.py --profile tiny --results data/results/tiny \\
+        --reference data/reference/tiny
+    python experiments/tools/check.py --profile paper --results data/results/paper \\
+        --reference data/reported
+    python experiments/tools/check.py --profile tiny --results data/results/tiny \\
+        --reference data/reference/tiny --write
 
 Exit status: 0 all that was run agrees; 1 a row differs by more than is tolerated, or a claim flips;
 2 something cannot be read, or the reference is another profile's or another test set's; 3 no model
@@ -60,17 +63,21 @@ def conclude(found: Verdict) -> int:
         print("\n".join([*found.faults, f"check: FAILED: {found.summary}"]), file=sys.stderr)
         return 1
     if not found.run:
-        print(f"check: none of {found.chosen} models was run, so nothing could be compared", file=sys.stderr)
+        nothing = f"none of {found.chosen} models was run, so nothing could be compared"
+        print(f"check: {nothing}", file=sys.stderr)
         return 3
-    missing = f"; {len(found.not_run)} of {found.chosen} models were not run" if found.not_run else ""
-    print(f"check: all agrees{missing}")
+    verdict = "check: all agrees"
+    if found.not_run:
+        verdict += f"; {len(found.not_run)} of {found.chosen} models were not run"
+    print(verdict)
     return 0
 
 
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
     add_shared(parser, PROFILES, "results")
-    parser.add_argument("--reference", required=True, type=Path, help="folder of the reference; paper: of table6.csv")
+    reference = "folder of the reference; paper: of table6.csv"
+    parser.add_argument("--reference", required=True, type=Path, help=reference)
     parser.add_argument("--write", action="store_true", help="make the results the reference")
     return parser.parse_args()
 
@@ -78,19 +85,21 @@ def parse_arguments() -> Namespace:
 def write_reference(profile: str, results: Path, reference: Path) -> int:
     """Copy every result but the answers and the circumstances of the runs."""
     if profile == "paper":
-        raise UserError(f"{reference}: the reference of profile paper is the paper; it is not written from results")
+        why = "the reference of profile paper is the paper"
+        raise UserError(f"{reference}: {why}; it is not written from results")
     added = [spec.name for spec in MODELS.values() if spec.extra]
     if added:
-        raise UserError(
-            f"{added[0]} was added on this machine; a reference is made without (experiments/tools/add_model.py --remove NAME)"
-        )
-    run = set(read_score_table(results / "scores.csv").model)
+        mend = "a reference is made without (experiments/tools/add_model.py --remove NAME)"
+        raise UserError(f"{added[0]} was added on this machine; {mend}")
+    scores = results / "scores.csv"
+    run = set(read_score_table(scores).model)
     missing = {spec.name for spec in models_of(profile, extra=False)} - run
     if missing:
-        raise UserError(f"{results / 'scores.csv'}: {min(missing)} was not run; a reference needs all models")
+        raise UserError(f"{scores}: {min(missing)} was not run; a reference needs all models")
     for name in FILES:
-        if (results / f"{name}.csv").exists():
-            write_text(reference / f"{name}.csv", (results / f"{name}.csv").read_text(encoding="utf-8"))
+        path = results / f"{name}.csv"
+        if path.exists():
+            write_text(reference / path.name, path.read_text(encoding="utf-8"))
     print(f"{reference}: written")
     return 0
 
@@ -103,12 +112,15 @@ def show_rows(found: Verdict) -> None:
     lines = []
     rows = found.cells[found.cells.model.isin([RANDOM, *found.run])]
     for cell in rows[rows.num_ops.isin(SHOWN) | rows.wrong].itertuples():
-        verdict = "differs" if cell.wrong else "agrees" if cell.judged else "not compared"
-        lines.append([
-            cell.model, SHOWN.get(cell.num_ops, cell.num_ops), two(cell.accuracy_reference), two(cell.accuracy),
-            signed(cell.difference), difference_interval(cell), verdict,
-        ])  # fmt: skip
-    show(lines, ["row", "bucket", found.theirs, found.ours, "difference", "95 % interval", "verdict"])
+        verdict = "not compared"
+        if cell.wrong:
+            verdict = "differs"
+        elif cell.judged:
+            verdict = "agrees"
+        bucket = SHOWN.get(cell.num_ops, cell.num_ops)
+        numbers = (two(cell.accuracy_reference), two(cell.accuracy), signed(cell.difference))
+        lines.append([cell.model, bucket, *numbers, difference_interval(cell), verdict])
+    show(lines, ["row", "bucket"], found)
 
 
 def difference_interval(cell) -> str:
@@ -126,10 +138,12 @@ def show_models(found: Verdict) -> None:
     reasons: dict[str, list[str]] = {}
     for model in found.not_run:
         reasons.setdefault(found.reasons.get(model, ""), []).append(model)
-    lines = [
-        f"models not run ({len(models)}){': ' + reason if reason else ''}: {some(models)}"
-        for reason, models in reasons.items()
-    ]
+    lines = []
+    for reason, models in reasons.items():
+        why = ""
+        if reason:
+            why = f": {reason}"
+        lines.append(f"models not run ({len(models)}){why}: {some(models)}")
     if found.left_out:
         lines.append(f"models not chosen (MODELS names others): {len(found.left_out)}")
     if lines:
@@ -171,12 +185,12 @@ def show_claims(found: Verdict) -> None:
         elif claim.expected == NOT_RUN:
             verdict += " (nothing to compare with)"
         gap = claim.number - claim.expected_number
-        lines.append([claim.id, claim.measure, two(claim.expected_number), two(claim.number), signed(gap),
-                      interval(claim.low, claim.high), verdict])  # fmt: skip
+        numbers = (two(claim.expected_number), two(claim.number), signed(gap))
+        ends = interval(claim.low, claim.high)
+        lines.append([claim.id, claim.measure, *numbers, ends, verdict])
     if lines:
         print()
-        heads = ["claim", "what decides", found.theirs, found.ours, "difference", "95 % interval", "verdict"]
-        show(lines, heads)
+        show(lines, ["claim", "what decides"], found)
     print(f"\nclaims: {counted(found.claims.verdict)}; {len(flipped)} flipped")
     unjudged = list(found.claims.id[found.claims.verdict == NOT_RUN])
     own = [name for name in unjudged if name.startswith(f"{found.profile}-")]
@@ -200,28 +214,39 @@ WHY = {
 
 def some(names: Sequence[str]) -> str:
     """The first names of a list, and how many more there are."""
+    first = ", ".join(names[:LISTED])
     more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    if more > 0:
+        return f"{first} and {more} more"
+    return first
 
 
 def two(value: float) -> str:
     """Two digits after the point, an en dash for nothing."""
-    return "–" if pd.isna(value) else f"{value:.2f}"
+    if pd.isna(value):
+        return "–"
+    return f"{value:.2f}"
 
 
 def signed(value: float) -> str:
     """The same with a sign."""
-    return "–" if pd.isna(value) else f"{round(value, 2) + 0.0:+.2f}"
+    if pd.isna(value):
+        return "–"
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def interval(low: float, high: float) -> str:
     """Both ends, or an en dash."""
-    return "–" if pd.isna(low) or pd.isna(high) else f"[{low:+.2f}, {high:+.2f}]"
+    if pd.isna(low) or pd.isna(high):
+        return "–"
+    return f"[{low:+.2f}, {high:+.2f}]"
 
 
-def show(lines: list[list[str]], heads: list[str]) -> None:
+def show(lines: list[list[str]], names: list[str], found: Verdict) -> None:
     """A table whose cells are text: two columns of names, four of numbers, the verdict."""
-    print(tabulate(lines, heads, disable_numparse=True, colalign=("left", "left", *["right"] * 4, "left")))
+    heads = [*names, found.theirs, found.ours, "difference", "95 % interval", "verdict"]
+    sides = ("left", "left", *["right"] * 4, "left")
+    print(tabulate(lines, heads, disable_numparse=True, colalign=sides))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ TOLERATED_SHARE = 0.01  # of a cell's queries, tiny
 TOLERATED_QUERIES = 2  # at least, tiny
 TOLERATED_POINTS = 5.0  # of overall and 1+, paper
 ROUNDING = 1e-5  # CSVs carry six digits after the point
-SHOWN = {"all": "overall", "1+": "1+"}  # the buckets of every row; others where they differ too much
+# The buckets of every row; others where they differ too much.
+SHOWN = {"all": "overall", "1+": "1+"}
 # What follows from no score, and the column in which it is held to the tolerance of a cell.
 DECODED = {"prompt_format": "accuracy", "constrained": "accuracy", "errors": "n"}
 FILES = ("scores", "random", "code", "math", "alignment", *DECODED, "claims")
@@ -34,7 +35,9 @@ def tolerance(profile: str, num_ops: str, n: int) -> float:
         return ROUNDING
     if profile == "tiny":
         return 100 * max(TOLERATED_QUERIES, TOLERATED_SHARE * n) / n + ROUNDING
-    return TOLERATED_POINTS if num_ops in SHOWN else float("inf")
+    if num_ops in SHOWN:
+        return TOLERATED_POINTS
+    return float("inf")
 
 
 def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
@@ -42,11 +45,11 @@ def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame,
     tables = {}
     for name in FILES[1:]:
         if (reference / f"{name}.csv").exists():
-            ours, theirs = own(read_csv(results / f"{name}.csv")), read_csv(reference / f"{name}.csv")
+            ours = own(read_csv(results / f"{name}.csv"))
+            theirs = read_csv(reference / f"{name}.csv")
             if list(ours.columns) != list(theirs.columns):
-                raise UserError(
-                    f"{reference / name}.csv: other columns than {results / name}.csv; write the reference again"
-                )
+                wrong = f"other columns than {results / name}.csv"
+                raise UserError(f"{reference / name}.csv: {wrong}; write the reference again")
             tables[name] = ours, theirs
     return tables
 
@@ -55,7 +58,8 @@ def tolerated(name: str, rows: pd.DataFrame, sizes: dict[str, int]) -> pd.Series
     """By how much the numbers in each row of a table may differ: points of accuracy, or answers of
     a kind of error among the queries of the row's bucket (`sizes`)."""
     if name == "errors":
-        return rows.num_ops.map({num_ops: n * tolerance("tiny", num_ops, n) / 100 for num_ops, n in sizes.items()})
+        shares = {name: tolerance("tiny", name, n) / 100 for name, n in sizes.items()}
+        return rows.num_ops.map(sizes) * rows.num_ops.map(shares)
     if name in DECODED:
         return rows.n.fillna(0).map(lambda n: tolerance("tiny", "", n))
     return ROUNDING
@@ -81,7 +85,11 @@ class TableVerdict:
 
 
 def compare_table(
-    name: str, tables: tuple[pd.DataFrame, pd.DataFrame], judged: bool, run: list[str], sizes: dict[str, int]
+    name: str,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    judged: bool,
+    run: list[str],
+    sizes: dict[str, int],
 ) -> TableVerdict:
     """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the
     scores are all there and the same, or where it does not follow from them."""
@@ -92,10 +100,14 @@ def compare_table(
         both = both[both.model.isin(run)]
     different = pd.Series(False, index=both.index)
     skipped = [*keys, "verdict"]  # a claim's verdict is compared with the claims
-    for column in [DECODED[name]] if name in DECODED else ours.columns.difference(skipped):
+    columns = ours.columns.difference(skipped)
+    if name in DECODED:
+        columns = [DECODED[name]]
+    for column in columns:
         old, new = both[f"{column}_reference"], both[column]
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
-            different |= ~((old - new).abs() <= tolerated(name, both, sizes)) & ~(old.isna() & new.isna())
+            near = (old - new).abs() <= tolerated(name, both, sizes)
+            different |= ~near & ~(old.isna() & new.isna())
         else:
             different |= old.astype(str) != new.astype(str)
     where = ""

@@ -3,12 +3,12 @@ report's first lines.
 
 What has to agree depends on what can:
 - reported: every number, to the last digit; there is nothing in it that could differ.
-- tiny: decoding in float32 on another processor may turn a near tie, so that a cell may differ by 1 % of its queries,
-  two at least, and so may a kind of error. Where a cell does, what follows from it (differences, p values) is shown and
-  not compared.
-- paper: overall and 1+ may differ by 5 points. The test set is another draw of the same size (the paper's is not
-  published), which alone gives an interval of 2 points to either side were all queries independent; the seven of a
-  description are not, and number formats differ.
+- tiny: decoding in float32 on another processor may turn a near tie, so that a cell may differ by
+  1 % of its queries, two at least, and so may a kind of error. Where a cell does, what follows from
+  it (differences, p values) is shown and not compared.
+- paper: overall and 1+ may differ by 5 points. The test set is another draw of the same size (the
+  paper's is not published), which alone gives an interval of 2 points to either side were all
+  queries independent; the seven of a description are not, and number formats differ.
 
 A claim flips where its verdict is another than the expected one: on the paper's numbers, for tiny
 in the reference. One that cannot be judged on either side flips nothing.
@@ -24,9 +24,17 @@ from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table
-from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, own, read_tables, tolerance
+from experiments.tools.reference_tables import (
+    ROUNDING,
+    TableVerdict,
+    compare_table,
+    own,
+    read_tables,
+    tolerance,
+)
 
-CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high", "number_reported")
+CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high")
+CLAIM_COLUMNS += ("number_reported",)
 FLIPPED = {(HOLDS, FAILS), (FAILS, HOLDS)}
 REFERENCE = REPORTED.parent / "reference"
 
@@ -83,15 +91,16 @@ class Verdict:
     @property
     def faults(self) -> list[str]:
         """Everything that does not agree, a line each."""
-        cells = [
-            f"{cell.model} at {cell.num_ops}: {cell.difference:+.2f} points" for cell in self.wrong_cells.itertuples()
-        ]
-        tables = [table.message for table in self.tables if table.different and table.judged]
-        claims = [
-            f"claim {claim.id} flipped: {claim.verdict}, expected: {claim.expected}"
-            for claim in self.flipped.itertuples()
-        ]
-        return cells + tables + claims
+        lines = []
+        for cell in self.wrong_cells.itertuples():
+            lines.append(f"{cell.model} at {cell.num_ops}: {cell.difference:+.2f} points")
+        for table in self.tables:
+            if table.different and table.judged:
+                lines.append(table.message)
+        for claim in self.flipped.itertuples():
+            verdicts = f"{claim.verdict}, expected: {claim.expected}"
+            lines.append(f"claim {claim.id} flipped: {verdicts}")
+        return lines
 
     @property
     def summary(self) -> str:
@@ -102,32 +111,54 @@ class Verdict:
             ("1 table behind the rows differs", "tables behind the rows differ"): tables,
             ("1 claim flipped", "claims flipped"): len(self.flipped),
         }
-        return ", ".join(one if n == 1 else f"{n} {many}" for (one, many), n in counts.items() if n)
+        said = []
+        for (one, many), n in counts.items():
+            if n == 1:
+                said.append(one)
+            elif n:
+                said.append(f"{n} {many}")
+        return ", ".join(said)
 
 
 def default_reference(profile: str) -> Path:
     """Where the expected numbers of a profile lie; a folder that is not there for one that has none
     (modern)."""
-    return REPORTED if profile == "paper" else REFERENCE / profile
+    if profile == "paper":
+        return REPORTED
+    return REFERENCE / profile
 
 
 def compare(profile: str, results: Path, reference: Path) -> Verdict:
     """UserError where something cannot be read, or is of another profile or test set than the
     reference."""
     if not reference.is_dir():
-        raise UserError(f"{reference}: no such folder; profile {profile} has no reference to compare with")
-    cells, claims = read_cells(profile, results, reference), read_claims(profile, results, reference)
-    behind = {} if profile == "paper" else read_tables(results, reference)
+        mend = f"profile {profile} has no reference to compare with"
+        raise UserError(f"{reference}: no such folder; {mend}")
+    cells = read_cells(profile, results, reference)
+    claims = read_claims(profile, results, reference)
+    behind = {}
+    if profile != "paper":
+        behind = read_tables(results, reference)
     statuses, reasons = read_statuses(results / "runs.csv")
     names = [spec.name for spec in models_of(profile, extra=False)]
     left_out = [name for name in names if statuses.get(name) == NOT_CHOSEN]
     chosen = [name for name in names if name not in left_out]
     run = [name for name in chosen if not cells[cells.model == name].accuracy.isna().all()]
-    same = profile == "reported" or bool((cells.difference.abs() <= ROUNDING).all())  # and all there
-    sizes = {cell.num_ops: int(cell.n_reference) for cell in cells[cells.model == RANDOM].itertuples()}
-    tables = tuple(compare_table(name, both, same, run, sizes) for name, both in behind.items())
+    same = profile == "reported" or bool((cells.difference.abs() <= ROUNDING).all())  # all there
+    random = cells[cells.model == RANDOM]
+    sizes = dict(zip(random.num_ops, random.n_reference.astype(int), strict=True))
+    tables = [compare_table(name, both, same, run, sizes) for name, both in behind.items()]
     not_run = tuple(name for name in chosen if name not in run)
-    return Verdict(profile, cells, claims, tables, tuple(run), not_run, tuple(left_out), reasons)
+    return Verdict(
+        profile,
+        cells,
+        claims,
+        tuple(tables),
+        tuple(run),
+        not_run,
+        tuple(left_out),
+        reasons,
+    )
 
 
 def read_statuses(path: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -140,37 +171,58 @@ def read_statuses(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return statuses, dict(zip(known.model, known.reason, strict=True))
 
 
+CELL = ["model", "num_ops"]
+
+
+def check_cells(
+    path: Path,
+    table: pd.DataFrame,
+    wanted: pd.MultiIndex,
+    profile: str,
+    mend: str,
+) -> None:
+    """UserError for a cell that stands twice, or that no row of the profile has."""
+    cells = pd.MultiIndex.from_frame(table[CELL])
+    if cells.has_duplicates:
+        raise UserError(f"{path}: {' '.join(cells[cells.duplicated()][0])} stands twice; {mend}")
+    strangers = cells.difference(wanted)
+    if len(strangers):
+        cell = " ".join(strangers[0])
+        raise UserError(f"{path}: {cell} is no cell of profile {profile}; {mend}")
+
+
 def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
     """A line for every model and bucket of the profile: the reference's numbers (.._reference),
     ours, their difference, and whether it is too large (`wrong`). UserError where the two cannot be
     compared."""
-    theirs_path = reference / ("table6.csv" if profile == "paper" else "scores.csv")
-    theirs, ours = read_score_table(theirs_path), own(read_score_table(results / "scores.csv"))
+    theirs_path, ours_path = reference / "scores.csv", results / "scores.csv"
+    if profile == "paper":
+        theirs_path = reference / "table6.csv"
+    theirs, ours = read_score_table(theirs_path), own(read_score_table(ours_path))
     names = [RANDOM, *(spec.name for spec in models_of(profile, extra=False))]
     wanted = pd.MultiIndex.from_product([names, NUM_OPS], names=["model", "num_ops"])
-    for path, table, mend in ((theirs_path, theirs, f"give the reference of profile {profile}"),
-                              (results / "scores.csv", ours, "score again")):  # fmt: skip
-        cells = pd.MultiIndex.from_frame(table[["model", "num_ops"]])
-        if cells.has_duplicates:
-            raise UserError(f"{path}: {' '.join(cells[cells.duplicated()][0])} stands twice; {mend}")
-        if len(strangers := cells.difference(wanted)):
-            raise UserError(f"{path}: {' '.join(strangers[0])} is no cell of profile {profile}; {mend}")
-    if len(lacking := wanted.difference(pd.MultiIndex.from_frame(theirs[["model", "num_ops"]]))):
-        raise UserError(f"{theirs_path}: {' '.join(lacking[0])} is lacking; give the reference of profile {profile}")
-    both = pd.DataFrame(index=wanted).reset_index()
-    both = both.merge(theirs, how="left").merge(ours, on=["model", "num_ops"], how="left", suffixes=("_reference", ""))
+    mend = f"give the reference of profile {profile}"
+    check_cells(theirs_path, theirs, wanted, profile, mend)
+    check_cells(ours_path, ours, wanted, profile, "score again")
+    lacking = wanted.difference(pd.MultiIndex.from_frame(theirs[CELL]))
+    if len(lacking):
+        raise UserError(f"{theirs_path}: {' '.join(lacking[0])} is lacking; {mend}")
+    both = pd.DataFrame(index=wanted).reset_index().merge(theirs, how="left")
+    both = both.merge(ours, on=CELL, how="left", suffixes=("_reference", ""))
     other = both[both.n.notna() & (both.n != both.n_reference)]
     if profile != "paper" and len(other):
-        raise UserError(
-            f"{results / 'scores.csv'}: another test set than the reference's, {int(other.n.iloc[0])} queries at "
-            f"{other.num_ops.iloc[0]} and not {int(other.n_reference.iloc[0])}; check the data of SEED=27"
-        )
-    both["difference"] = (both.accuracy - both.accuracy_reference).round(6) + 0.0  # + 0.0: no minus zero
+        first = other.iloc[0]
+        found = f"{int(first.n)} queries at {first.num_ops} and not {int(first.n_reference)}"
+        wrong = f"another test set than the reference's, {found}"
+        raise UserError(f"{ours_path}: {wrong}; check the data of SEED=27")
+    # + 0.0: no minus zero
+    both["difference"] = (both.accuracy - both.accuracy_reference).round(6) + 0.0
     allowed = [tolerance(profile, row.num_ops, row.n_reference) for row in both.itertuples()]
     run = both.model.map(both.groupby("model").accuracy.count() > 0)
     uneven = both.accuracy.isna() != both.accuracy_reference.isna()
     both["wrong"] = run & ((both.difference.abs() > allowed) | uneven)
-    both["judged"] = (profile != "paper") | (both.model != RANDOM)  # its cells are compared in random.csv
+    # The cells of the random baseline are compared in random.csv.
+    both["judged"] = (profile != "paper") | (both.model != RANDOM)
     both["wrong"] &= both.judged
     return both
 
@@ -183,10 +235,11 @@ def read_claims(profile: str, results: Path, reference: Path) -> pd.DataFrame:
     theirs = _claims(reference / "claims.csv")
     if set(ours.id) != set(theirs.id):
         odd = min(set(ours.id) ^ set(theirs.id))
-        raise UserError(
-            f"{reference / 'claims.csv'}: {odd} is not in both, it and the results; write the reference again"
-        )
-    theirs = theirs[["id", "verdict", "number"]].rename(columns={"verdict": "expected", "number": "expected_number"})
+        path = reference / "claims.csv"
+        wrong = f"{odd} is not in both, it and the results"
+        raise UserError(f"{path}: {wrong}; write the reference again")
+    theirs = theirs[["id", "verdict", "number"]]
+    theirs = theirs.rename(columns={"verdict": "expected", "number": "expected_number"})
     return ours.merge(theirs, on="id", validate="one_to_one")
 
 
@@ -195,7 +248,9 @@ def _claims(path: Path) -> pd.DataFrame:
     for number, row in enumerate(table.itertuples(), 2):
         for verdict in (row.verdict, row.verdict_reported):
             if verdict not in (HOLDS, FAILS, NOT_RUN):
-                raise UserError(f"{path}: line {number}: verdict {verdict!r} is none of {HOLDS}, {FAILS}, {NOT_RUN}")
-    if table.id.duplicated().any():
-        raise UserError(f"{path}: {table.id[table.id.duplicated()].iloc[0]} stands twice; judge the claims again")
+                known = f"{HOLDS}, {FAILS}, {NOT_RUN}"
+                raise UserError(f"{path}: line {number}: verdict {verdict!r} is none of {known}")
+    twice = table.id[table.id.duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: {twice.iloc[0]} stands twice; judge the claims again")
     return table

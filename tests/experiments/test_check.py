@@ -2,62 +2,15 @@
 what a flipped claim does."""
 
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from scripts_fixture import files, refusal, run_script
+from check_fixture import PAPER, TINY, VERDICTS, check, claim, line, write
 
 from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
-from boxes.models.table import NOT_CHOSEN, models_of
+from boxes.models.table import NOT_CHOSEN
 from boxes.records import read_csv, write_csv
-from boxes.score_tables import NUM_OPS, RANDOM, with_accuracy
-
-TINY = [spec.name for spec in models_of("tiny")]
-PAPER = [spec.name for spec in models_of("paper")]
-N = {"all": 800, "1+": 700} | dict.fromkeys("01234567", 100)
-VERDICTS = {"first": HOLDS, "second": FAILS, "third": NOT_RUN}
-
-
-def write(folder: Path, models: list[str], scores: str = "scores.csv", **changed: int) -> Path:
-    """Results of some models, half of every bucket right; changed: answers more, by bucket, of the
-    first model."""
-    rows = [(model, num_ops, N[num_ops], N[num_ops] // 2) for model in (RANDOM, *models) for num_ops in NUM_OPS]
-    table = pd.DataFrame(rows, columns=["model", "num_ops", "n", "correct"])
-    for num_ops, answers in changed.items():
-        table.loc[(table.model == models[0]) & (table.num_ops == num_ops.strip("k")), "correct"] += answers
-    write_csv(folder / scores, with_accuracy(table))
-    write_csv(folder / "code.csv", pd.DataFrame([{"base": "a", "treated": "b", "num_ops": "all", "difference": 1.0}]))
-    claim(folder, VERDICTS)
-    return folder
-
-
-def claim(folder: Path, verdicts: dict[str, str], reported: dict[str, str] | None = None, number: float = 2.5) -> None:
-    """claims.csv."""
-    write_csv(
-        folder / "claims.csv",
-        pd.DataFrame({"id": verdicts.keys(), "verdict": verdicts.values(),
-                      "verdict_reported": (reported or verdicts).values(), "measure": "gain at 1+ (points)",
-                      "number": number, "low": 1.25, "high": 3.75, "number_reported": 2.0}),
-    )  # fmt: skip
-
-
-def check(tmp_path: Path, capsys, profile: str, *more: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    capsys.readouterr()
-    status = run_script("tools/check.py", "--profile", profile, "--results", tmp_path / "results",
-                        "--reference", tmp_path / "reference", *more)  # fmt: skip
-    return status, *capsys.readouterr()
-
-
-def line(out: str, *starts: str) -> list[str]:
-    """The cells of the printed line that begins with these."""
-    found = [
-        cells for row in out.splitlines() if (cells := row.split("  ")) and row.split()[: len(starts)] == list(starts)
-    ]
-    assert len(found) == 1, out
-    return [cell.strip() for cell in found[0] if cell.strip()]
-
+from boxes.score_tables import NUM_OPS, RANDOM
 
 # --- rows ---
 
@@ -259,60 +212,3 @@ def test_a_claim_that_cannot_be_judged_flips_nothing_and_is_listed(tmp_path, cap
     assert ("claims not judged (1), for they are about models without results: only" in out) is (found == NOT_RUN)
     assert ("(nothing to compare with)" in out) is ((expected, found) == (NOT_RUN, HOLDS))
     assert "0 flipped" in out
-
-
-# --- references and results that cannot be compared: status 2 ---
-
-
-def said(tmp_path: Path, capsys, profile: str, *more: str) -> str:
-    """The one line of a refusal; both folders stay as they were."""
-    before = files(tmp_path)
-    line = refusal(capsys, "tools/check.py", "--profile", profile, "--results", tmp_path / "results",
-                   "--reference", tmp_path / "reference", *more)  # fmt: skip
-    assert files(tmp_path) == before
-    return line
-
-
-def test_the_reference_of_another_profile_is_refused(tmp_path, capsys):
-    write(tmp_path / "reference", PAPER)
-    write(tmp_path / "results", TINY)
-    assert "is no cell of profile tiny; give the reference of profile tiny" in said(tmp_path, capsys, "tiny")
-    write(tmp_path / "reference", TINY[:3])
-    assert "tiny-chat 0 is lacking; give the reference of profile tiny" in said(tmp_path, capsys, "tiny")
-    (tmp_path / "reference/scores.csv").unlink()
-    assert "scores.csv: no such file" in said(tmp_path, capsys, "tiny")
-
-
-def test_results_on_another_test_set_are_refused(tmp_path, capsys):
-    write(tmp_path / "results", TINY)
-    scores = write(tmp_path / "reference", TINY) / "scores.csv"
-    table = read_csv(scores)
-    table.loc[table.num_ops == "0", "n"] = 99
-    write_csv(scores, table)
-    assert "another test set than the reference's, 100 queries at 0 and not 99" in said(tmp_path, capsys, "tiny")
-
-
-@pytest.mark.parametrize("side", ["reference", "results"])
-def test_malformed_results_are_refused(tmp_path, capsys, side):
-    for folder in ("reference", "results"):
-        write(tmp_path / folder, TINY)
-    path, row = tmp_path / side / "scores.csv", f"{TINY[0]},all,800,400,50.0,40,60\n"
-    path.write_text(path.read_text() + row)
-    assert f"{side}/scores.csv: {TINY[0]} all stands twice" in said(tmp_path, capsys, "tiny")
-    write(tmp_path / side, TINY)
-    path = tmp_path / side / "claims.csv"
-    path.write_text(path.read_text().replace("does not hold", "perhaps"))
-    assert "claims.csv: line 3: verdict 'perhaps' is none of" in said(tmp_path, capsys, "tiny")
-    claim(tmp_path / side, VERDICTS | {"fourth": HOLDS})
-    assert "fourth is not in both" in said(tmp_path, capsys, "tiny")
-    write(tmp_path / side, TINY)
-    (tmp_path / side / "code.csv").write_text("base,treated,num_ops\na,b,all\n")
-    assert "code.csv: other columns than" in said(tmp_path, capsys, "tiny")
-
-
-def test_only_a_whole_profile_becomes_a_reference(tmp_path, capsys):
-    (tmp_path / "reference").mkdir()
-    write(tmp_path / "results", TINY[:3])
-    assert "tiny-chat was not run; a reference needs all models" in said(tmp_path, capsys, "tiny", "--write")
-    write(tmp_path / "results", PAPER)
-    assert "the reference of profile paper is the paper" in said(tmp_path, capsys, "paper", "--write")
