@@ -1,4 +1,5 @@
-"""make table6 FROM=... and make all FROM=...: the paper's outputs from an archive alone, in a checkout where nothing ran."""
+"""make table6 FROM=... and make all FROM=...: the paper's outputs from an archive alone, in a
+checkout where nothing ran."""
 
 import hashlib
 import json
@@ -20,7 +21,8 @@ UNPACKED = Path("data/results/archives/deposit")
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory) -> Path:
-    """A machine on which two of the tiny models were run, and the archive of its results, deposit.tar.zst."""
+    """A machine on which two of the tiny models were run, and the archive of its results,
+    deposit.tar.zst."""
     folder = fill_workplace(tmp_path_factory.mktemp("machine"))
     write_results(folder / "out", "tiny", ["tiny-base", "tiny-code"])
     assert run_script(*score_arguments(folder)) == 0
