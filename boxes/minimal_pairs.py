@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from boxes.models.pairs import Pair
+from boxes.models.pairs import MinimalPair
 from boxes.records import UserError
 from boxes.score_tables import NUM_OPS, in_bucket
 from boxes.scoring import NUM_BOXES
@@ -18,7 +18,7 @@ _KEY = ["sample_id", "num_operations", "box"]
 _SEED = 20240531  # of the bootstrap
 
 
-def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
+def compare_pairs(wanted: list[MinimalPair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
     """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
     model not run.
 
@@ -40,7 +40,7 @@ def compare_pairs(wanted: list[Pair], scores: pd.DataFrame, queries: pd.DataFram
     return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))
 
 
-def _unpaired(pair: Pair, scores: pd.DataFrame) -> list[dict]:
+def _unpaired(pair: MinimalPair, scores: pd.DataFrame) -> list[dict]:
     def row(name: str, base, treated) -> dict:
         counts = (base.correct[name], base.n[name], treated.correct[name], treated.n[name])
         return _row(name, base.n[name], base.accuracy[name], treated.accuracy[name], newcombe(*map(int, counts)))

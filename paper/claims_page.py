@@ -21,7 +21,7 @@ from boxes.claims.findings import Number
 from boxes.claims.sentences import NOT_RUN, Claim, claims_of, counted, judge
 from boxes.commandline import argument_parser, out_file
 from boxes.completion import MAX_NEW_TOKENS
-from boxes.models.shapes import FLOAT32_FILES, WIDTH, file_bytes, gigabytes, shape_of, weight_bytes
+from boxes.models.shapes import WEIGHT_WIDTH, file_bytes, gigabytes, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import command, read_csv, write_text
@@ -106,7 +106,7 @@ def measured_shapes(bench: Path) -> pd.DataFrame:
 
 def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Minutes of decoding the test set once with every model, where the shapes of all were measured."""
-    names = [shape_of(spec) for spec in specs]
+    names = [spec.shape for spec in specs]
     if not set(names) <= set(shapes.index):
         return NOT_MEASURED
     rows = [shapes.loc[name] for name in names]
@@ -117,19 +117,18 @@ def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
     """Of the largest model; measured where its shape was, else estimated."""
     largest = max(specs, key=weight_bytes)
-    estimate = (
-        f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} (estimate: parameters × {WIDTH} bytes)"
-    )
-    if shape_of(largest) not in shapes.index:
+    formula = f"estimate: parameters × {WEIGHT_WIDTH} bytes"
+    estimate = f"{gigabytes(weight_bytes(largest))} for the weights of {largest.name} ({formula})"
+    if largest.shape not in shapes.index:
         return f"{NOT_MEASURED}; {estimate}"
-    row = shapes.loc[shape_of(largest)]
+    row = shapes.loc[largest.shape]
     return f"{gigabytes(row['peak_memory_mb'] * 1e6)}, measured on a model of {largest.name}'s shape, at the batch it chose"
 
 
 def disk(specs: list[ModelSpec]) -> str:
     """The files of all the models."""
-    wide = any(spec.name in FLOAT32_FILES for spec in specs)
-    formula = f"parameters × {WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
+    wide = any(spec.float32_files for spec in specs)
+    formula = f"parameters × {WEIGHT_WIDTH} bytes" + (", × 4 for Llemma, whose files are float32" if wide else "")
     return f"{gigabytes(sum(map(file_bytes, specs)))} of weights (estimate: {formula})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.models.pairs import Pair, pairs
+from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED
@@ -59,7 +59,7 @@ class Results:
         """The models that were asked for."""
         return {spec.name for spec in self.specs}
 
-    def pairs(self, experiment: int) -> list[Pair]:
+    def pairs(self, experiment: int) -> list[MinimalPair]:
         """The minimal pairs of an experiment of which both models were asked for."""
         found = pairs(experiment, self.profile)
         return [pair for pair in found if {pair.base.name, pair.treated.name} <= self.names]

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout, whatever is installed
 
-from boxes.models.pairs import Pair, pairs
+from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import ModelSpec, lineage, spec_of
 from boxes.records import command, write_csv, write_text
 from paper.formats import Table, to_latex, to_markdown
@@ -80,11 +80,11 @@ def table1(results: Results) -> Table:
     return Table(1, caption, (header,), tuple(body), "lllcccl", rules=tuple(rules[1:]))
 
 
-def _table1_groups(experiment: int, compared: list[Pair]) -> list[list[ModelSpec]]:
+def _table1_groups(experiment: int, compared: list[MinimalPair]) -> list[list[ModelSpec]]:
     """The rows of one experiment: models of one family and alignment, in the paper's order."""
     order = TABLE1_ORDER[experiment]
 
-    def place(pair: Pair) -> int:
+    def place(pair: MinimalPair) -> int:
         return order.index(pair.base.family) if pair.base.family in order else len(order)
 
     groups: dict[tuple, list[ModelSpec]] = {}

@@ -1,4 +1,4 @@
-"""A small hub on loopback: the few requests that fetching makes, and whatever can go wrong with them."""
+"""A small hub on loopback: the few requests that fetching makes, and whatever can go wrong."""
 
 import hashlib
 import json
@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Repository:
-    """A repository at one commit. Of the file `cut` the first answer ends in the middle, and `broken` more fail."""
+    """A repository at one commit. Of the file `cut` the first answer ends in the middle, and
+    `broken` more fail."""
 
     commit: str
     files: dict[str, bytes]
@@ -55,26 +56,37 @@ class Hub:
         asked = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
         if not asked and not file:
-            send(request, 404, b"{}")
+            send_error(request, 404)
             return
         name = (asked or file)[1]
         repository = self.repositories.get(name)
-        if repository is None or repository.status != 200:
-            status, code = (404, "RepoNotFound") if repository is None else (repository.status, repository.error)
-            send(request, status, b"{}", **({"X-Error-Code": code} if code else {}))
-        elif (asked[3] if asked else file[2]) not in (None, "main", repository.commit):
-            send(request, 404, b"{}", **{"X-Error-Code": "RevisionNotFound"})
-        elif asked:
+        revision = asked[3] if asked else file[2]
+        if repository is None:
+            send_error(request, 404, "RepoNotFound")
+        elif repository.status != 200:
+            send_error(request, repository.status, repository.error)
+        elif revision not in (None, "main", repository.commit):
+            send_error(request, 404, "RevisionNotFound")
+        elif asked and asked[2] == "tree":
             tree = [repository.entry(each) for each in repository.files]
-            answer = tree if asked[2] == "tree" else {"id": name, "sha": repository.commit, "siblings": []}
-            send(request, 200, json.dumps(answer).encode())
+            send(request, 200, json.dumps(tree).encode())
+        elif asked:
+            model = {"id": name, "sha": repository.commit, "siblings": []}
+            send(request, 200, json.dumps(model).encode())
         else:
             send_file(request, repository, file[3])
 
 
-def send(request: BaseHTTPRequestHandler, status: int, content: bytes, size: int | None = None, **headers: str) -> None:
+def send_error(request: BaseHTTPRequestHandler, status: int, code: str = "") -> None:
+    headers = {"X-Error-Code": code} if code else {}
+    send(request, status, b"{}", **headers)
+
+
+def send(request: BaseHTTPRequestHandler, status: int, content: bytes, size: int = 0, **headers: str) -> None:
+    """An answer; `size` is said to be its length where its content is shorter."""
     request.send_response(status)
-    for key, value in {"Content-Length": str(len(content) if size is None else size), **headers}.items():
+    length = str(size or len(content))
+    for key, value in {"Content-Length": length, **headers}.items():
         request.send_header(key, value)
     request.end_headers()
     if request.command == "GET":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from scripts_fixture import run_script
 
-from boxes.models.table import spec_of
+from boxes.models import find
 from boxes.prompting import STATEMENT_REGEX
 from boxes.records import JsonLines, sha256_file, write_json, write_text
-from boxes.runs.agreement import plain_prompt_sha256, weights_revision
+from boxes.runs.agreement import plain_prompt_sha256
 
 DESCRIPTIONS = ["Box 0 contains the car, " + ", ".join(f"Box {b} contains nothing" for b in range(1, 7)) + "."]
 DESCRIPTIONS.append(DESCRIPTIONS[0] + " Put the map into Box 1.")
@@ -52,9 +52,8 @@ def add_run(folder: Path, name: str, answers: list[list[str]], **changes: object
 
 def provenance(name: str, checksum: str) -> dict:
     """run.json of a complete run of a tiny model, with all that it is known by."""
-    spec = spec_of(name)
     return {
-        "status": "complete", "model": name, "revision": weights_revision(spec, spec.folder), "truncated": 0, "invalid": 0,
+        "status": "complete", "model": name, "revision": find(name).revision, "truncated": 0, "invalid": 0,
         "prompt_format": "plain", "prompt_style": "table2", "prompt_sha256": plain_prompt_sha256("table2"),
         "prompt_ids_sha256": "a" * 64,
         "regex": STATEMENT_REGEX, "max_new_tokens": 256, "dataset_sha256": checksum, "selection": "all",

@@ -1,228 +1,161 @@
-"""A checkpoint in a folder: its files found, read and checked.
+"""Where a model lies: a folder of this repository, MODELS_DIR, or the hub's cache at a commit.
 
-Code in a checkpoint is never run, and a pickle is never opened but as plain tensors (weights_only). What is damaged,
-incomplete or of another model is a UserError of one line: a wrong weight would only make the answers worse.
+A name is resolved once, by `find`; what it found is handed on as a Checkpoint.
 """
 
-import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from boxes.models.leftovers import AGAIN as _AGAIN
-from boxes.models.leftovers import check_leftovers, check_tied
-from boxes.models.tokenizer import open_tokenizer
-from boxes.prompting import encode_prompts
-from boxes.records import UserError, read_json
+from boxes.models.files import WeightsMissing, tokenizer_files, weight_files
+from boxes.models.hub import cache_folder, check_sums, file_sums, recorded
+from boxes.models.table import MODELS, ModelSpec, spec_of
+from boxes.records import sha256_text
 
-if TYPE_CHECKING:
-    import torch
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_LFS = b"version https://git-lfs"
-_SPREAD = "let it see more GPUs (CUDA_VISIBLE_DEVICES) and give --device auto"
-_REASON = 200  # characters of another library's error
+# The pinned commit, where nothing recorded says that the files are of it.
+UNVERIFIED = "{} (unverified, from MODELS_DIR)"
 
 
-class WeightsMissing(UserError):
-    """The weights of a row are not on this machine: the row is not run."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A row of the table and the folders it was found in. Its files are hashed when a hash is first
+    asked for, each once, and those of the hub's cache not at all where they were when fetched."""
 
+    spec: ModelSpec
+    folder: Path
+    tokenizer_folder: Path
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder's weights, safetensors rather than .bin, a whole file rather than an index beside it, as
-    transformers reads them; empty where some are lacking (a fetch that stopped)."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        whole = folder / name
-        files = [whole] if whole.is_file() else [folder / shard for shard in _shards(folder, name)]
-        if files and all(file.is_file() for file in files):
-            return files
-    return []
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether it lies in the hub's cache, in a folder named by its commit."""
+        return self.folder.parent.name == "snapshots"
 
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The files of its weights."""
+        return weight_files(self.folder)
 
-def _shards(folder: Path, name: str) -> list[str]:
-    """The one file of that name, or the shards that its index names."""
-    index = folder / f"{name}.index.json"
-    if not index.exists():
-        return [name]
-    try:
-        shards = set(read_json(index)["weight_map"].values())
-    except (UserError, KeyError, AttributeError, TypeError):
-        raise WeightsMissing(f"{index}: not an index of shards; {_AGAIN}") from None
-    outside = [shard for shard in shards if not isinstance(shard, str) or Path(shard).name != shard]
-    if outside:
-        raise WeightsMissing(f"{index}: {outside[0]!r} is no file of this folder; {_AGAIN}")
-    return sorted(shards)
+    @cached_property
+    def sha256(self) -> str:
+        """A hash of weights, configuration and tokenizer, whatever folder they lie in."""
+        files = list(self.weight_files)
+        if (self.folder / "config.json").is_file():
+            files.append(self.folder / "config.json")
+        files += tokenizer_files(self.tokenizer_folder)
+        sums = {path: self._recorded_sum(path) for path in files}
+        sums |= self._read([path for path in files if not sums[path]])
+        return sha256_text("".join(f"{sums[path]}  {path.name}\n" for path in files))
 
+    @cached_property
+    def revision(self) -> str | None:
+        """The commit of the hub that the weights are of; of a checkpoint of this repository or a
+        local one, a hash of them for people: "sha256:" and its first 16 digits."""
+        if self.spec.hub_id is None:
+            files = sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")])
+            sums = self._read(files)
+            return "sha256:" + sha256_text("".join(sums[path] for path in files))[:16]
+        if self.is_snapshot:
+            return self.folder.name
+        commit = pinned_commit(self.spec)
+        return commit if self._is_of(commit) else UNVERIFIED.format(commit)
 
-def check_files(folder: Path) -> None:
-    """UserError where a folder is no checkpoint: what can be told in a moment, and said better than by who would read it."""
-    from transformers import AutoConfig
+    def check_recorded(self) -> None:
+        """UserError where a file is not the one recorded for the commit that is pinned."""
+        known = self._recorded
+        commit = self.folder.name if self.is_snapshot else pinned_commit(self.spec)
+        if known and known["commit"] == commit:
+            here = [self.folder / name for name in known["files"] if (self.folder / name).is_file()]
+            check_sums(self._read(here), known["files"])
 
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no config.json; name the folder of a whole checkpoint")
-    read_json(folder / "config.json", _AGAIN)
-    if (folder / "adapter_config.json").exists():
-        raise UserError(
-            f"{folder / 'adapter_config.json'}: an adapter, which is not applied; merge it into the model first "
-            "(merge_and_unload of peft), or delete it to run the model without it"
-        )
-    try:
-        with _quiet():
-            AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a file can be wrong in as many ways as there are lines that read it
-        raise UserError(
-            f"{folder / 'config.json'}: not of a model that can be loaded ({_reason(error)}); {_AGAIN}"
-        ) from None
-    files = weight_files(folder)
-    if not files:
-        raise UserError(f"{folder}: no model.safetensors or pytorch_model.bin, in one file or all shards; {_AGAIN}")
-    for path in files:
-        with open(path, "rb") as file:
-            if file.read(len(_LFS)) == _LFS:
-                raise UserError(
-                    f"{path}: a pointer of Git LFS in place of the weights; run git lfs pull in that folder"
-                )
+    def _is_of(self, commit: str | None) -> bool:
+        """Whether the weights are those that were recorded when a commit was fetched."""
+        known = self._recorded
+        if not self.weight_files or known.get("commit") != commit:
+            return False
+        sums = known["files"]
+        if any(path.name not in sums for path in self.weight_files):
+            return False
+        actual = self._read(self.weight_files)
+        return all(actual[path] == sums[path.name] for path in actual)
 
+    @cached_property
+    def _recorded(self) -> dict:
+        """What was recorded of its repository, "commit" and "files"; empty without one."""
+        return recorded(self.spec.hub_id) if self.spec.hub_id else {}
 
-def read_model(folder: Path, dtype: "torch.dtype", device: "torch.device | str" = "cpu"):
-    """The model of a folder on a device, or spread over all GPUs ("auto"), every one of its weights from there; UserError
-    where that cannot be."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with _quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                device_map="auto" if device == "auto" else {"": device},  # no copy of the weights in the CPU's memory
-                trust_remote_code=False,
-                use_safetensors=weight_files(folder)[0].suffix == ".safetensors",
-                weights_only=True,
-                output_loading_info=True,
-            )
-    except torch.OutOfMemoryError:
-        raise UserError(f"{folder}: too little memory on {device} for its weights in {dtype}; {_SPREAD}") from None
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{folder}: a .bin file is damaged or holds more than plain tensors; it was not loaded, {_AGAIN}"
-        ) from None
-    except Exception as error:  # see check_files
-        reason = _other_shape(folder) or f"cannot load the model ({_reason(error)})"
-        raise UserError(f"{folder}: {reason}; {_AGAIN}") from None
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would make them up at random
-        raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} the first; {_AGAIN}")
-    placed = set((getattr(model, "hf_device_map", None) or {}).values())
-    if torch.cuda.is_available() and placed & {"cpu", "disk"}:  # accelerate would move layers to and fro
-        raise UserError(f"{folder}: {torch.cuda.device_count()} GPUs are too few for its weights in {dtype}; {_SPREAD}")
-    check_leftovers(folder, model, report["unexpected_keys"], _tensor_shapes(folder))
-    check_tied(folder, model)
-    return model
-
-
-def _tensor_shapes(folder: Path) -> dict[str, list[int]]:
-    """The tensors in a folder's safetensors files; of .bin files nothing is known without reading them whole."""
-    from safetensors import safe_open
-
-    shapes = {}
-    for path in weight_files(folder):
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
-    return shapes
-
-
-def _other_shape(folder: Path) -> str | None:
-    """What is said of the first tensor that has another shape than config.json asks for; None where none has."""
-    import torch
-    from safetensors import safe_open
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"), _quiet():
-            wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
-        for path in weight_files(folder):
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    shape = file.get_slice(name).get_shape()
-                    if name in wanted and shape != list(wanted[name].shape):
-                        return f"{name} has the shape {shape}, by config.json {list(wanted[name].shape)}"
-    except Exception:  # this is an attempt to say more about another error
+    def _recorded_sum(self, path: Path) -> str | None:
+        """A file's hash as it was recorded when a snapshot was fetched: nothing is read for it."""
+        known = self._recorded
+        if known and path.parent.parent.name == "snapshots" and path.parent.name == known["commit"]:
+            return known["files"].get(path.name)
         return None
-    return None
+
+    @cached_property
+    def _sums(self) -> dict[Path, str]:
+        """The hashes of the files that were read so far."""
+        return {}
+
+    def _read(self, paths: list[Path]) -> dict[Path, str]:
+        """The hashes of files as they are on the disk, each read once."""
+        self._sums.update(file_sums([path for path in paths if path not in self._sums]))
+        return {path: self._sums[path] for path in paths}
 
 
-def check_vocabulary(model, tokenizer, folder: Path) -> None:
-    """UserError where the tokenizer has ids beyond the embedding. Ids that only the embedding has are never produced."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    added = tokenizer.added_tokens_decoder  # a padding token put on top is never used
-    used = {index for index in tokenizer.get_vocab().values() if index not in added}
-    used |= {index for index in (tokenizer.bos_token_id, tokenizer.eos_token_id) if index is not None}
-    if used and max(used) >= rows:
-        raise UserError(
-            f"{folder}: the tokenizer has ids up to {max(used)}, the embedding {rows} rows; "
-            "they are of different models, fetch both again"
-        )
+def pinned_commit(spec: ModelSpec) -> str | None:
+    """Of a row of the hub: the commit in the table, or the one recorded at a first download."""
+    return spec.revision or recorded(spec.hub_id).get("commit")
 
 
-def check_prompts(model, tokenizer, prompts: Sequence[str], folder: Path) -> None:
-    """UserError where a prompt has an id beyond the embedding: of an added token that check_vocabulary took for unused."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if max(tokenizer.get_vocab().values()) < rows:
-        return
-    highest = max((index for ids in encode_prompts(tokenizer, prompts) for index in ids), default=0)
-    if highest >= rows:
-        raise UserError(
-            f"{folder}: prompts have the token {tokenizer.convert_ids_to_tokens(highest)!r} with the id {highest}, "
-            f"the embedding {rows} rows; they are of different models, fetch both again"
-        )
+def find(name_or_path: str | Path | Checkpoint) -> Checkpoint:
+    """A model of the table by its name, or a local checkpoint by its path (a row of its own, named
+    as the folder); what was found already as it is. UserError for a name that is not known,
+    WeightsMissing where nothing is here."""
+    if isinstance(name_or_path, Checkpoint):
+        return name_or_path
+    name, folder = str(name_or_path), Path(name_or_path)
+    if name in MODELS or not folder.is_dir():
+        return find_row(spec_of(name))
+    row = (folder.name, folder.name, folder.name, "?", None, None, None, None, "unknown")
+    return Checkpoint(ModelSpec(*row, profile="local"), folder, folder)
 
 
-def check_finite(model, folder: Path) -> None:
-    """UserError where a weight is infinite or no number. One pass over the weights, on the device they lie on."""
-    import torch
-
-    named = [(name, weight) for name, weight in model.named_parameters() if weight.numel()]
-    extremes = torch.stack([torch.stack(torch.aminmax(weight.detach())).float() for _, weight in named])
-    bad = (~torch.isfinite(extremes).all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        narrow = "give --dtype float32 or bfloat16, or " if model.dtype == torch.float16 else ""  # it ends at 65504
-        raise UserError(
-            f"{folder}: values that are not finite as {str(model.dtype).removeprefix('torch.')} in {len(bad)} of "
-            f"{len(named)} weights, {named[bad[0]][0]} the first; {narrow}{_AGAIN}"
-        )
-
-
-def read_tokenizer(folder: Path):
-    """The tokenizer of a folder, as its files are written (tokenizer.py)."""
-    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise UserError(f"{folder}: no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); {_AGAIN}")
-    try:
-        with _quiet():
-            return open_tokenizer(folder)
-    except UserError:
-        raise
-    except Exception as error:  # see check_files
-        raise UserError(f"{folder}: cannot load the tokenizer ({_reason(error)}); {_AGAIN}") from None
+def find_row(spec: ModelSpec) -> Checkpoint:
+    """The checkpoint of a row. WeightsMissing says how to get its weights or its tokenizer."""
+    places = [spec.folder] if spec.folder else _places(spec.hub_id, pinned_commit(spec))
+    for folder in places:
+        if weight_files(folder):
+            return Checkpoint(spec, folder, _tokenizer_folder(spec, folder))
+    if spec.extra and spec.folder:
+        raise WeightsMissing(f"{spec.folder}: no weights here; {spec.name} was added from there")
+    if spec.folder:
+        raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
+    raise WeightsMissing(
+        f"{spec.name}: weights not found; {_fetching(spec)} fetches them, "
+        "or name a folder that has them with MODELS_DIR=..."
+    )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No tables and warnings of transformers beside our own line."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+def _places(hub_id: str, revision: str | None) -> list[Path]:
+    """The folders where a repository of the hub can lie: two in MODELS_DIR, and the hub's cache."""
+    root = os.environ.get("MODELS_DIR")
+    mine = [Path(root) / hub_id.split("/")[1], Path(root) / hub_id] if root else []
+    cached = cache_folder(hub_id, revision)
+    return [folder for folder in (*mine, cached) if folder and folder.is_dir()]
 
 
-def _reason(error: BaseException) -> str:
-    """An error of another library on one line of bearable length."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-    return text if len(text) <= _REASON else f"{text[:_REASON]}…"
+def _tokenizer_folder(spec: ModelSpec, folder: Path) -> Path:
+    """The folder itself, or that of the tokenizer which the row names (float-7b carries none)."""
+    if not spec.tokenizer or (folder / "tokenizer.json").exists():
+        return folder
+    for place in _places(*spec.tokenizer):
+        if (place / "tokenizer.json").exists() or (place / "tokenizer.model").exists():
+            return place
+    raise WeightsMissing(
+        f"{spec.name}: its tokenizer, {spec.tokenizer[0]}, not found; {_fetching(spec)} "
+        "fetches it, or put its folder beside the weights in MODELS_DIR"
+    )
+
+
+def _fetching(spec: ModelSpec) -> str:
+    return f'`make weights PROFILE={spec.profile} MODELS="{spec.name}"`'

@@ -1,6 +1,8 @@
-"""Tensors in a checkpoint's files that its model does not use: harmless, or of a model that config.json does not describe.
+"""Tensors in a checkpoint's files that its model does not use: harmless, or of a model that
+config.json does not describe.
 
-transformers leaves them out without an error: biases, norms and adapters that the weights were trained with.
+transformers leaves them out without an error: biases, norms and adapters that the weights were
+trained with.
 """
 
 import re
@@ -8,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxes.models.files import AGAIN
 from boxes.records import UserError
 
-AGAIN = "fetch the model again"
 _MASK = "masks that older versions kept as buffers"
 _AHEAD = "heads that predict tokens further ahead (MTP), which greedy decoding does not ask"
 _EYE = "the part that looks at images or hears: there are none in this task"
@@ -27,13 +29,14 @@ HARMLESS = {
     r"^(model\.)?(vision_model|vision_tower|visual|vision_embed_tokens|image_newline)(\.|$)": _EYE,
     r"^(model\.)?(multi_modal_projector|embed_vision|mm_projector|audio_tower|embed_audio)\.": _EYE,
 }
-# What no architecture leaves out by design, however widely its list of names to ignore is written (GPT-2's: "attn.bias").
+# What no architecture leaves out by design, however widely its list of names to ignore is written
+# (GPT-2's: "attn.bias").
 _TRAINED = r"\.bias$|lora_"
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A tensor that the model does not use. `ignored`: transformers does not report it, by a list of the architecture's."""
+    """A tensor that the model does not use. `ignored`: transformers was told not to report it."""
 
     name: str
     shape: list[int] | None
@@ -41,16 +44,23 @@ class Leftover:
 
 
 def leftovers(model, reported: set[str], shapes: dict[str, list[int]]) -> list[Leftover]:
-    """Those that transformers reports, and among the tensors of `shapes` those that it was told not to report."""
-    ignored = [*(model._keys_to_ignore_on_load_unexpected or ()), *_BUFFERS]
-    prefix, used = f"{model.base_model_prefix}.", set(model.state_dict())
-    used |= {name.removeprefix(prefix) for name in used} | {prefix + name for name in used}
-    hidden = {name for name in shapes if name not in used and any(re.search(pattern, name) for pattern in ignored)}
-    return [Leftover(name, shapes.get(name), name not in reported) for name in sorted(reported | hidden)]
+    """Those that transformers reports, and those of `shapes` that it was told not to report."""
+    patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), *_BUFFERS]
+
+    def is_ignored(name: str) -> bool:
+        return any(re.search(pattern, name) for pattern in patterns)
+
+    prefix = f"{model.base_model_prefix}."  # which a file's names have, or lack
+    used = set()
+    for name in model.state_dict():
+        used |= {name, name.removeprefix(prefix), prefix + name}
+    hidden = {name for name in shapes if name not in used and is_ignored(name)}
+    names = sorted(reported | hidden)
+    return [Leftover(name, shapes.get(name), name not in reported) for name in names]
 
 
 def check_leftovers(folder: Path, model, reported: set[str], shapes: dict[str, list[int]]) -> None:
-    """UserError where a tensor that the model does not use may have mattered; what is harmless is listed, a line a kind."""
+    """UserError where an unused tensor may have mattered; the harmless are listed by kind."""
     let_pass: dict[str, list[str]] = {}
     config = model.config.get_text_config()
     for leftover in leftovers(model, reported, shapes):
@@ -59,19 +69,23 @@ def check_leftovers(folder: Path, model, reported: set[str], shapes: dict[str, l
             raise UserError(f"{folder}: {_why_refused(leftover.name, config)}")
         let_pass.setdefault(reason, []).append(leftover.name)
     for reason, names in let_pass.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        print(f"{folder}: {names[0]}{more} left out: {reason}", file=sys.stderr)
+        which = names[0]
+        if len(names) > 1:
+            which += f" and {len(names) - 1} more"
+        print(f"{folder}: {which} left out: {reason}", file=sys.stderr)
 
 
 def why_harmless(leftover: Leftover, config) -> str | None:
     """Why a tensor that the model does not use changes no answer; None where it might."""
+    name = leftover.name
     depth, ahead = _depth(config), getattr(config, "num_nextn_predict_layers", None) or 0
-    if depth is not None and depth <= _layer(leftover.name) < depth + ahead:  # DeepSeek's are numbered as layers
+    if depth is not None and depth <= _layer(name) < depth + ahead:  # DeepSeek numbers them so
         return _AHEAD
-    reason = next((why for pattern, why in HARMLESS.items() if re.search(pattern, leftover.name)), None)
-    if reason == _MASK and leftover.shape is not None and len(leftover.shape) == 1:  # a vector is a bias proper
+    reason = next((why for pattern, why in HARMLESS.items() if re.search(pattern, name)), None)
+    is_vector = leftover.shape is not None and len(leftover.shape) == 1
+    if reason == _MASK and is_vector:  # a bias proper
         return None
-    if reason is None and leftover.ignored and not re.search(_TRAINED, leftover.name):
+    if reason is None and leftover.ignored and not re.search(_TRAINED, name):
         return _OWN
     return reason
 
@@ -81,8 +95,9 @@ def _why_refused(name: str, config) -> str:
     if depth is not None and _layer(name) >= depth:
         return f"{name} is of a layer that config.json does not have ({depth}); {AGAIN}"
     return (
-        f"{name} is in the weights, but the model of config.json does not use it: it would not answer as this checkpoint does; "
-        f"mend config.json, merge the adapter where it is of one, or {AGAIN}"
+        f"{name} is in the weights, but the model of config.json does not use it: it would not "
+        "answer as this checkpoint does; mend config.json, merge the adapter where it is of one, "
+        f"or {AGAIN}"
     )
 
 
@@ -97,18 +112,19 @@ def _layer(name: str) -> int:
 
 
 def check_tied(folder: Path, model) -> None:
-    """UserError where config.json says that the output is the embedding, and the file has another. transformers takes the
-    file's since its version 5, and took the embedding before."""
+    """UserError where config.json says that the output is the embedding, and the file has another.
+    transformers takes the file's since its version 5, and took the embedding before."""
     import torch
 
     output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if output is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+    is_tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    if output is None or not is_tied:
         return
     one, other = output.weight, embedding.weight
-    if one is other or "meta" in (one.device.type, other.device.type) or one.shape != other.shape:
+    if one is other or one.device != other.device or one.device.type == "meta":
         return
-    if one.device == other.device and not torch.equal(one, other):
+    if one.shape == other.shape and not torch.equal(one, other):
         raise UserError(
-            f"{folder}: config.json ties the output to the embedding (tie_word_embeddings), but the weights have two that "
-            "differ; set it to false where the output is one of its own"
+            f"{folder}: config.json ties the output to the embedding (tie_word_embeddings), but "
+            "the weights have two that differ; set it to false where the output is one of its own"
         )

@@ -6,8 +6,8 @@ from boxes.models.table import MODELS, ModelSpec, lineage, models_of
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A minimal pair: the same model without and with one more step of training. `panel` titles it in the figures."""
+class MinimalPair:
+    """The same model without and with one more step of training. `panel`: its title in figures."""
 
     experiment: int
     base: ModelSpec
@@ -22,51 +22,52 @@ class Pair:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of a figure: its title, its row (0 or 1) and its lines as (legend label, model, role)."""
+    """One panel of a figure: title, row (0 or 1) and its lines as (legend label, model, role)."""
 
     title: str
     lines: tuple[tuple[str, ModelSpec, str], ...]
     row: int = 0
 
 
-_ADDED = {1: "code", 2: "math", 3: "alignment"}
+_TRAINED_ON = {1: "code", 2: "math", 3: "alignment"}
 
 
-def _pair_order(pair: Pair) -> tuple:
-    by_size = (pair.treated.family, float(pair.treated.size.rstrip("BM")))
+def _pair_order(pair: MinimalPair) -> tuple:
+    base, treated = pair.base, pair.treated
     if pair.experiment == 2:  # Figure 2: data in the format of instructions first
-        return (pair.extra, not pair.treated.instruct_data, pair.treated.family != "FLoat", *by_size)
-    return (pair.extra, pair.base.family, float(pair.base.size.rstrip("BM")))
+        kind = (not treated.instruct_data, treated.family != "FLoat")
+        return (pair.extra, *kind, treated.family, float(treated.size.rstrip("BM")))
+    return (pair.extra, base.family, float(base.size.rstrip("BM")))
 
 
-def pairs(experiment: int, profile: str, extra: bool = True) -> list[Pair]:
-    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures 1-3; then those with a
-    row that was added."""
+def pairs(experiment: int, profile: str, extra: bool = True) -> list[MinimalPair]:
+    """The minimal pairs of Experiment 1 (code), 2 (math) or 3 (alignment), in the order of Figures
+    1-3; then those with a row that was added."""
     found = []
     for spec in models_of(profile, extra):
-        if spec.base and spec.added == _ADDED[experiment]:
+        if spec.base and spec.added == _TRAINED_ON[experiment]:
             base = MODELS[spec.base]
-            title = f"{spec.family} ({spec.size})" if experiment == 2 else f"{base.family} ({base.size})"
-            found.append(Pair(experiment, base, spec, title))
+            titled = spec if experiment == 2 else base
+            found.append(MinimalPair(experiment, base, spec, _title(titled)))
     return sorted(found, key=_pair_order)
 
 
 def figure_panels(figure: int, profile: str) -> list[Panel]:
-    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with additional code training; behind
-    them, but for the paper's own models, a panel for each aligned model that has no place in these."""
+    """The panels of Figure 1, 2 or 3. Figure 3 has those of Figure 1 twice: without and with
+    additional code training; behind them, but for the paper's own models, a panel for each aligned
+    model that has no place in these."""
     if figure in (1, 2):
-        return [_panel(pair, _ADDED[figure], pair.panel) for pair in pairs(figure, profile)]
+        return [_panel(pair, _TRAINED_ON[figure], pair.panel) for pair in pairs(figure, profile)]
     waiting = pairs(3, profile)
     rows: tuple[list[Panel], list[Panel]] = ([], [])
     for pair in pairs(1, profile):
         for row, spec in enumerate((pair.base, pair.treated)):
-            title = f"{spec.family} ({spec.size})"
             aligned = next((other for other in waiting if other.base == spec), None)
             if aligned:
                 waiting.remove(aligned)
-                rows[row].append(_panel(aligned, "aligned", title, row))
+                rows[row].append(_panel(aligned, "aligned", _title(spec), row))
             else:
-                rows[row].append(Panel(title, ((_legend(spec), spec, "base"),), row))
+                rows[row].append(Panel(_title(spec), ((_legend(spec), spec, "base"),), row))
     for pair in waiting:
         if pair.extra or profile not in ("paper", "reported"):
             row = int(any(step.added == "code" for step in lineage(pair.base)))
@@ -74,9 +75,13 @@ def figure_panels(figure: int, profile: str) -> list[Panel]:
     return rows[0] + rows[1]
 
 
-def _panel(pair: Pair, role: str, title: str, row: int = 0) -> Panel:
+def _panel(pair: MinimalPair, role: str, title: str, row: int = 0) -> Panel:
     lines = ((_legend(pair.base), pair.base, "base"), (_legend(pair.treated), pair.treated, role))
     return Panel(title, lines, row)
+
+
+def _title(spec: ModelSpec) -> str:
+    return f"{spec.family} ({spec.size})"
 
 
 def _legend(spec: ModelSpec) -> str:
@@ -84,4 +89,5 @@ def _legend(spec: ModelSpec) -> str:
         return spec.name
     if spec.added != "alignment":
         return spec.family
-    return f"{spec.family}-{'Chat' if spec.prompt_format == 'chat' else 'Instruct'}"
+    kind = "Chat" if spec.prompt_format == "chat" else "Instruct"
+    return f"{spec.family}-{kind}"

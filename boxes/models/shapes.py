@@ -1,7 +1,7 @@
-"""Sizes of models: the shapes behind the rows of Table 6, and from them the bytes of weights, of a file and of a forward.
+"""Sizes of models: the shapes behind the rows of Table 6, and from them the bytes of weights.
 
-One formula for all who name gigabytes: parameters of the shape times the bytes of each. A row of no known shape counts by
-the size it is called by ("7B").
+One formula for all who name gigabytes (10^9 bytes): parameters of the shape times the bytes of
+each. A row of no known shape counts by the size it is called by ("7B").
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from boxes.models.table import ModelSpec
 
 GB = 1e9
-WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
-FLOAT32_FILES = {"llemma_7b", "llemma_34b"}  # published in float32, decoded in bfloat16
+WEIGHT_WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
 TIED = {"gemma"}  # architectures whose output matrix is the embedding
 
 
@@ -54,45 +53,29 @@ SHAPES = {  # architecture, hidden, layers, heads, KV heads, head size, ffn, voc
     "100m": Shape("llama", 768, 12, 12, 12, 64, 2048, 8192),  # for CPUs; no real model
     "7b": Shape("llama", 4096, 32, 32, 32, 128, 11008, 32000),  # Llama 2
     "13b": Shape("llama", 5120, 40, 40, 40, 128, 13824, 32000),  # Llama 2
-    "34b": Shape("llama", 8192, 48, 64, 8, 128, 22016, 32000),  # Code Llama
+    "34b": Shape("llama", 8192, 48, 64, 8, 128, 22016, 32000),  # Code Llama, but for 16 tokens more
     "70b": Shape("llama", 8192, 80, 64, 8, 128, 28672, 32000),  # Llama 2
     "mistral-7b": Shape("mistral", 4096, 32, 32, 8, 128, 14336, 32000),
     "gemma-7b": Shape("gemma", 3072, 28, 16, 16, 256, 24576, 256000),
     "deepseek-7b": Shape("llama", 4096, 30, 32, 32, 128, 11008, 102400),
 }
-# Family -> its shape in SHAPES; None: the one that is named as the size. Code Llama has 16 tokens more than Llama 2.
-SHAPE_OF_FAMILY = {
-    **dict.fromkeys(("Llama", "Llama 2", "Code Llama", "FLoat", "Llemma")),
-    **dict.fromkeys(("DeepSeek", "DeepSeek-Coder", "DeepSeek-Math"), "deepseek-7b"),
-    **dict.fromkeys(("Gemma", "CodeGemma"), "gemma-7b"),
-    **dict.fromkeys(("Mistral", "OpenMathMistral"), "mistral-7b"),
-}
 
 
-def shape_of(spec: ModelSpec) -> str | None:
-    """A row's name in SHAPES; None where its shape is not known."""
-    if spec.family not in SHAPE_OF_FAMILY:
-        return None
-    name = SHAPE_OF_FAMILY[spec.family] or spec.size.lower()
-    return name if name in SHAPES else None
-
-
-def parameters(spec: ModelSpec) -> float:
+def parameter_count(spec: ModelSpec) -> float:
     """Weights of a row: of its shape, else by the size it is called by."""
-    shape = shape_of(spec)
-    if shape:
-        return SHAPES[shape].parameters
+    if spec.shape:
+        return SHAPES[spec.shape].parameters
     return float(spec.size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[spec.size[-1]]
 
 
-def weight_bytes(spec: ModelSpec, width: int = WIDTH) -> float:
+def weight_bytes(spec: ModelSpec, width: int = WEIGHT_WIDTH) -> float:
     """Bytes of a row's weights in memory, at `width` bytes each."""
-    return width * parameters(spec)
+    return width * parameter_count(spec)
 
 
 def file_bytes(spec: ModelSpec) -> float:
     """Bytes of a row's weights on disk and on the hub."""
-    return weight_bytes(spec, 4 if spec.name in FLOAT32_FILES else WIDTH)
+    return weight_bytes(spec, 4 if spec.float32_files else WEIGHT_WIDTH)
 
 
 def gigabytes(size: float) -> str:

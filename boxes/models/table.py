@@ -1,8 +1,9 @@
 # ruff: noqa: E501 - the table of models reads best with a row a line
-"""The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures follow from the rows.
+"""The models: one row each, in the order of Table 6; the pairs of Experiments 1-3 and the figures
+follow from the rows.
 
-Commits are pinned where one is known from public sources; a row without one is pinned when it is first downloaded.
-Behind the rows of the table follow those that `make model` added on this machine.
+Commits are pinned where one is known from public sources; a row without one is pinned when it is
+first downloaded. Behind the rows of the table follow those that `make model` added on this machine.
 """
 
 import difflib
@@ -15,9 +16,11 @@ from pathlib import Path
 from boxes.records import UserError, read_json
 
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "data" / "models"
-RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)  # what is known on this machine alone
-ADDED = RECORDS / "added.json"  # written by experiments/tools/add_model.py
-AUTOMATA = RECORDS / "automata"  # what the expression compiles to over wide vocabularies, kept by constraint.py
+# What is known on this machine alone.
+RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)
+ADDED_ROWS = RECORDS / "added.json"  # written by experiments/tools/add_model.py
+# What the expression compiles to over wide vocabularies, kept by constraint.py.
+AUTOMATA = RECORDS / "automata"
 PROFILES = ("reported", "tiny", "paper", "modern")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 ALL = "all"  # in place of names: every model of a profile
@@ -25,7 +28,7 @@ ALL = "all"  # in place of names: every model of a profile
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model. `base` is the name of the row it was trained from and `added` what it was trained on in that step."""
+    """One model, trained from the row `base` on data of the kind `added`."""
 
     name: str  # the folder of its runs and the `model` column
     label: str  # as printed in Table 6
@@ -36,72 +39,79 @@ class ModelSpec:
     hub_id: str | None
     revision: str | None
     licence: str
+    shape: str | None = None  # of shapes.SHAPES, where it is known
     gated: bool = False
     weights: str = "safetensors"  # "bin" where the repository has nothing else
-    prompt_format: str = "plain"  # the one used in Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
+    float32_files: bool = False  # published in float32, decoded in bfloat16
+    prompt_format: str = "plain"  # of Table 6 (Appendix A.1): "plain" (Table 2) | "chat" (Table 5)
     instruct_data: bool = False  # math data in the format of instructions (FLoat, OpenMathMistral)
-    system_role: bool | None = None  # None: the chat template tells; False: the authors did without it all the same
+    # None: the chat template tells; False: the authors did without it all the same.
+    system_role: bool | None = None
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
     path: str | None = None  # of a local checkpoint that was added
-    choose_format: bool = False  # added without one: decoded in what does best on the development set
-    extra: bool = False  # added on this machine: no claim of the paper and no reference result is about it
+    choose_format: bool = False  # added without one: what does best on the development set
+    # Added on this machine: no claim of the paper and no reference result is about it.
+    extra: bool = False
 
     @property
     def folder(self) -> Path | None:
-        """Where a model lies that ships with this repository or was added as a folder; None for one of the hub."""
+        """The folder of a model that ships with us or was added as one; None for one of the hub."""
         if self.path:
             return Path(self.path)
         return None if self.hub_id else TINY_FOLDER / self.name
 
 
 def _hub(label, family, size, base, added, hub_id, revision, licence, **more) -> ModelSpec:
-    return ModelSpec(hub_id.split("/")[1], label, family, size, base, added, hub_id, revision, licence, **more)
+    name = hub_id.split("/")[1]
+    return ModelSpec(name, label, family, size, base, added, hub_id, revision, licence, **more)
 
 
 def _tiny(name: str, base: str | None, added: str | None, **more) -> ModelSpec:
-    return ModelSpec(name, name, "Tiny", "1M", base, added, None, None, "apache-2.0", profile="tiny", **more)
+    row = (name, name, "Tiny", "1M", base, added, None, None, "apache-2.0")
+    return ModelSpec(*row, profile="tiny", **more)
 
 
 def _modern(label, family, size, base, added, hub_id, licence, **more) -> ModelSpec:
-    return _hub(label, family, size, base, added, hub_id, None, licence, profile="modern", **more)
+    row = (label, family, size, base, added, hub_id, None, licence)
+    return _hub(*row, profile="modern", **more)
 
 
 _LLAMA_7B_TOKENIZER = ("huggyllama/llama-7b", "4782ad278652c7c71b72204d462d6d01eaaf7549")
 
 # fmt: off
 _ROWS = (
-    _hub("Llama 2-7B", "Llama 2", "7B", None, None, "meta-llama/Llama-2-7b-hf", "01c7f73d771dfac7d292323805ebc428287df4f9", "llama2", gated=True),
-    _hub("Llama 2-7B Chat", "Llama 2", "7B", "Llama-2-7b-hf", "alignment", "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590", "llama2", gated=True, prompt_format="chat"),
-    _hub("Llama 2-13B", "Llama 2", "13B", None, None, "meta-llama/Llama-2-13b-hf", "5c31dfb671ce7cfe2d7bb7c04375e44c55e815b1", "llama2", gated=True),
-    _hub("Llama 2-13B Chat", "Llama 2", "13B", "Llama-2-13b-hf", "alignment", "meta-llama/Llama-2-13b-chat-hf", "a2cb7a712bb6e5e736ca7f8cd98167f81a0b5bd8", "llama2", gated=True, prompt_format="chat"),
-    _hub("Llama-2 70B", "Llama 2", "70B", None, None, "meta-llama/Llama-2-70b-hf", "3aba440b59558f995867ba6e1f58f21d0336b5bb", "llama2", gated=True),
-    _hub("Llama-2 70B Chat", "Llama 2", "70B", "Llama-2-70b-hf", "alignment", "meta-llama/Llama-2-70b-chat-hf", "e9149a12809580e8602995856f8098ce973d1080", "llama2", gated=True, prompt_format="chat"),
-    _hub("Code Llama 7B", "Code Llama", "7B", "Llama-2-7b-hf", "code", "codellama/CodeLlama-7b-hf", "6c284d1468fe6c413cf56183e69b194dcfa27fe6", "llama2"),
-    _hub("Code Llama 7B Instruct", "Code Llama", "7B", "CodeLlama-7b-hf", "alignment", "codellama/CodeLlama-7b-Instruct-hf", "22cb240e0292b0b5ab4c17ccd97aa3a2f799cbed", "llama2"),
-    _hub("Code Llama 13B", "Code Llama", "13B", "Llama-2-13b-hf", "code", "codellama/CodeLlama-13b-hf", "8da65ff4ee20f74ecd107ca9d54f9f121b279860", "llama2"),
-    _hub("Code Llama 13B Instruct", "Code Llama", "13B", "CodeLlama-13b-hf", "alignment", "codellama/CodeLlama-13b-Instruct-hf", "745795438019e47e4dad1347a0093e11deee4c68", "llama2"),
+    _hub("Llama 2-7B", "Llama 2", "7B", None, None, "meta-llama/Llama-2-7b-hf", "01c7f73d771dfac7d292323805ebc428287df4f9", "llama2", gated=True, shape="7b"),
+    _hub("Llama 2-7B Chat", "Llama 2", "7B", "Llama-2-7b-hf", "alignment", "meta-llama/Llama-2-7b-chat-hf", "f5db02db724555f92da89c216ac04704f23d4590", "llama2", gated=True, prompt_format="chat", shape="7b"),
+    _hub("Llama 2-13B", "Llama 2", "13B", None, None, "meta-llama/Llama-2-13b-hf", "5c31dfb671ce7cfe2d7bb7c04375e44c55e815b1", "llama2", gated=True, shape="13b"),
+    _hub("Llama 2-13B Chat", "Llama 2", "13B", "Llama-2-13b-hf", "alignment", "meta-llama/Llama-2-13b-chat-hf", "a2cb7a712bb6e5e736ca7f8cd98167f81a0b5bd8", "llama2", gated=True, prompt_format="chat", shape="13b"),
+    _hub("Llama-2 70B", "Llama 2", "70B", None, None, "meta-llama/Llama-2-70b-hf", "3aba440b59558f995867ba6e1f58f21d0336b5bb", "llama2", gated=True, shape="70b"),
+    _hub("Llama-2 70B Chat", "Llama 2", "70B", "Llama-2-70b-hf", "alignment", "meta-llama/Llama-2-70b-chat-hf", "e9149a12809580e8602995856f8098ce973d1080", "llama2", gated=True, prompt_format="chat", shape="70b"),
+    _hub("Code Llama 7B", "Code Llama", "7B", "Llama-2-7b-hf", "code", "codellama/CodeLlama-7b-hf", "6c284d1468fe6c413cf56183e69b194dcfa27fe6", "llama2", shape="7b"),
+    _hub("Code Llama 7B Instruct", "Code Llama", "7B", "CodeLlama-7b-hf", "alignment", "codellama/CodeLlama-7b-Instruct-hf", "22cb240e0292b0b5ab4c17ccd97aa3a2f799cbed", "llama2", shape="7b"),
+    _hub("Code Llama 13B", "Code Llama", "13B", "Llama-2-13b-hf", "code", "codellama/CodeLlama-13b-hf", "8da65ff4ee20f74ecd107ca9d54f9f121b279860", "llama2", shape="13b"),
+    _hub("Code Llama 13B Instruct", "Code Llama", "13B", "CodeLlama-13b-hf", "alignment", "codellama/CodeLlama-13b-Instruct-hf", "745795438019e47e4dad1347a0093e11deee4c68", "llama2", shape="13b"),
     # Llama 2 34B, what Code Llama 34B was trained from, was never released.
-    _hub("Code Llama 34B", "Code Llama", "34B", None, "code", "codellama/CodeLlama-34b-hf", "6008b9656730b71c7d19a15370c7ff6d2902f4ef", "llama2"),
-    _hub("Code Llama 34B Instruct", "Code Llama", "34B", "CodeLlama-34b-hf", "alignment", "codellama/CodeLlama-34b-Instruct-hf", "d4c1c474abcacd32d2a6eda45f9811d38c83e93d", "llama2"),
-    _hub("Code Llama 70B", "Code Llama", "70B", "Llama-2-70b-hf", "code", "codellama/CodeLlama-70b-hf", "4570a4edc524fb9f20f605b417bb43828fa5997a", "llama2"),
-    _hub("Code Llama 70B Instruct", "Code Llama", "70B", "CodeLlama-70b-hf", "alignment", "codellama/CodeLlama-70b-Instruct-hf", "397cae981dffaf5d5c9c90e89a0a75a850528b70", "llama2"),
-    _hub("Llemma 7B", "Llemma", "7B", "CodeLlama-7b-hf", "math", "EleutherAI/llemma_7b", "e223eee41c53449e6ea6548c9b71c50865e4a85c", "llama2", weights="bin"),
-    _hub("Llemma 34B", "Llemma", "34B", "CodeLlama-34b-hf", "math", "EleutherAI/llemma_34b", "08634a81f7bc7343f94d1c82fae461ad9b03e233", "llama2", weights="bin"),
-    _hub("DeepSeek 7B", "DeepSeek", "7B", None, None, "deepseek-ai/deepseek-llm-7b-base", "7683fea62db869066ddaff6a41d032262c490d4f", "deepseek", weights="bin"),
-    _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat", system_role=False),
-    _hub("DeepSeek 7B Coder Base", "DeepSeek-Coder", "7B", "deepseek-llm-7b-base", "code", "deepseek-ai/deepseek-coder-7b-base-v1.5", "e4f7de1cf2fd3ab9519f79d750eac4393282e844", "deepseek"),
-    _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek", system_role=False),
-    _hub("DeepSeek 7B Math Base", "DeepSeek-Math", "7B", "deepseek-coder-7b-base-v1.5", "math", "deepseek-ai/deepseek-math-7b-base", "036a8c6189aac6e2fc4e07b46e1e57c6b647bca5", "deepseek", weights="bin"),
-    _hub("Gemma-7B", "Gemma", "8B", None, None, "google/gemma-7b", "ff6768d9368919a1f025a54f9f5aa0ee591730bb", "gemma", gated=True),
-    _hub("Gemma-7B Instruct", "Gemma", "8B", "gemma-7b", "alignment", "google/gemma-7b-it", "9c5798d27f588501ce1e108079d2a19e4c3a2353", "gemma", gated=True),
-    _hub("CodeGemma-7B", "CodeGemma", "8B", "gemma-7b", "code", "google/codegemma-7b", None, "gemma", gated=True),
-    _hub("CodeGemma-7B Instruct", "CodeGemma", "8B", "codegemma-7b", "alignment", "google/codegemma-7b-it", "9b1d9231388358c04d90bd003458f5070d97db44", "gemma", gated=True),
-    _hub("Mistral 7B", "Mistral", "7B", None, None, "mistralai/Mistral-7B-v0.1", "27d67f1b5f57dc0953326b2601d68371d40ea8da", "apache-2.0"),
-    _hub("OpenMathMistral", "OpenMathMistral", "7B", "Mistral-7B-v0.1", "math", "nvidia/OpenMath-Mistral-7B-v0.1-hf", "970b8df89f1668d8330abd7e77d7f7013a1e6ae4", "apache-2.0", instruct_data=True),
-    _hub("LLama 7B", "Llama", "7B", None, None, "huggyllama/llama-7b", _LLAMA_7B_TOKENIZER[1], "other"),
-    # float-7b carries no tokenizer; it was trained from, and with the tokenizer of, huggyllama/llama-7b.
-    _hub("Float 7B Instruct", "FLoat", "7B", "llama-7b", "math", "nikhil07prakash/float-7b", "de609e8cc96d0f9ffa697e06247d2c07cab2f097", "mit", weights="bin", instruct_data=True, tokenizer=_LLAMA_7B_TOKENIZER),
+    _hub("Code Llama 34B", "Code Llama", "34B", None, "code", "codellama/CodeLlama-34b-hf", "6008b9656730b71c7d19a15370c7ff6d2902f4ef", "llama2", shape="34b"),
+    _hub("Code Llama 34B Instruct", "Code Llama", "34B", "CodeLlama-34b-hf", "alignment", "codellama/CodeLlama-34b-Instruct-hf", "d4c1c474abcacd32d2a6eda45f9811d38c83e93d", "llama2", shape="34b"),
+    _hub("Code Llama 70B", "Code Llama", "70B", "Llama-2-70b-hf", "code", "codellama/CodeLlama-70b-hf", "4570a4edc524fb9f20f605b417bb43828fa5997a", "llama2", shape="70b"),
+    _hub("Code Llama 70B Instruct", "Code Llama", "70B", "CodeLlama-70b-hf", "alignment", "codellama/CodeLlama-70b-Instruct-hf", "397cae981dffaf5d5c9c90e89a0a75a850528b70", "llama2", shape="70b"),
+    _hub("Llemma 7B", "Llemma", "7B", "CodeLlama-7b-hf", "math", "EleutherAI/llemma_7b", "e223eee41c53449e6ea6548c9b71c50865e4a85c", "llama2", weights="bin", shape="7b", float32_files=True),
+    _hub("Llemma 34B", "Llemma", "34B", "CodeLlama-34b-hf", "math", "EleutherAI/llemma_34b", "08634a81f7bc7343f94d1c82fae461ad9b03e233", "llama2", weights="bin", shape="34b", float32_files=True),
+    _hub("DeepSeek 7B", "DeepSeek", "7B", None, None, "deepseek-ai/deepseek-llm-7b-base", "7683fea62db869066ddaff6a41d032262c490d4f", "deepseek", weights="bin", shape="deepseek-7b"),
+    _hub("DeepSeek 7B Chat", "DeepSeek", "7B", "deepseek-llm-7b-base", "alignment", "deepseek-ai/deepseek-llm-7b-chat", "afbda8b347ec881666061fa67447046fc5164ec8", "deepseek", weights="bin", prompt_format="chat", system_role=False, shape="deepseek-7b"),
+    _hub("DeepSeek 7B Coder Base", "DeepSeek-Coder", "7B", "deepseek-llm-7b-base", "code", "deepseek-ai/deepseek-coder-7b-base-v1.5", "e4f7de1cf2fd3ab9519f79d750eac4393282e844", "deepseek", shape="deepseek-7b"),
+    _hub("DeepSeek 7B Coder Instruct", "DeepSeek-Coder", "7B", "deepseek-coder-7b-base-v1.5", "alignment", "deepseek-ai/deepseek-coder-7b-instruct-v1.5", "2a050a4c59d687a85324d32e147517992117ed30", "deepseek", system_role=False, shape="deepseek-7b"),
+    _hub("DeepSeek 7B Math Base", "DeepSeek-Math", "7B", "deepseek-coder-7b-base-v1.5", "math", "deepseek-ai/deepseek-math-7b-base", "036a8c6189aac6e2fc4e07b46e1e57c6b647bca5", "deepseek", weights="bin", shape="deepseek-7b"),
+    _hub("Gemma-7B", "Gemma", "8B", None, None, "google/gemma-7b", "ff6768d9368919a1f025a54f9f5aa0ee591730bb", "gemma", gated=True, shape="gemma-7b"),
+    _hub("Gemma-7B Instruct", "Gemma", "8B", "gemma-7b", "alignment", "google/gemma-7b-it", "9c5798d27f588501ce1e108079d2a19e4c3a2353", "gemma", gated=True, shape="gemma-7b"),
+    _hub("CodeGemma-7B", "CodeGemma", "8B", "gemma-7b", "code", "google/codegemma-7b", None, "gemma", gated=True, shape="gemma-7b"),
+    _hub("CodeGemma-7B Instruct", "CodeGemma", "8B", "codegemma-7b", "alignment", "google/codegemma-7b-it", "9b1d9231388358c04d90bd003458f5070d97db44", "gemma", gated=True, shape="gemma-7b"),
+    _hub("Mistral 7B", "Mistral", "7B", None, None, "mistralai/Mistral-7B-v0.1", "27d67f1b5f57dc0953326b2601d68371d40ea8da", "apache-2.0", shape="mistral-7b"),
+    _hub("OpenMathMistral", "OpenMathMistral", "7B", "Mistral-7B-v0.1", "math", "nvidia/OpenMath-Mistral-7B-v0.1-hf", "970b8df89f1668d8330abd7e77d7f7013a1e6ae4", "apache-2.0", instruct_data=True, shape="mistral-7b"),
+    _hub("LLama 7B", "Llama", "7B", None, None, "huggyllama/llama-7b", _LLAMA_7B_TOKENIZER[1], "other", shape="7b"),
+    # float-7b carries no tokenizer; it was trained with that of huggyllama/llama-7b.
+    _hub("Float 7B Instruct", "FLoat", "7B", "llama-7b", "math", "nikhil07prakash/float-7b", "de609e8cc96d0f9ffa697e06247d2c07cab2f097", "mit", weights="bin", instruct_data=True, tokenizer=_LLAMA_7B_TOKENIZER, shape="7b"),
     _tiny("tiny-base", None, None),
     _tiny("tiny-code", "tiny-base", "code"),
     _tiny("tiny-math", "tiny-base", "math"),
@@ -125,25 +135,28 @@ _ROWS = (
 # fmt: on
 
 
-def read_added(path: Path = ADDED) -> list[ModelSpec]:
-    """The rows that were added on this machine. UserError where the file is not as add_model.py writes it."""
+def read_added(path: Path = ADDED_ROWS) -> list[ModelSpec]:
+    """The rows that were added on this machine. UserError where add_model.py did not write them."""
     if not path.exists():
         return []
     try:
         rows = [ModelSpec(**row, extra=True) for row in read_json(path)["models"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not as make model writes it ({error}); mend or delete it") from None
+        wrong = f"{path}: not as make model writes it ({error})"
+        raise UserError(f"{wrong}; mend or delete it") from None
     names = [spec.name for spec in (*_ROWS, *rows)]
     for row in rows:
-        if names.count(row.name) > 1 or row.profile not in PROFILES or (row.base and row.base not in names):
-            raise UserError(f"{path}: {row.name}: its name, profile or base is wrong; mend or delete the row")
+        is_known = row.profile in PROFILES and row.base in (None, "", *names)
+        if not is_known or names.count(row.name) > 1:
+            wrong = f"{path}: {row.name}: its name, profile or base is wrong"
+            raise UserError(f"{wrong}; mend or delete the row")
     return rows
 
 
 def _all_rows() -> tuple[ModelSpec, ...]:
     try:
         return *_ROWS, *read_added()
-    except UserError as error:  # whoever imports this table is not yet where such errors are caught
+    except UserError as error:  # who imports this table is not yet where such errors are caught
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -152,32 +165,36 @@ MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _all_rows()}
 
 
 def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
-    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: with those added on this machine."""
+    """The rows of a profile, in order; `reported` has those of `paper`. `extra`: added, too."""
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    wanted, extra = ("paper", False) if profile == "reported" else (profile, extra)
-    return [spec for spec in MODELS.values() if spec.profile == wanted and (extra or not spec.extra)]
+    if profile == "reported":
+        profile, extra = "paper", False
+    rows = [spec for spec in MODELS.values() if spec.profile == profile]
+    return rows if extra else [spec for spec in rows if not spec.extra]
 
 
 def spec_of(name: str) -> ModelSpec:
     """The row of a name. UserError names the closest ones where there is none."""
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(MODELS)}"
+        hint = f"known: {', '.join(MODELS)}"
+        if close:
+            hint = f"did you mean {', '.join(close)}?"
         raise UserError(f"unknown model {name!r}; {hint}")
     return MODELS[name]
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
-    """The rows of a profile, or those of them that are named (ALL: every one). UserError for a name that is not of the
-    profile."""
+    """The rows of a profile, or those named (ALL: every one). UserError for a name not of it."""
     known = models_of(profile)
     if list(names) == [ALL]:
         return known
     strangers = {spec_of(name).name for name in names} - {spec.name for spec in known}
     if strangers:
         listed = ", ".join(spec.name for spec in known)
-        raise UserError(f"{min(strangers)} is no model of profile {profile}; choose from {listed}")
+        wrong = f"{min(strangers)} is no model of profile {profile}"
+        raise UserError(f"{wrong}; choose from {listed}")
     return [spec for spec in known if not names or spec.name in names]
 
 

@@ -1,8 +1,10 @@
-"""A tokenizer as its files are written, and the tokens that these files say, read without transformers to judge it.
+"""A tokenizer as its files are written, and the tokens that these files say, read without
+transformers to judge it.
 
-transformers 5 builds many tokenizers anew from the vocabulary of tokenizer.json and drops what else the file says (Llama 2
-Chat's space behind every `<s>`); it no longer heeds `add_bos_token` of tokenizer_config.json (all that DeepSeek says of its
-BOS); and it loses the space before a text where tokenizer.model is all there is (Mistral).
+transformers 5 builds many tokenizers anew from the vocabulary of tokenizer.json and drops what else
+the file says (Llama 2 Chat's space behind every `<s>`); it no longer heeds `add_bos_token` of
+tokenizer_config.json (all that DeepSeek says of its BOS); and it loses the space before a text
+where tokenizer.model is all there is (Mistral).
 """
 
 from collections.abc import Callable
@@ -19,9 +21,10 @@ from boxes.prompting import (
 )
 from boxes.records import UserError, read_json
 
-# Classes of transformers 4 that wrote the BOS as `add_bos_token` says (where it says nothing they did), whatever the
-# post-processor of tokenizer.json. All others left it to the post-processor: those of GPT-2 and Qwen2 have the setting and
-# never looked at it, Llama 3's PreTrainedTokenizerFast does not know it.
+# Classes of transformers 4 that wrote the BOS as `add_bos_token` says (where it says nothing they
+# did), whatever the post-processor of tokenizer.json. All others left it to the post-processor:
+# those of GPT-2 and Qwen2 have the setting and never looked at it, Llama 3's
+# PreTrainedTokenizerFast does not know it.
 BOS_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 # The classes it took where a checkpoint names none, by model_type.
 _CLASS_OF = {
@@ -33,28 +36,31 @@ _CLASS_OF = {
     "gemma2": "GemmaTokenizer",
     "cohere": "CohereTokenizer",
 }
-_SENTENCEPIECE_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer")  # whose tokenizer.model is read here
+# Whose tokenizer.model is read here.
+_SENTENCEPIECE_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer")
 _CONVERT = "save it as tokenizer.json with the version of transformers that it was made for"
-_MEND = "its files disagree; mend tokenizer_config.json, or fetch the model again"
-_DESCRIPTION = EXAMPLES[1][0].removeprefix("Description: ")
+_DISAGREE = "its files disagree; mend tokenizer_config.json, or fetch the model again"
+_EXAMPLE = EXAMPLES[1][0].removeprefix("Description: ")
 
 
-def settings_of(folder: Path) -> dict:
+def tokenizer_settings(folder: Path) -> dict:
     """The content of tokenizer_config.json; empty without one."""
     path = folder / "tokenizer_config.json"
     return read_json(path) if path.exists() else {}
 
 
 def class_of(folder: Path) -> str:
-    """The class of transformers 4 for a folder's tokenizer, without its "Fast"; "" where nothing names one."""
-    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
-    named = settings_of(folder).get("tokenizer_class") or config.get("tokenizer_class")
+    """The tokenizer's class of transformers 4 without "Fast"; "" where none is named."""
+    config = {}
+    if (folder / "config.json").exists():
+        config = read_json(folder / "config.json")
+    named = tokenizer_settings(folder).get("tokenizer_class") or config.get("tokenizer_class")
     return str(named or _CLASS_OF.get(config.get("model_type"), "")).removesuffix("Fast")
 
 
 def asks_for_bos(folder: Path) -> bool | None:
-    """Whether texts begin with the BOS by tokenizer_config.json; None where the post-processor decides."""
-    settings = settings_of(folder)
+    """Whether tokenizer_config.json asks for the BOS; None where the post-processor decides."""
+    settings = tokenizer_settings(folder)
     written_by_5 = "backend" in settings  # which puts all it knows into tokenizer.json
     if written_by_5 or class_of(folder) not in BOS_CLASSES:
         return None
@@ -62,24 +68,25 @@ def asks_for_bos(folder: Path) -> bool | None:
 
 
 def open_tokenizer(folder: Path):
-    """The tokenizer of a folder: tokenizer.json as it is, or tokenizer.model, and the BOS that tokenizer_config.json asks
-    for. Whatever error the libraries raise where a file is damaged."""
+    """The tokenizer of a folder: tokenizer.json as it is, or tokenizer.model, and the BOS that
+    tokenizer_config.json asks for. Whatever error the libraries raise where a file is damaged."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if (folder / "tokenizer.json").exists():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)  # the one class that builds nothing anew
+        # The one class that builds nothing anew.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     elif (folder / "tokenizer.model").exists():
         tokenizer = _open_sentencepiece(folder)
     else:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     asked, bos = asks_for_bos(folder), tokenizer.bos_token_id
     if asked is not None and bos is not None and (bos in special_prefix(tokenizer)) != asked:
-        tokenizer.add_bos_token = asked  # the setter still does what the setting in the file did
+        tokenizer.add_bos_token = asked  # the setter does what the setting in the file did
     return tokenizer
 
 
 def _open_sentencepiece(folder: Path):
-    """A tokenizer.model of the Llama kind (Mistral's, too) with SentencePiece's own order of merges and its leading space."""
+    """A tokenizer.model of Llama's kind, with SentencePiece's order of merges and leading space."""
     from sentencepiece import SentencePieceProcessor
     from tokenizers import models, normalizers
     from transformers import LlamaTokenizer
@@ -87,24 +94,27 @@ def _open_sentencepiece(folder: Path):
 
     kind = class_of(folder)
     if kind not in _SENTENCEPIECE_CLASSES:
-        raise UserError(f"{folder}: no tokenizer.json, and a tokenizer.model of kind {kind or 'unknown'}; {_CONVERT}")
-    legacy = settings_of(folder).get("legacy") is not False
+        wrong = f"no tokenizer.json, and a tokenizer.model of kind {kind or 'unknown'}"
+        raise UserError(f"{folder}: {wrong}; {_CONVERT}")
+    legacy = tokenizer_settings(folder).get("legacy") is not False
     tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=legacy)
     model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     pieces = {model.id_to_piece(index): index for index in range(len(model))}
-    # Merges go by score. LlamaTokenizer orders them by id, which reads two spaces in a row otherwise.
-    merges = generate_merges(pieces, {piece: model.get_score(index) for piece, index in pieces.items()})
+    # Merges go by score. LlamaTokenizer orders them by id, which reads two spaces otherwise.
+    scores = {piece: model.get_score(index) for piece, index in pieces.items()}
+    merges = generate_merges(pieces, scores)
     unknown = model.id_to_piece(model.unk_id())
     backend = tokenizer.backend_tokenizer
     backend.model = models.BPE(pieces, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    if legacy:  # a space before every stretch of text between special tokens, one more before a space
-        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    if legacy:  # a space before every stretch between special tokens, one more before a space
+        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        backend.normalizer = normalizers.Sequence(spaces)
         backend.pre_tokenizer = None
     return tokenizer
 
 
 def check_tokens(tokenizer, folder: Path, system_role: bool | None = None) -> None:
-    """UserError where a prompt of Table 2 or 5 would not be sent as the tokens that the folder's files say."""
+    """UserError where a prompt would not be sent as the tokens that the folder's files say."""
     bos = tokenizer.bos_token_id
     by_files = tokens_by_files(folder, bos)
     if by_files is None:
@@ -112,21 +122,22 @@ def check_tokens(tokenizer, folder: Path, system_role: bool | None = None) -> No
     for kind, prompt in _samples(tokenizer, folder, system_role).items():
         expected, sent = by_files(prompt), encode_prompt(tokenizer, prompt)
         if bos is not None and expected[:2] == [bos, bos]:
-            raise UserError(f"{folder}: a {kind} prompt begins with two BOS; mend its chat template")
+            wrong = f"a {kind} prompt begins with two BOS"
+            raise UserError(f"{folder}: {wrong}; mend its chat template")
         if sent != expected:
             place = _first_difference(sent, expected)
-            found, right = (_shown(tokenizer, ids, place) for ids in (sent, expected))
+            found, right = _token_at(tokenizer, sent, place), _token_at(tokenizer, expected, place)
             raise UserError(
-                f"{folder}: token {place} of a {kind} prompt would be {found}, by the tokenizer's files "
-                f"it is {right}; {_MEND}"
+                f"{folder}: token {place} of a {kind} prompt would be {found}, "
+                f"by the tokenizer's files it is {right}; {_DISAGREE}"
             )
 
 
 def tokens_by_files(folder: Path, bos: int | None) -> Callable[[str], list[int]] | None:
-    """How tokenizer.json, or tokenizer.model without it, reads a prompt; None where there is neither.
+    """How tokenizer.json, or tokenizer.model without it, reads a prompt; None without either.
 
-    What a text itself begins with of the prefix, a BOS above all, is not written twice. SentencePiece finds no special
-    token in a text.
+    What a text itself begins with of the prefix, a BOS above all, is not written twice.
+    SentencePiece finds no special token in a text.
     """
     if (folder / "tokenizer.json").exists():
         prefix, encode = _read_tokenizer_json(folder / "tokenizer.json")
@@ -142,9 +153,12 @@ def tokens_by_files(folder: Path, bos: int | None) -> Callable[[str], list[int]]
 
     def by_files(text: str) -> list[int]:
         ids = encode(text)
-        if bos is not None and ids[:1] == [bos]:
-            return [*prefix[: prefix.index(bos)], *ids] if bos in prefix else ids
-        written = next(place for place in range(len(prefix) + 1) if ids[: len(prefix) - place] == prefix[place:])
+        written = 0  # tokens of the prefix that the text does not begin with itself
+        if bos is None or ids[:1] != [bos]:
+            while ids[: len(prefix) - written] != prefix[written:]:
+                written += 1
+        elif bos in prefix:
+            written = prefix.index(bos)
         return [*prefix[:written], *ids]
 
     return by_files
@@ -170,20 +184,22 @@ def _read_sentencepiece(path: Path) -> Callable[[str], list[int]]:
 
 
 def _samples(tokenizer, folder: Path, system_role: bool | None) -> dict[str, str]:
-    """A prompt of each format that the files can read. A template that refuses Table 5 has none: a run says so."""
-    samples = {"plain": statement_prompt(_DESCRIPTION)}
+    """A prompt of each format that the files can read; a template may refuse Table 5."""
+    samples = {"plain": statement_prompt(_EXAMPLE)}
     if tokenizer.chat_template and (folder / "tokenizer.json").exists():
         with suppress(TemplateRefuses):
-            samples["chat"] = chat_prompt(_DESCRIPTION, tokenizer, system_role)
+            samples["chat"] = chat_prompt(_EXAMPLE, tokenizer, system_role)
     return samples
 
 
 def _first_difference(one: list[int], other: list[int]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return place
+    return min(len(one), len(other))
 
 
-def _shown(tokenizer, ids: list[int], place: int) -> str:
+def _token_at(tokenizer, ids: list[int], place: int) -> str:
     if place >= len(ids):
         return "missing"
     return f"{ids[place]} ({tokenizer.convert_ids_to_tokens(ids[place])!r})"

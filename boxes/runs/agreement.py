@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from boxes.models.loading import is_commit, revision_of, weights_sha256
+from boxes.models.checkpoint import UNVERIFIED, Checkpoint, pinned_commit
 from boxes.models.table import ModelSpec
 from boxes.prompting import PROMPT_STYLES, STATEMENT_REGEX, statement_prompt
 from boxes.records import UserError, sha256_text
-from boxes.runs.folder import UNVERIFIED, WHOLE
+from boxes.runs.folder import WHOLE
 from boxes.world import shown
 
 # What two runs must agree in for their predictions to belong to one table row.
@@ -23,14 +23,9 @@ MAY_LACK = ("regex", "checkpoint_sha256")  # of IDENTITY: none in free decoding;
 CHOICES = {"prompt_style": "--prompt-style", "max_new_tokens": "--max-new-tokens"}
 
 
-def weights_revision(spec: ModelSpec, weights: Path) -> str | None:
-    """The commit of the hub that the weights are of; for a checkpoint of this repository or a local one, a hash of them."""
-    if spec.hub_id is None:
-        return weights_sha256(weights)
-    if weights.parent.name == "snapshots":  # named by its commit
-        return weights.name
-    commit = revision_of(spec)
-    return commit if is_commit(spec, weights, commit) else UNVERIFIED.format(commit)
+def identity(checkpoint: Checkpoint) -> dict:
+    """Which checkpoint it is: the commit as far as one is known, and a hash of its files."""
+    return {"revision": checkpoint.revision, "checkpoint_sha256": checkpoint.sha256}
 
 
 def same_weights(old: dict, now: dict) -> bool:
@@ -108,8 +103,10 @@ def check_free(free: dict, constrained: dict, folder: Path) -> None:
 def _pinned(spec: ModelSpec) -> str | None:
     """The revision a model has now; None where nothing is pinned, or weights that ship with the repository are gone."""
     if spec.folder is None:
-        return revision_of(spec)
-    return weights_revision(spec, spec.folder) if any(spec.folder.glob("*.safetensors")) else None
+        return pinned_commit(spec)
+    if not any(spec.folder.glob("*.safetensors")):
+        return None
+    return Checkpoint(spec, spec.folder, spec.folder).revision
 
 
 def check_one_table(runs: dict[str, dict]) -> None:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.dataset import Example
-from boxes.models.checkpoint import check_prompts
-from boxes.models.loading import Loaded, WeightsMissing, load, resolve
-from boxes.models.table import ModelSpec
+from boxes.models import Checkpoint, Loaded, WeightsMissing, find, load
+from boxes.models.reading import check_prompts
 from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
 from boxes.records import CannotWrite, UserError, read_json, write_json
-from boxes.runs.agreement import lacking_identity, plain_prompt_sha256, same_identity, same_weights
+from boxes.runs.agreement import identity, lacking_identity, plain_prompt_sha256, same_identity, same_weights
 from boxes.runs.folder import FORMAT, Key, OtherFormat, Run, complete_predictions, read_predictions
 from boxes.runs.lock import held
 from boxes.runs.progress import Progress
-from boxes.runs.provenance import _counts, _identity, _provenance, _spent
+from boxes.runs.provenance import _counts, _provenance, _spent
 from boxes.runs.task import Settings, Task
 
 
@@ -27,13 +26,13 @@ def decode_run(
 ) -> dict:
     """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included.
 
-    One process at a time has the folder (lock.py). `load_model` stands in for weights.load, e.g. to load once for
+    One process at a time has the folder (lock.py). `load_model` stands in for boxes.models.load, e.g. to load once for
     several runs. CannotWrite where the disk is full or the folder may not be written.
     """
     run, missing = Run(folder), None
     try:
-        spec, weights = resolve(name)
-        name = spec.name
+        checkpoint = find(name)
+        name = checkpoint.spec.name
     except WeightsMissing as error:
         missing = {"model": name, "status": "not run", "reason": str(error)}
     with held(folder) as check:
@@ -45,7 +44,7 @@ def decode_run(
             return (
                 _finish(run, missing)
                 if missing
-                else _decode(run, spec, weights, task, settings, check, load_model or load)
+                else _decode(run, checkpoint, task, settings, check, load_model or load)
             )
         except CannotWrite:
             raise
@@ -86,15 +85,15 @@ def _finish(run: Run, provenance: dict) -> dict:
 
 def _decode(
     run: Run,
-    spec: ModelSpec,
-    weights: Path,
+    checkpoint: Checkpoint,
     task: Task,
     settings: Settings,
     check: Callable[[], None],
     load_model: Callable,
 ) -> dict:
+    spec = checkpoint.spec
     old = read_json(run.provenance) if run.provenance.exists() else {}
-    same = old.get("status") == "complete" and _same_request(old, spec, weights, task, settings)
+    same = old.get("status") == "complete" and _same_request(old, checkpoint, task, settings)
     if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
         run.provenance.touch()
         if settings.progress:
@@ -102,7 +101,7 @@ def _decode(
         return old
     from boxes.decoding.engine import Decoder  # torch is imported only where there are weights
 
-    loaded = load_model(str(weights) if spec.profile == "local" else spec.name, settings.device, settings.dtype)
+    loaded = load_model(checkpoint, settings.device, settings.dtype)
     chosen = PromptSettings(settings.prompt_format or spec.prompt_format, settings.prompt_style, spec.system_role)
     options = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
     decoder = Decoder(
@@ -113,8 +112,8 @@ def _decode(
     )
     make_prompt = prompt_maker(chosen, loaded.tokenizer)
     prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
-    check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), weights)
-    now = _provenance(spec, weights, task, decoder, chosen, make_prompt("{description}"))
+    check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), checkpoint.folder)
+    now = _provenance(checkpoint, task, decoder, chosen, make_prompt("{description}"))
     if old and not same_identity(old, now):
         kept = run.set_aside()
         if kept:
@@ -136,7 +135,7 @@ def _decode(
     return _finish(run, now | spent | _counts(run, task, spent["seconds"]) | {"status": "complete", "reason": ""})
 
 
-def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, settings: Settings) -> bool:
+def _same_request(old: dict, checkpoint: Checkpoint, task: Task, settings: Settings) -> bool:
     """Whether a complete run is what is asked for, as far as can be told without loading the model."""
     if lacking_identity(old):
         return False
@@ -144,14 +143,14 @@ def _same_request(old: dict, spec: ModelSpec, weights: Path, task: Task, setting
         "max_new_tokens": settings.max_new_tokens or MAX_NEW_TOKENS,
         "dataset_sha256": task.checksum,
         "selection": task.selection,
-        "prompt_format": settings.prompt_format or spec.prompt_format,
+        "prompt_format": settings.prompt_format or checkpoint.spec.prompt_format,
         "regex": STATEMENT_REGEX if settings.constrained else None,
     }
     if settings.dtype:
         asked["dtype"] = settings.dtype
     if asked["prompt_format"] == "plain":
         asked |= {"prompt_style": settings.prompt_style, "prompt_sha256": plain_prompt_sha256(settings.prompt_style)}
-    return all(old.get(key) == value for key, value in asked.items()) and same_weights(old, _identity(spec, weights))
+    return all(old.get(key) == value for key, value in asked.items()) and same_weights(old, identity(checkpoint))
 
 
 def _statements(run: Run, task: Task) -> dict[Key, str]:

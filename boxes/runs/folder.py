@@ -22,9 +22,6 @@ COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "inval
            "started")  # fmt: skip
 FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
 WHOLE = "all"  # `selection` of a run over every description of its dataset
-UNVERIFIED = (
-    "{} (unverified, from MODELS_DIR)"  # the pinned commit, where nothing recorded says that the files are of it
-)
 Key = tuple[int, int]  # (sample_id, num_operations)
 Scorer = Callable[
     [str, Sequence[str], str], tuple[bool, ...]

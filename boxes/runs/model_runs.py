@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from boxes.models import loading
-from boxes.models.loading import WeightsMissing, resolve
+from boxes import models
+from boxes.models import WeightsMissing, find
 from boxes.models.table import MODELS, ModelSpec
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError
@@ -66,7 +66,7 @@ def decode_model(model: ModelRuns) -> None:
 def row_of(name: str) -> ModelSpec:
     """The row of a name or of a local checkpoint's folder, whether its weights are here or not."""
     try:
-        return resolve(name)[0]
+        return find(name).spec
     except WeightsMissing:
         return MODELS[name]
 
@@ -77,11 +77,11 @@ def with_settings(run: PlannedRun, **changed) -> PlannedRun:
 
 
 def load_quietly(*which):
-    """loading.load without the bar that transformers draws."""
+    """boxes.models.load without the bar that transformers draws."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return loading.load(*which)
+    return models.load(*which)
 
 
 def asks_to_choose(spec: ModelSpec, settings: Settings) -> bool:
@@ -98,7 +98,7 @@ def chosen_format(spec: ModelSpec, own: PlannedRun, dev: Task | None, load_once:
     if not compares_formats(spec):
         return None
     try:
-        resolve(spec.name)
+        find(spec.name)
     except WeightsMissing:
         return None
     if dev is None:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from boxes.completion import Status
-from boxes.models.loading import checkpoint_sha256
-from boxes.models.table import ModelSpec
+from boxes.models.checkpoint import Checkpoint
+from boxes.models.device import device_name
 from boxes.prompting import PromptSettings, encode_prompt, prompt_date
 from boxes.records import sha256_text
-from boxes.runs.agreement import weights_revision
+from boxes.runs.agreement import identity
 from boxes.runs.folder import FORMAT, Run
 from boxes.runs.task import Task
 
@@ -22,11 +22,6 @@ ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a r
 
 
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
-
-
-def _identity(spec: ModelSpec, weights: Path) -> dict:
-    """Which checkpoint it is: the commit as far as one is known, and a hash of its files."""
-    return {"revision": weights_revision(spec, weights), "checkpoint_sha256": checkpoint_sha256(spec, weights)}
 
 
 def _counts(run: Run, task: Task, seconds: float) -> dict:
@@ -53,16 +48,16 @@ def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
     }
 
 
-def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
+def _provenance(checkpoint: Checkpoint, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
     """What run.json holds besides counts; "partial" until the last description is decoded."""
-    model = decoder.model
+    model, spec = decoder.model, checkpoint.spec
     return {
         "format": FORMAT,
         "status": "partial",
         "reason": "not finished; run again to go on",
         "model": spec.name,
         "hub_id": spec.hub_id,
-        **_identity(spec, weights),
+        **identity(checkpoint),
         "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,
@@ -78,18 +73,12 @@ def _provenance(spec, weights: Path, task: Task, decoder, chosen: PromptSettings
         "selection": task.selection,
         "examples": len(task.examples),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": _device_name(model.device),
+        "device": device_name(model.device),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _device_name(device) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
 def _git_commit() -> str | None:

@@ -31,7 +31,7 @@ from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, command, write_csv
 from boxes.reference import reference_decode
-from experiments.bench.measure import device_name, measured, median_ratio, median_seconds, rounds
+from experiments.bench.measure import machine_name, measured, median_ratio, median_seconds, rounds
 
 GENERATE_BATCHES = (8, 16, 32, 64)
 SEARCHED = 64  # prompts with which the best of them is found
@@ -221,7 +221,7 @@ def main() -> None:
     found = compare(loaded.model, loaded.tokenizer, prompts, arguments.rounds)
     table = pd.DataFrame(found)
     table.insert(0, "model", loaded.spec.name)
-    table["device"] = device_name(loaded.model.device)
+    table["device"] = machine_name(loaded.model.device)
     write_csv(arguments.out, table)
     print(table.drop(columns=["model", "device", "note"]).to_string(index=False))
 

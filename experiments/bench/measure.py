@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 
+from boxes.models.device import device_name
+
 MIB = 2**20
 
 
-def device_name(device: torch.device) -> str:
+def machine_name(device: torch.device) -> str:
     """The accelerator, or the processor and how many of its threads are used."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+    return device_name(device, names[0] if names else platform.machine())
 
 
 def _status(field: str) -> float:

@@ -26,7 +26,7 @@ from boxes.prompting import PromptSettings, prompt_maker
 from boxes.records import command, write_csv
 from boxes.scoring import score_statement
 from experiments.bench.decoding import spread
-from experiments.bench.measure import device_name
+from experiments.bench.measure import machine_name
 
 BASE = "batch 1, no drafts"
 BATCH = 64
@@ -92,7 +92,7 @@ def compare(name: str, data: Path, count: int | None) -> list[dict]:
                     "correct": correct,
                     "accuracy": 100 * correct / (7 * len(prompts)),
                     "points_from_base": 100 * (correct - base_correct) / (7 * len(prompts)),
-                    "device": device_name(loaded.model.device),
+                    "device": machine_name(loaded.model.device),
                 }
             )
     return rows

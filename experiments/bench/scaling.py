@@ -20,7 +20,7 @@ from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.prompting import statement_prompt
 from boxes.records import UserError, command, write_csv
-from experiments.bench.measure import device_name, measured, median_seconds
+from experiments.bench.measure import machine_name, measured, median_seconds
 
 TIMES = (1, 4, 16)
 
@@ -44,7 +44,7 @@ def decode_measured(loaded, prompts: list[str], times: int, threads: int, rounds
         "statements_per_second": len(prompts) / seconds,
         "rounds": rounds,
         "peak_memory_mib": max(peak for _, peak, _ in runs),
-        "device": device_name(loaded.model.device),
+        "device": machine_name(loaded.model.device),
     }
 
 

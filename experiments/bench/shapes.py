@@ -37,7 +37,7 @@ from boxes.records import UserError, command, read_csv, write_csv
 from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
-from experiments.bench.measure import device_name
+from experiments.bench.measure import machine_name
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak measured in the same run.
 COLUMNS = (
@@ -248,7 +248,7 @@ def main() -> None:
     settings.dtype = settings.dtype or ("bfloat16" if device.type == "cuda" else "float32")
     prompts = [statement_prompt(example.description) for example in read_examples(settings.data)]
     prompts = spread(prompts, settings.prompts or len(prompts))
-    rows, here = read_rows(settings.out), device_name(device)
+    rows, here = read_rows(settings.out), machine_name(device)
     expected = Decoder(tiny.model, tiny.tokenizer).decode(prompts)
     dtype = getattr(torch, settings.dtype)
     peak = peak_flops(device, dtype)  # the best of all, for other work may slow one of them

@@ -1,10 +1,10 @@
-"""Fetch weights into the hub's cache, each model at its pinned commit; what is already here stays as it is.
+"""Fetch weights into the hub's cache, each model at its pinned commit; what is here stays as it is.
 
-python experiments/tools/fetch_weights.py --profile paper --models CodeLlama-7b-hf deepseek-llm-7b-base
+python experiments/tools/fetch_weights.py --profile paper --models CodeLlama-7b-hf gemma-7b
 
-Without --models, those of the whole profile; more than 100 GB of them are fetched with --models all alone. Gated repositories
-need HF_TOKEN of an account that accepted their licence. One that fails does not stop the others; the exit status is then 2. A
-second run resumes.
+Without --models, those of the whole profile; more than 100 GB of them are fetched with --models all
+alone. Gated repositories need HF_TOKEN of an account that accepted their licence. One that fails
+does not stop the others; the exit status is then 2. A second run resumes.
 """
 
 import sys
@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import argument_parser
-from boxes.models.loading import WeightsMissing, check_recorded, fetch, find, is_settled, settle
+from boxes.models import WeightsMissing, find_row
+from boxes.models.fetching import fetch, is_settled, settle
 from boxes.models.shapes import GB, file_bytes, gigabytes
 from boxes.models.table import ALL, PROFILES, ModelSpec, choose
 from boxes.records import UserError, command
@@ -24,22 +25,21 @@ UNASKED = 100 * GB  # what is fetched without being asked for by name, at most
 def is_here(spec: ModelSpec) -> bool:
     """Whether nothing is left to fetch, nor can be fetched."""
     try:
-        return spec.hub_id is None or bool(find(spec))
+        return spec.hub_id is None or bool(find_row(spec))
     except WeightsMissing:
         return False
 
 
 def check_amount(profile: str, waiting: list[ModelSpec]) -> None:
-    """UserError where a whole profile is more than anybody fetches by a slip; each model's size stands before it."""
+    """UserError, after all sizes, where it is more than anybody fetches by a slip."""
     total = sum(map(file_bytes, waiting))
     if total <= UNASKED:
         return
     for spec in waiting:
         print(f"{spec.name}: {gigabytes(file_bytes(spec))}")
-    raise UserError(
-        f"{len(waiting)} models of profile {profile}, {gigabytes(total)} in all; nothing was fetched, name those that you "
-        'want with MODELS="...", or fetch all with MODELS=all'
-    )
+    found = f"{len(waiting)} models of profile {profile}, {gigabytes(total)} in all"
+    mend = 'name those that you want with MODELS="...", or fetch all with MODELS=all'
+    raise UserError(f"{found}; nothing was fetched, {mend}")
 
 
 def provide(spec: ModelSpec) -> None:
@@ -47,19 +47,21 @@ def provide(spec: ModelSpec) -> None:
     from huggingface_hub import constants
 
     try:
-        folder = find(spec)
+        found = find_row(spec)
     except WeightsMissing:
         if spec.hub_id is None:
             raise
-        folder = None
-    if folder and not is_settled(spec, folder) and constants.HF_HUB_OFFLINE:
-        settle(spec, folder)
-    if not folder or not is_settled(spec, folder):
+        found = None
+    if found and not is_settled(found) and constants.HF_HUB_OFFLINE:
+        settle(found)
+    if not found or not is_settled(found):
         size = gigabytes(file_bytes(spec))
-        print(f"{spec.name}: fetching {spec.hub_id} (about {size}, licence: {spec.licence})", flush=True)
-        folder = fetch(spec)
-    check_recorded(spec, folder)
-    print(f"{spec.name}: in {folder}", flush=True)
+        about = f"(about {size}, licence: {spec.licence})"
+        print(f"{spec.name}: fetching {spec.hub_id} {about}", flush=True)
+        fetch(spec)
+        found = find_row(spec)
+    found.check_recorded()
+    print(f"{spec.name}: in {found.folder}", flush=True)
 
 
 @command

@@ -1,4 +1,5 @@
-"""A model is added without touching the code: its row, its pair, its panel; what is refused; what stays as it was."""
+"""A model is added without touching the code: its row, its pair, its panel; what is refused; what
+stays as it was."""
 
 import json
 import os
@@ -20,13 +21,19 @@ import json
 from boxes.models.pairs import figure_panels, pairs
 from boxes.models.table import MODELS, models_of
 profile = {profile!r}
-print(json.dumps({{
+seen = {{
     "rows": [spec.name for spec in models_of(profile)],
     "own": [spec.name for spec in models_of(profile, extra=False)],
-    "pairs": [[(pair.base.name, pair.treated.name) for pair in pairs(number, profile)] for number in (1, 2, 3)],
-    "panels": [[[panel.row, *(line[1].name for line in panel.lines)] for panel in figure_panels(number, profile)]
-               for number in (1, 2, 3)],
-}}))
+    "pairs": [],
+    "panels": [],
+}}
+for number in (1, 2, 3):
+    found = pairs(number, profile)
+    seen["pairs"].append([(pair.base.name, pair.treated.name) for pair in found])
+    seen["panels"].append([])
+    for panel in figure_panels(number, profile):
+        seen["panels"][-1].append([panel.row, *(line[1].name for line in panel.lines)])
+print(json.dumps(seen))
 """
 
 
@@ -37,10 +44,10 @@ class Machine:
         self.folder, self.records = folder, folder / "records"
 
     def run(self, *line: object) -> subprocess.CompletedProcess:
-        variables = os.environ | {"MODELS_RECORDS": str(self.records), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-        return subprocess.run(
-            [sys.executable, *map(str, line)], env=variables, cwd=ROOT, capture_output=True, text=True
-        )
+        path = f"{ROOT}:{ROOT / 'tests'}"
+        variables = os.environ | {"MODELS_RECORDS": str(self.records), "PYTHONPATH": path}
+        words = [sys.executable, *map(str, line)]
+        return subprocess.run(words, env=variables, cwd=ROOT, capture_output=True, text=True)
 
     def add(self, *options: object) -> str:
         """The last line on stdout: profile and name."""
@@ -72,8 +79,9 @@ def checkpoint(tmp_path) -> Path:
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch, capsys):
-    """add_model.py in this process, where nothing was added before: (status, what it says on stdout, on stderr)."""
-    monkeypatch.setattr("boxes.models.table.ADDED", tmp_path / "records" / "added.json")
+    """add_model.py in this process, where nothing was added before: (status, what it says on stdout,
+    on stderr)."""
+    monkeypatch.setattr("boxes.models.table.ADDED_ROWS", tmp_path / "records" / "added.json")
 
     def run(*options: object) -> tuple[int | str | None, str, str]:
         capsys.readouterr()
@@ -91,8 +99,9 @@ def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
     assert machine.add("--model", checkpoint, "--base", "tiny-base") == "tiny mine tiny-base"
     seen = machine.look("tiny")
     assert (seen["rows"], seen["own"]) == ([*TINY, "mine"], TINY)
-    assert seen["pairs"] == [[["tiny-base", "tiny-code"], ["tiny-base", "mine"]], [["tiny-base", "tiny-math"]],
-                             [["tiny-base", "tiny-chat"]]]  # fmt: skip
+    code, *others = seen["pairs"]
+    assert code == [["tiny-base", "tiny-code"], ["tiny-base", "mine"]]
+    assert others == [[["tiny-base", "tiny-math"]], [["tiny-base", "tiny-chat"]]]
     assert seen["panels"][0] == [[0, "tiny-base", "tiny-code"], [0, "tiny-base", "mine"]]
     assert machine.look("paper")["rows"] == machine.look("paper")["own"]
     assert machine.add("--remove", "mine") == "tiny mine tiny-base"
@@ -100,19 +109,21 @@ def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
 
 
 def test_an_aligned_model_has_a_panel_in_figure_3(machine, checkpoint):
-    machine.add("--model", checkpoint, "--base", "tiny-base", "--added", "alignment", "--name", "chatty")
-    machine.add("--model", checkpoint, "--base", "tiny-code", "--added", "alignment", "--name", "code-chatty")
+    aligned = ("--model", checkpoint, "--added", "alignment")
+    machine.add(*aligned, "--base", "tiny-base", "--name", "chatty")
+    machine.add(*aligned, "--base", "tiny-code", "--name", "code-chatty")
     assert machine.look("tiny")["panels"][2] == [
         [0, "tiny-base", "tiny-chat"], [0, "tiny-base", "chatty"], [1, "tiny-code", "code-chatty"]
     ]  # fmt: skip
 
 
 def test_repositories_of_the_hub(machine):
-    assert machine.add(
-        "--model", "org/new-math", "--revision", COMMIT, "--base", "Llama-2-7b-hf", "--added", "math"
-    ) == ("paper new-math Llama-2-7b-hf")
+    which = ("--model", "org/new-math", "--revision", COMMIT)
+    added = machine.add(*which, "--base", "Llama-2-7b-hf", "--added", "math")
+    assert added == "paper new-math Llama-2-7b-hf"
     [row] = machine.rows()
-    assert (row["hub_id"], row["revision"], row["size"], row["base"]) == ("org/new-math", COMMIT, "7B", "Llama-2-7b-hf")
+    assert (row["hub_id"], row["revision"]) == ("org/new-math", COMMIT)
+    assert (row["size"], row["base"]) == ("7B", "Llama-2-7b-hf")
     seen = machine.look("paper")
     assert seen["pairs"][1][-1] == ["Llama-2-7b-hf", "new-math"]
     assert len(seen["own"]) == 29
@@ -170,20 +181,22 @@ def test_no_row_is_trained_from_itself(machine):
 
 
 def test_a_name_stays_one_model_with_one_base_until_it_is_removed(machine, checkpoint, tmp_path):
-    machine.add("--model", checkpoint, "--base", "tiny-base")
+    mine = ("--model", checkpoint, "--base", "tiny-base")
+    machine.add(*mine)
     before = machine.rows()
-    remove = 'take it out first with make model REMOVE=mine, or give another with ARGS="--name NAME"'
+    remove = "take it out first with make model REMOVE=mine"
+    rename = 'give another with ARGS="--name NAME"'
     other = Path(shutil.copytree(checkpoint, tmp_path / "elsewhere" / "mine"))
     for line, said in (
-        (("--model", checkpoint, "--base", "tiny-math"), "mine was added with base tiny-base, not tiny-math"),
-        (("--model", checkpoint), "mine was added with base tiny-base, not none"),
-        (("--model", checkpoint, "--base", "tiny-base", "--added", "math"), "mine was added with added code, not math"),
-        (("--model", other, "--base", "tiny-base"), f"mine was added with path {checkpoint}, not {other}"),
-        (("--model", "org/x", "--base", other), "mine was added with base tiny-base, not none"),
+        (("--model", checkpoint, "--base", "tiny-math"), "base tiny-base, not tiny-math"),
+        (("--model", checkpoint), "base tiny-base, not none"),
+        ((*mine, "--added", "math"), "added code, not math"),
+        (("--model", other, "--base", "tiny-base"), f"path {checkpoint}, not {other}"),
+        (("--model", "org/x", "--base", other), "base tiny-base, not none"),
     ):
-        assert machine.refused(*line) == f"{said}; {remove}"
+        assert machine.refused(*line) == f"mine was added with {said}; {remove}, or {rename}"
         assert machine.rows() == before
-    assert machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "Mine") == "tiny mine tiny-base"
+    assert machine.add(*mine, "--label", "Mine") == "tiny mine tiny-base"
     machine.add("--remove", "mine")
     assert machine.add("--model", checkpoint, "--base", "tiny-math") == "tiny mine tiny-math"
 
@@ -193,13 +206,15 @@ def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
     for _ in range(2):  # the second time it is a row already
         line = ("--model", checkpoint, "--base", base, "--profile", "paper")
         assert machine.add(*line) == "paper mine my-base"
-    assert [(row["name"], row.get("base")) for row in machine.rows()] == [("my-base", None), ("mine", "my-base")]
+    rows = [(row["name"], row.get("base")) for row in machine.rows()]
+    assert rows == [("my-base", None), ("mine", "my-base")]
     machine.add("--remove", "mine")
-    assert machine.add("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math") == "tiny mine tiny-math"
+    line = ("--model", checkpoint, "--base", TINY_FOLDER / "tiny-math")
+    assert machine.add(*line) == "tiny mine tiny-math"
 
 
 @pytest.mark.parametrize("line", ["--model {} --base tiny-base", "--model org/x --base {}"])
-def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(alone, checkpoint, line):
+def test_a_folder_without_a_tokenizer_leaves_no_record(alone, checkpoint, line):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (checkpoint / name).unlink()
     status, out, said = alone(*line.replace("{}", str(checkpoint)).split())
@@ -208,7 +223,7 @@ def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_recorded(alo
     assert not (checkpoint.parent / "records").exists()
 
 
-def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machine, checkpoint, tmp_path):
+def test_a_snapshot_in_the_hubs_cache_is_named_as_its_repository(machine, checkpoint, tmp_path):
     blobs = tmp_path / "hub" / "models--some-org--new--model" / "blobs"
     snapshot = blobs.parent / "snapshots" / COMMIT
     shutil.copytree(checkpoint, blobs)
@@ -218,8 +233,10 @@ def test_a_snapshot_in_the_hubs_cache_is_a_folder_named_as_its_repository(machin
     assert machine.add("--model", snapshot, "--base", "tiny-base") == "tiny new--model tiny-base"
     [row] = machine.rows()
     assert (row["path"], "hub_id" in row and row["hub_id"]) == (str(snapshot), None)
-    fetched = machine.run("experiments/tools/fetch_weights.py", "--profile", "tiny", "--models", "new--model")
-    assert (fetched.returncode, fetched.stdout.splitlines()[0]) == (0, f"new--model: in {snapshot}"), fetched.stderr
+    which = ("--profile", "tiny", "--models", "new--model")
+    fetched = machine.run("experiments/tools/fetch_weights.py", *which)
+    assert fetched.returncode == 0, fetched.stderr
+    assert fetched.stdout.splitlines()[0] == f"new--model: in {snapshot}"
     assert not (machine.records / "revisions.json").exists()
 
 
@@ -236,9 +253,11 @@ def test_a_folder_lies_where_it_may(alone, checkpoint, tmp_path, parent):
 @pytest.mark.parametrize("name", ["50%", "two words", "a#b", "a$b", "größer"])
 def test_a_row_needs_a_plain_name(alone, checkpoint, tmp_path, name):
     moved = checkpoint.rename(tmp_path / name)
-    said = f'{name}: a name has letters, digits and . _ - alone; give another with ARGS="--name NAME"'
-    assert alone("--model", moved, "--base", "tiny-base") == (2, "", said)
-    assert alone("--model", moved, "--base", "tiny-base", "--name", "plain")[:2] == (0, "tiny plain tiny-base")
+    rename = 'give another with ARGS="--name NAME"'
+    said = f"{name}: a name has letters, digits and . _ - alone; {rename}"
+    line = ("--model", moved, "--base", "tiny-base")
+    assert alone(*line) == (2, "", said)
+    assert alone(*line, "--name", "plain")[:2] == (0, "tiny plain tiny-base")
 
 
 @pytest.mark.parametrize("content", ["{", '{"models": [{"name": "x"}]}', '{"models": 3}', "{}"])
@@ -268,8 +287,7 @@ def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint,
     assert "mine,My Code,run,all" in (out / "table6.csv").read_text()
     assert "My Code" in (out / "table4.csv").read_text()
     assert b"mine" not in (out / "figure2.pdf").read_bytes()
-    ids = machine.run(
-        "-c", "from boxes.claims.sentences import claims_of; print([c.id for c in claims_of('tiny')])"
-    ).stdout
+    code = "from boxes.claims.sentences import claims_of; print([c.id for c in claims_of('tiny')])"
+    ids = machine.run("-c", code).stdout
     assert ids.count("'tiny-code'") == 1
     assert "mine" not in ids

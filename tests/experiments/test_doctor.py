@@ -13,12 +13,20 @@ from miniatures import TOKENIZERS
 from tokenizer_fixture import KINDS, write_tokenizer
 
 from boxes.decoding.constraint import compile_regex, token_bytes
-from boxes.models import loading
+from boxes.models import find_row, loading
 from boxes.models.table import MODELS, TINY_FOLDER, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.records import UserError, read_json, write_json, write_text
-from experiments.tools import doctor
-from experiments.tools.doctor import Row, accepts, check_access, check_memory, examine, seconds_of
+from experiments.tools import checkup, doctor
+from experiments.tools.checkup import (
+    STATEMENT,
+    Checkup,
+    accepts,
+    check_access,
+    check_memory,
+    examine,
+    seconds_of,
+)
 
 GB = 10**9
 NOWHERE = Path("no-such-bench.csv")
@@ -36,12 +44,14 @@ def no_hub(tmp_path, monkeypatch):
 def test_a_model_that_is_here_passes(name):
     row = examine(MODELS[name], {}, None, NOWHERE, None)
     assert row.faults == []
-    assert (row.weights, row.tokenizer, row.access, row.seconds) == ("here", "ok", "not needed", None)
+    assert (row.weights, row.tokenizer, row.access) == ("here", "ok", "not needed")
+    assert row.seconds is None
 
 
 def test_what_is_not_here_is_not_checked():
     row = examine(MODELS["gemma-7b"], {"0": 80 * GB}, None, NOWHERE, "a GPU")
-    assert (row.weights, row.tokenizer, row.access, row.faults) == ("to fetch", "not here", "not asked", [])
+    assert (row.weights, row.tokenizer, row.access) == ("to fetch", "not here", "not asked")
+    assert row.faults == []
 
 
 @pytest.mark.parametrize(
@@ -55,14 +65,14 @@ def test_what_is_not_here_is_not_checked():
     ],
 )
 def test_memory_of_gpus(gpus, asked, short, fault):
-    row = Row()
+    row = Checkup()
     check_memory(MODELS["Llama-2-70b-hf"], None, gpus, asked, row)
     assert (row.short, row.faults) == (short, [fault] if fault else [])
 
 
 def test_memory_is_one_line_whatever_the_number_of_models():
     specs = models_of("paper", extra=False)
-    rows = [Row() for _ in specs]
+    rows = [Checkup() for _ in specs]
     for spec, row in zip(specs, rows, strict=True):
         check_memory(spec, None, {"0": 80 * GB}, None, row)
     line, [fault] = doctor.memory_line(specs, rows)
@@ -73,10 +83,11 @@ def test_memory_is_one_line_whatever_the_number_of_models():
 
 def test_a_kind_of_fault_is_one_line():
     specs = [MODELS[name] for name in ("gemma-7b", "gemma-7b-it", "tiny-base", "codegemma-7b")]
-    gated = "{} is gated; accept its licence"
-    rows = [Row(faults=[gated.format(spec.hub_id)] if spec.hub_id else ["no weights"]) for spec in specs]
+    rows = [Checkup(faults=[f"{spec.hub_id} is gated; accept its licence"]) for spec in specs]
+    rows[2] = Checkup(faults=["no weights"])
+    gated = "google/gemma-7b is gated; accept its licence"
     assert doctor.one_a_kind(specs, rows) == [
-        "gemma-7b: google/gemma-7b is gated; accept its licence (likewise gemma-7b-it, codegemma-7b)",
+        f"gemma-7b: {gated} (likewise gemma-7b-it, codegemma-7b)",
         "tiny-base: no weights",
     ]
 
@@ -86,14 +97,14 @@ def test_a_tokenizers_own_spelling_is_accepted_and_another_is_not(kind):
     tokenizer = TOKENIZERS[kind]()
     spelled = token_bytes(tokenizer)
     automaton = compile_regex(STATEMENT_REGEX, tokenizer, len(tokenizer))
-    for text, expected in ((doctor.STATEMENT, True), (doctor.STATEMENT[:-1], False), (doctor.STATEMENT + " And", False),
-                           (doctor.STATEMENT.replace("Box 1", "Box 9"), False)):  # fmt: skip
+    for text, expected in ((STATEMENT, True), (STATEMENT[:-1], False), (STATEMENT + " And", False),
+                           (STATEMENT.replace("Box 1", "Box 9"), False)):  # fmt: skip
         ids = tokenizer(text, add_special_tokens=False).input_ids
         assert accepts(automaton, spelled, ids, STATEMENT_HEAD) is expected
 
 
 def repository(folder: Path, kind: str) -> ModelSpec:
-    """A model of the paper whose weights are here, with the tokenizer of a kind of tokenizer_fixture.py."""
+    """A model of the paper whose weights are here, with a tokenizer of tokenizer_fixture.py."""
     name = "deepseek-llm-7b-chat" if kind == "deepseek-chat" else "CodeLlama-7b-hf"
     shutil.copytree(TINY_FOLDER / "tiny-base", folder / name)
     (folder / name / "chat_template.jinja").unlink()
@@ -103,9 +114,12 @@ def repository(folder: Path, kind: str) -> ModelSpec:
     return MODELS[name]
 
 
-@pytest.mark.parametrize("kind", ["llama", "llama-chat", "deepseek", "deepseek-chat", "glm-chat", "smollm2"])
+RIGHT = ("llama", "llama-chat", "deepseek", "deepseek-chat", "glm-chat", "smollm2")
+
+
+@pytest.mark.parametrize("kind", RIGHT)
 def test_a_tokenizer_whose_files_are_right_passes(kind, tmp_path, monkeypatch):
-    """DeepSeek-Chat's BOS is written by the template, GLM's prefix is no BOS: neither is a fault."""
+    """DeepSeek-Chat's BOS is written by the template, GLM's prefix is none: neither is a fault."""
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
     row = examine(repository(tmp_path, kind), {"0": 80 * GB}, None, NOWHERE, None)
     assert (row.tokenizer, row.faults) == ("ok", [])
@@ -122,7 +136,7 @@ def test_doctor_judges_by_the_files_as_the_engine_does(tmp_path, monkeypatch):
     [fault] = row.faults
     assert "token 0 of a plain prompt would be" in fault
     with pytest.raises(UserError) as refused:
-        loading.load_tokenizer(spec, tmp_path / spec.name)
+        loading.load_tokenizer(find_row(spec))
     assert str(refused.value) == fault
 
 
@@ -141,12 +155,11 @@ def test_a_damaged_checkpoint_is_a_fault(tmp_path, monkeypatch):
 
 def test_times_are_those_that_were_measured_on_this_kind_of_device(tmp_path):
     bench = tmp_path / "shapes.csv"
-    write_text(
-        bench, COLUMNS + "7b,GPU A,measured,4.5\n13b,GPU A,not measured,\n7b,GPU B,measured,9\n34b,GPU A,failed,1\n"
-    )
-    times = [
-        seconds_of(MODELS[name], bench, "GPU A") for name in ("llemma_7b", "Llama-2-13b-hf", "llemma_34b", "tiny-base")
-    ]
+    rows = ("7b,GPU A,measured,4.5", "13b,GPU A,not measured,", "7b,GPU B,measured,9",
+            "34b,GPU A,failed,1")  # fmt: skip
+    write_text(bench, COLUMNS + "\n".join(rows) + "\n")
+    names = ("llemma_7b", "Llama-2-13b-hf", "llemma_34b", "tiny-base")
+    times = [seconds_of(MODELS[name], bench, "GPU A") for name in names]
     assert times == [4.5, None, None, None]
     assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU B") == 9
     assert seconds_of(MODELS["Llama-2-7b-hf"], bench, "GPU C") is None
@@ -157,27 +170,30 @@ def test_times_are_those_that_were_measured_on_this_kind_of_device(tmp_path):
     ("status", "error", "access", "fault"),
     [
         (200, "", "open", None),
-        (403, "GatedRepo", "closed", "google/gemma-7b is gated; accept its licence on the hub and set HF_TOKEN"),
-        (404, "RepoNotFound", "closed", "google/gemma-7b is not on the hub, or not visible with this HF_TOKEN"),
+        (403, "GatedRepo", "closed", "gated; accept its licence on the hub and set HF_TOKEN"),
+        (404, "RepoNotFound", "closed", "not on the hub, or not visible with this HF_TOKEN"),
         (500, "", "no answer (", None),
     ],
 )
-def test_the_hub_is_asked_once_whether_a_repository_is_open(status, error, access, fault, monkeypatch):
+def test_the_hub_is_asked_once(status, error, access, fault, monkeypatch):
+    """Whether a repository is open."""
     spec = MODELS["gemma-7b"]
     hub = Hub({spec.hub_id: Repository("main", {"config.json": b"{}"}, status=status, error=error)})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(doctor, "config_url", lambda _: f"{hub.url}/{spec.hub_id}/resolve/main/config.json")
-    row = Row()
+    url = f"{hub.url}/{spec.hub_id}/resolve/main/config.json"
+    monkeypatch.setattr(checkup, "config_url", lambda _: url)
+    row = Checkup()
     check_access(spec, row)
     hub.server.shutdown()
     hub.server.server_close()
     assert row.access.startswith(access)
-    assert row.faults == ([fault] if fault else [])
+    assert row.faults == ([f"google/gemma-7b is {fault}"] if fault else [])
 
 
 @pytest.mark.parametrize(
     ("variables", "said"),
-    [({"HF_HUB_OFFLINE": "0"}, "asked"), ({"HF_HUB_OFFLINE": "1"}, "offline"), ({"TRANSFORMERS_OFFLINE": "1"}, "offline"),
+    [({"HF_HUB_OFFLINE": "0"}, "asked"), ({"HF_HUB_OFFLINE": "1"}, "offline"),
+     ({"TRANSFORMERS_OFFLINE": "1"}, "offline"),
      ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, "asked")],
 )  # fmt: skip
 def test_the_hub_is_offline_where_its_library_says_so(variables, said, monkeypatch, capsys):
@@ -189,27 +205,24 @@ def test_the_hub_is_offline_where_its_library_says_so(variables, said, monkeypat
     as_read_anew = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(as_read_anew)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", as_read_anew.HF_HUB_OFFLINE)
-    monkeypatch.setattr(
-        sys, "argv", ["tools/doctor.py", "--profile", "tiny", "--models", "tiny-base", "--bench", "none.csv"]
-    )
-    with pytest.raises(SystemExit):
-        doctor.main()
-    assert f"\nhub       {said}; " in capsys.readouterr().out
+    _, out, _ = ended(monkeypatch, capsys, "tiny", "tiny-base")
+    assert f"\nhub       {said}; " in out
 
 
 def test_the_disk_is_compared_with_what_is_to_be_fetched(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * GB))
     specs = [MODELS["CodeLlama-7b-hf"], MODELS["llama-7b"]]
-    line, [fault] = doctor.check_disk(specs, [Row("to fetch"), Row("to fetch")])
+    line, [fault] = doctor.check_disk(specs, [Checkup("to fetch"), Checkup("to fetch")])
     assert line.startswith("27.0 GB to fetch, 20.0 GB free")
     assert fault.startswith(line)
-    assert doctor.check_disk(specs, [Row("here"), Row("to fetch")])[1] == []
+    assert doctor.check_disk(specs, [Checkup("here"), Checkup("to fetch")])[1] == []
 
 
 def ended(monkeypatch, capsys, profile: str, *models: str) -> tuple[int, str, str]:
     """The script's exit status and what it says."""
     chosen = ["--models", *models] if models else []
-    monkeypatch.setattr(sys, "argv", ["tools/doctor.py", "--profile", profile, *chosen, "--bench", "none.csv"])
+    line = ["tools/doctor.py", "--profile", profile, *chosen, "--bench", "none.csv"]
+    monkeypatch.setattr(sys, "argv", line)
     with pytest.raises(SystemExit) as stopped:
         doctor.main()
     return stopped.value.code, *capsys.readouterr()
@@ -223,14 +236,14 @@ def test_the_last_line_says_whether_it_can_run(capsys, monkeypatch):
     status, out, err = ended(monkeypatch, capsys, "tiny", "tiny-base", "tiny-code")
     assert (status, "can run" in out) == (1, False)
     assert err == (
-        "\ncannot run, because tiny-base: nowhere/tiny-base: no weights here; `make train-tiny` trains them "
-        "(likewise tiny-code)\n"
+        "\ncannot run, because tiny-base: nowhere/tiny-base: no weights here; "
+        "`make train-tiny` trains them (likewise tiny-code)\n"
     )
 
 
 def test_a_profile_that_is_not_here_is_a_few_lines(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "gpus", lambda: {str(number): 180 * GB for number in range(8)})
-    monkeypatch.setattr(doctor, "device_name", lambda: "a GPU")
+    monkeypatch.setattr(doctor, "gpu_name", lambda: "a GPU")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9999 * GB))
     status, out, err = ended(monkeypatch, capsys, "paper")
     lines = out.splitlines()
@@ -247,7 +260,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
         asked.append(spec.name)
         row.access = "no answer (ConnectError)"
 
-    monkeypatch.setattr(doctor, "check_access", refuse)
+    monkeypatch.setattr(checkup, "check_access", refuse)
     specs = models_of("paper", extra=False)
-    doctor.ask_hub(specs, [Row("here"), *(Row("to fetch") for _ in specs[1:])])
+    checkup.ask_hub(specs, [Checkup("here"), *(Checkup("to fetch") for _ in specs[1:])])
     assert asked == [specs[1].name]

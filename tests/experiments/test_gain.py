@@ -1,4 +1,5 @@
-"""What make model ends in: the gain of the pair, the format of an aligned model, and doubts about the pair."""
+"""What make model ends in: the gain of the pair, the format of an aligned model, and doubts about
+the pair."""
 
 import json
 import shutil
@@ -17,31 +18,33 @@ BASE, CODE, CHAT = (MODELS[name] for name in ("tiny-base", "tiny-code", "tiny-ch
 
 
 def write_pair(results: Path, spec, low: float, high: float, status: str = "complete") -> None:
-    rows = [
-        (BASE.name, spec.name, name, 0 if name == "7" else 100, 50.0, 53.0, 3.0, low, high, status) for name in NUM_OPS
-    ]
-    write_csv(results / f"{spec.added}.csv", pd.DataFrame(rows, columns=list(gain.COLUMNS)))
+    rows = []
+    for name in NUM_OPS:
+        queries = 0 if name == "7" else 100
+        numbers = (50.0, 53.0, 3.0, low, high)
+        rows.append((BASE.name, spec.name, name, queries, *numbers, status))
+    write_csv(results / f"{spec.added}.csv", pd.DataFrame(rows, columns=list(gain.GAIN_COLUMNS)))
 
 
-def write_run(runs: Path, name: str, status: str = "complete", prompt_format: str = "plain") -> None:
+def write_run(runs: Path, name: str, status: str = "complete", used: str = "plain") -> None:
     (runs / name).mkdir(parents=True)
-    run = {"model": name, "status": status, "reason": "out of memory", "prompt_format": prompt_format}
+    run = {"model": name, "status": status, "reason": "out of memory", "prompt_format": used}
     (runs / name / "run.json").write_text(json.dumps(run))
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(1.0, 5.0, "better"), (-5.0, -1.0, "worse"), (-1.0, 5.0, "no clear difference")]
+    ("low", "high", "verdict"),
+    [(1.0, 5.0, "better"), (-5.0, -1.0, "worse"), (-1.0, 5.0, "no clear difference")],
 )
 def test_the_gain_stands_in_a_line_with_its_interval(tmp_path, capsys, low, high, verdict):
     write_pair(tmp_path, CODE, low, high)
     gain.show_gain(CODE, BASE, tmp_path)
     out = capsys.readouterr().out.splitlines()
     interval = f"[{low:+.2f}, {high:+.2f}]"
-    assert (
-        out[1]
-        == f"tiny-code against tiny-base (code): +3.00 points at 1+ operations, 95 % interval {interval}: {verdict}"
-    )
-    assert [line.split()[0] for line in out[5:]] == [name for name in NUM_OPS if name != "7"]  # which has no queries
+    gained = "tiny-code against tiny-base (code): +3.00 points at 1+ operations"
+    assert out[1] == f"{gained}, 95 % interval {interval}: {verdict}"
+    with_queries = [name for name in NUM_OPS if name != "7"]
+    assert [line.split()[0] for line in out[5:]] == with_queries
     assert out[-1].split() == ["1+", "100", "50.00", "53.00", "+3.00", *interval.split()]
 
 
@@ -62,21 +65,20 @@ def test_a_model_that_failed_has_no_gain(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("used", "said"),
     [
-        ("chat", "prompt format: chat, which does best on the development set (plain 20.00, chat 30.00)"),
-        (
-            "plain",
-            "prompt format: plain, which was asked for; on the development set chat does best (plain 20.00, chat 30.00)",
-        ),
+        ("chat", "chat, which does best on the development set"),
+        ("plain", "plain, which was asked for; on the development set chat does best"),
     ],
 )
 def test_an_aligned_model_says_which_format_and_why(tmp_path, capsys, used, said):
     write_pair(tmp_path, CHAT, 1.0, 2.0)
     for name, prompt_format in (("tiny-base", "plain"), ("tiny-chat", used)):
-        write_run(tmp_path, name, prompt_format=prompt_format)
+        write_run(tmp_path, name, used=prompt_format)
     rows = [("tiny-chat", "plain", 20.0, 0), ("tiny-chat", "chat", 30.0, 1)]
-    write_csv(tmp_path / "prompt_format.csv", pd.DataFrame(rows, columns=["model", "format", "accuracy", "chosen"]))
+    columns = ["model", "format", "accuracy", "chosen"]
+    write_csv(tmp_path / "prompt_format.csv", pd.DataFrame(rows, columns=columns))
     assert gain.answer(CHAT, BASE, tmp_path, tmp_path) == 0
-    assert said in capsys.readouterr().out.splitlines()
+    line = f"prompt format: {said} (plain 20.00, chat 30.00)"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def added(folder: Path):
@@ -91,8 +93,10 @@ def test_another_size_and_another_vocabulary_are_questioned(tmp_path):
     folder = Path(shutil.copytree(TINY_FOLDER / "tiny-code", tmp_path / "mine"))
     config = json.loads((folder / "config.json").read_text())
     layers = config["num_hidden_layers"]
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers + 1}))
-    assert gain.questions(added(folder), BASE) == [f"another size: num_hidden_layers is {layers + 1}, not {layers}"]
+    deeper = config | {"num_hidden_layers": layers + 1}
+    (folder / "config.json").write_text(json.dumps(deeper))
+    question = f"another size: num_hidden_layers is {layers + 1}, not {layers}"
+    assert gain.questions(added(folder), BASE) == [question]
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     special = {token["content"] for token in tokenizer["added_tokens"]}

@@ -1,5 +1,5 @@
-"""make model, from a folder with a checkpoint to its gain, row, pair and panel, and out again
-(slow: tiny models decode)."""
+"""make model, from a folder with a checkpoint to its gain, row, pair and panel, and out again (slow:
+tiny models decode)."""
 
 import re
 import shutil

@@ -19,10 +19,10 @@ import torch
 from scenarios_fixture import write_dataset
 from tqdm import tqdm
 
+from boxes import models
 from boxes.decoding import engine
 from boxes.decoding.constraint import token_bytes
 from boxes.interrupts import ENDING
-from boxes.models import loading
 from boxes.models.table import spec_of
 from boxes.records import JsonLines, command, read_json
 from boxes.runs import decode, lock
@@ -81,7 +81,7 @@ def begin(folder: Path) -> Iterator[Place]:
     # By default forks share a lock of tqdm's, which nobody releases for one that was killed.
     tqdm.monitor_interval = 0
     tqdm.set_lock(threading.RLock())
-    decode.load = cache(loading.load)
+    decode.load = cache(models.load)
     try:
         data = write_dataset(folder / "test-t5.jsonl", count=5, operations=3)
         place = Place(read_task(data), folder / MODEL, [], 0.0)

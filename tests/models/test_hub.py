@@ -1,4 +1,4 @@
-"""Fetching from a hub on loopback: what comes, what is recorded, and one line for everything that can go wrong."""
+"""Fetching from a hub on loopback: what comes, what is recorded, one line for all that goes wrong."""
 
 import hashlib
 import json
@@ -13,17 +13,19 @@ from types import SimpleNamespace
 import pytest
 from hub_fixture import Hub, Repository
 
-from boxes.models import hub
+from boxes.models import fetching
 from boxes.models.table import MODELS, TINY_FOLDER, models_of
 from boxes.records import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = TINY_FOLDER / "tiny-base"
-SMALL = {name: (TINY / name).read_bytes() for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+SMALL_NAMES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+SMALL = {name: (TINY / name).read_bytes() for name in SMALL_NAMES}
 WEIGHTS = bytes(range(256)) * 2000  # never loaded here but by test_after_it_everything_runs_offline
 CHUNK = 10 * 2**20  # bytes that are written at a time: what is cut within one is fetched anew
 LARGE = bytes(range(256)) * (CHUNK // 100)
-NEVER = {"README.md": b"a card", "modeling.py": b"code", "original/consolidated.safetensors": b"x", "train.bin": b"x"}
+NEVER = {"README.md": b"a card", "modeling.py": b"code",
+         "original/consolidated.safetensors": b"x", "train.bin": b"x"}  # fmt: skip
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))}).encode()
 SAFE = SMALL | NEVER | {"model.safetensors": WEIGHTS, "pytorch_model.bin": b"pickled"}
@@ -43,14 +45,16 @@ class Machine:
         self.cache = folder / "cache"
 
     def run(self, *line: str, **more) -> subprocess.CompletedProcess:
-        hidden = ("HF_", "MODELS_", "TRANSFORMERS_", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+        hidden = ("HF_", "MODELS_", "TRANSFORMERS_", "http_proxy", "HTTP_PROXY",
+                  "https_proxy", "HTTPS_PROXY")  # fmt: skip
         variables = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-        variables |= {"HF_ENDPOINT": self.hub.url, "HF_HUB_CACHE": str(self.cache), "HF_HOME": str(self.folder / "home"),
-                      "MODELS_RECORDS": str(self.folder / "records"), "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1",
-                      "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # fmt: skip
+        variables |= {"HF_ENDPOINT": self.hub.url, "HF_HUB_CACHE": str(self.cache),
+                      "HF_HOME": str(self.folder / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                      "MODELS_RECORDS": str(self.folder / "records"),
+                      "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}  # fmt: skip
         variables |= more.pop("variables", {})
-        command = [sys.executable, *line]
-        return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120, **more)
+        more |= {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120}
+        return subprocess.run([sys.executable, *line], env=variables, **more)
 
     def fetch(self, *names: str, profile: str = "paper", **more) -> subprocess.CompletedProcess:
         which = ("--models", *names) if names else ()
@@ -75,22 +79,22 @@ def machine(tmp_path):
 def lines_of(result: subprocess.CompletedProcess) -> list[str]:
     """What the script itself said on stderr."""
     assert "Traceback" not in result.stderr
-    return [line.removeprefix("fetch_weights.py: ") for line in result.stderr.splitlines() if line.startswith("fetch_")]
+    said = [line for line in result.stderr.splitlines() if line.startswith("fetch_")]
+    return [line.removeprefix("fetch_weights.py: ") for line in said]
 
 
 def test_what_is_fetched_recorded_and_found_again(machine):
-    bins = SMALL | {"pytorch_model.bin": WEIGHTS, "pytorch_model.bin.index.json": b"{}"}
-    sharded = SMALL | NEVER | dict.fromkeys(SHARDS, WEIGHTS) | {"model.safetensors.index.json": INDEX}
+    shards = dict.fromkeys(SHARDS, WEIGHTS) | {"model.safetensors.index.json": INDEX}
+    sharded = SMALL | NEVER | shards
     names = ("CodeLlama-7b-hf", "gemma-7b", "llemma_7b", "codegemma-7b", "float-7b")
     machine.hub.repositories |= dict([
         repository("CodeLlama-7b-hf"), repository("gemma-7b", sharded), repository("codegemma-7b"),
         repository("llemma_7b", SMALL | {"pytorch_model.bin": WEIGHTS}), repository("llama-7b"),
         repository("float-7b", {"config.json": SMALL["config.json"], "pytorch_model.bin": WEIGHTS}),
     ])  # fmt: skip
-    assert bins.keys() > SMALL.keys()
     first = machine.fetch(*names)
     assert (first.returncode, lines_of(first)) == (0, []), first.stderr
-    found = {name: {path.name for path in machine.snapshot(name).iterdir()} for name in (*names, "llama-7b")}
+    found = {name: set(os.listdir(machine.snapshot(name))) for name in (*names, "llama-7b")}
     assert found["CodeLlama-7b-hf"] == {*SMALL, "model.safetensors"}
     assert found["gemma-7b"] == {*SMALL, *SHARDS, "model.safetensors.index.json"}
     assert found["llemma_7b"] == {*SMALL, "pytorch_model.bin"}
@@ -98,31 +102,38 @@ def test_what_is_fetched_recorded_and_found_again(machine):
     entry = machine.recorded()["google/codegemma-7b"]
     assert entry["commit"] == UNKNOWN
     assert entry["files"]["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
-    machine.hub.repositories["google/codegemma-7b"].commit = "d" * 40  # the hub goes on; what was fetched does not
+    # The hub goes on; what was fetched does not.
+    machine.hub.repositories["google/codegemma-7b"].commit = "d" * 40
     again = machine.fetch(*names, variables={"HF_HUB_OFFLINE": "1"})
     assert (again.returncode, again.stderr) == (0, "")
-    assert set(again.stdout.splitlines()) == {f"{name}: in {machine.snapshot(name)}" for name in names}
+    here = {f"{name}: in {machine.snapshot(name)}" for name in names}
+    assert set(again.stdout.splitlines()) == here
 
 
 def test_everything_that_goes_wrong_is_one_line(machine):
     machine.hub.repositories |= dict([
-        repository("gemma-7b", status=401), repository("codegemma-7b", status=403, error="GatedRepo"),
-        repository("gemma-7b-it", status=403), repository("Llama-2-7b-hf", status=401, error="GatedRepo"),
-        repository("Mistral-7B-v0.1", SMALL), repository("deepseek-coder-7b-base-v1.5", wrong="model.safetensors"),
+        repository("gemma-7b", status=401), repository("gemma-7b-it", status=403),
+        repository("codegemma-7b", status=403, error="GatedRepo"),
+        repository("Llama-2-7b-hf", status=401, error="GatedRepo"),
+        repository("Mistral-7B-v0.1", SMALL),
+        repository("deepseek-coder-7b-base-v1.5", wrong="model.safetensors"),
         repository("CodeLlama-7b-hf", wrong="config.json"), repository("CodeLlama-13b-hf"),
     ])  # fmt: skip
     machine.hub.repositories["codellama/CodeLlama-13b-hf"].commit = "0" * 40
     gated = "is gated; accept its licence on the hub and set HF_TOKEN"
+    nothing = "neither model.safetensors nor pytorch_model.bin"
+    deleted = "its checksum is not the hub's; it was deleted, run again"
+    other = MODELS["CodeLlama-13b-hf"]
     expected = {
         "gemma-7b": "could not fetch google/gemma-7b (Client error '401 Unauthorized'",
         "codegemma-7b": f"google/codegemma-7b {gated}",
         "Llama-2-7b-hf": f"meta-llama/Llama-2-7b-hf {gated}",
         "gemma-7b-it": "could not fetch google/gemma-7b-it (",
         "llama-7b": "huggyllama/llama-7b is not on the hub, or not visible with this HF_TOKEN",
-        "Mistral-7B-v0.1": "mistralai/Mistral-7B-v0.1: neither model.safetensors nor pytorch_model.bin at commit 27d67f1",
-        "deepseek-coder-7b-base-v1.5": "model.safetensors: its checksum is not the hub's; it was deleted, run again",
-        "CodeLlama-7b-hf": "config.json: its checksum is not the hub's; it was deleted, run again",
-        "CodeLlama-13b-hf": "codellama/CodeLlama-13b-hf has no commit 8da65ff4ee20f74ecd107ca9d54f9f121b279860",
+        "Mistral-7B-v0.1": f"mistralai/Mistral-7B-v0.1: {nothing} at commit 27d67f1",
+        "deepseek-coder-7b-base-v1.5": f"model.safetensors: {deleted}",
+        "CodeLlama-7b-hf": f"config.json: {deleted}",
+        "CodeLlama-13b-hf": f"{other.hub_id} has no commit {other.revision}",
     }
     result = machine.fetch(*expected)
     assert result.returncode == 2
@@ -138,7 +149,8 @@ def test_everything_that_goes_wrong_is_one_line(machine):
 
 
 def test_a_connection_that_is_cut_is_resumed(machine):
-    hub_id, cut = repository("CodeLlama-7b-hf", SAFE | {"model.safetensors": LARGE}, cut="model.safetensors")
+    files = SAFE | {"model.safetensors": LARGE}
+    hub_id, cut = repository("CodeLlama-7b-hf", files, cut="model.safetensors")
     machine.hub.repositories[hub_id] = cut
     result = machine.fetch("CodeLlama-7b-hf")
     assert (result.returncode, lines_of(result)) == (0, []), result.stderr
@@ -147,7 +159,8 @@ def test_a_connection_that_is_cut_is_resumed(machine):
 
 
 def test_a_fetch_that_ended_in_the_middle_goes_on_in_the_next(machine):
-    hub_id, cut = repository("CodeLlama-7b-hf", SAFE | {"model.safetensors": LARGE}, cut="model.safetensors", broken=1)
+    files = SAFE | {"model.safetensors": LARGE}
+    hub_id, cut = repository("CodeLlama-7b-hf", files, cut="model.safetensors", broken=1)
     machine.hub.repositories[hub_id] = cut
     result = machine.fetch("CodeLlama-7b-hf")
     [line] = lines_of(result)
@@ -162,7 +175,11 @@ def test_a_fetch_that_ended_in_the_middle_goes_on_in_the_next(machine):
 def test_a_disk_that_fills_up_is_one_line(machine):
     machine.hub.repositories |= dict([repository("CodeLlama-7b-hf")])
     limit = (len(WEIGHTS) // 2, resource.RLIM_INFINITY)
-    result = machine.fetch("CodeLlama-7b-hf", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+
+    def fill_up() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    result = machine.fetch("CodeLlama-7b-hf", preexec_fn=fill_up)
     [line] = lines_of(result)
     assert result.returncode == 2
     assert line.endswith("File too large); run again, it resumes")
@@ -190,11 +207,13 @@ def test_the_hub_is_held_to_what_was_recorded(machine):
     other = SAFE | {"model.safetensors": WEIGHTS[::-1]}
     machine.hub.repositories |= dict([repository("codegemma-7b", other)])
     [line] = lines_of(machine.fetch("codegemma-7b"))
-    assert line.startswith("codegemma-7b: google/codegemma-7b: model.safetensors: the hub's checksum is not the one in")
+    said = "google/codegemma-7b: model.safetensors: the hub's checksum is not the one in"
+    assert line.startswith(f"codegemma-7b: {said}")
 
 
 def test_a_snapshot_of_somebody_elses_making_is_pinned(machine):
-    """What lay in the cache already: fetched to the end where the hub answers, recorded as it is where it may not be asked."""
+    """What lay in the cache already: fetched to the end where the hub answers, recorded as it is
+    where it may not be asked."""
     repositories = dict([repository("codegemma-7b")])
     folder = machine.snapshot("codegemma-7b")
     folder.mkdir(parents=True)
@@ -212,13 +231,15 @@ def test_a_snapshot_of_somebody_elses_making_is_pinned(machine):
 
 
 def test_after_it_everything_runs_offline(machine):
-    """A model of the table, fetched from the hub, loads and answers when there is no hub any more."""
+    """A model of the table that was fetched loads and answers when there is no hub any more."""
     files = {path.name: path.read_bytes() for path in TINY.iterdir()}
     machine.hub.repositories |= dict([repository("CodeLlama-7b-hf", files)])
     assert machine.fetch("CodeLlama-7b-hf").returncode == 0
     machine.hub.repositories.clear()
-    code = "from boxes.models import load; m = load('CodeLlama-7b-hf', 'cpu'); print(len(m.tokenizer), m.model.dtype)"
-    loaded = machine.run("-c", code, variables={"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"})
+    read = "from boxes.models import load; m = load('CodeLlama-7b-hf', 'cpu')"
+    code = f"{read}; print(len(m.tokenizer), m.model.dtype)"
+    nowhere = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    loaded = machine.run("-c", code, variables=nowhere)
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.split()[1] == "torch.float32"
 
@@ -227,19 +248,21 @@ def test_after_it_everything_runs_offline(machine):
 
 
 def test_one_format_of_weights_and_nothing_else():
-    assert hub.wanted_files([*SAFE]) == [*SMALL, "model.safetensors"]
-    assert hub.wanted_files(["pytorch_model.bin", "training_args.bin", "x.py"]) == ["pytorch_model.bin"]
-    assert hub.wanted_files(["model.safetensors.index.json", "pytorch_model-00001-of-00001.bin"]) == [
-        "pytorch_model-00001-of-00001.bin"
-    ]
-    assert hub.wanted_files([*SAFE], weights=False) == [*SMALL]
+    assert fetching.wanted_files([*SAFE]) == [*SMALL, "model.safetensors"]
+    others = ["pytorch_model.bin", "training_args.bin", "x.py"]
+    assert fetching.wanted_files(others) == ["pytorch_model.bin"]
+    shard = "pytorch_model-00001-of-00001.bin"
+    assert fetching.wanted_files(["model.safetensors.index.json", shard]) == [shard]
+    assert fetching.wanted_files([*SAFE], weights=False) == [*SMALL]
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 10**9))
-    with pytest.raises(UserError, match=r"13\.0 GB to fetch, 2\.0 GB free; free some, or set HF_HOME$"):
-        hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=13 * 10**9)})
-    hub._check_disk(tmp_path / "snapshots" / "abc", {"model.safetensors": SimpleNamespace(size=10**9)})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 10**9))
+    folder = tmp_path / "snapshots" / "abc"
+    said = r"13\.0 GB to fetch, 2\.0 GB free; free some, or set HF_HOME$"
+    with pytest.raises(UserError, match=said):
+        fetching.check_room(folder, {"model.safetensors": SimpleNamespace(size=13 * 10**9)})
+    fetching.check_room(folder, {"model.safetensors": SimpleNamespace(size=10**9)})
 
 
 @pytest.mark.parametrize("profile", ["reported", "tiny"])
@@ -256,8 +279,8 @@ def test_more_than_100_gb_are_fetched_when_asked_for_alone(machine):
     [line] = lines_of(refused)
     assert refused.returncode == 2
     assert line == (
-        '29 models of profile paper, 1200.1 GB in all; nothing was fetched, name those that you want with MODELS="...", '
-        "or fetch all with MODELS=all"
+        "29 models of profile paper, 1200.1 GB in all; nothing was fetched, "
+        'name those that you want with MODELS="...", or fetch all with MODELS=all'
     )
     assert len(refused.stdout.splitlines()) == 29
     assert "Llama-2-70b-hf: 138.0 GB" in refused.stdout.splitlines()

@@ -1,4 +1,5 @@
-"""Tensors that a model does not use and that change no answer are let pass, and listed; what transformers hides is seen."""
+"""Tensors that a model does not use and that change no answer are let pass, and listed; what
+transformers hides is seen."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +16,9 @@ from transformers import (
     MllamaForConditionalGeneration,
 )
 
-from boxes.models.checkpoint import read_model, weight_files
+from boxes.models.files import weight_files
 from boxes.models.loading import load
+from boxes.models.reading import read_model
 from boxes.models.table import TINY_FOLDER
 from boxes.records import UserError
 
@@ -36,8 +38,9 @@ def folder(tmp_path) -> Path:
 
 def add(folder: Path, **shapes: tuple[int, ...]) -> None:
     """More tensors in the file of a folder."""
+    path = folder / "model.safetensors"
     more = {name.replace("__", "."): torch.ones(shape) for name, shape in shapes.items()}
-    save_file(load_file(folder / "model.safetensors") | more, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(load_file(path) | more, path, metadata={"format": "pt"})
 
 
 def lines(capfd) -> list[str]:
@@ -67,9 +70,11 @@ def test_what_is_harmless_is_listed_and_let_pass(folder, shapes, said, capfd):
 
 
 def test_many_of_a_kind_are_one_line(folder, capfd):
-    add(folder, **{f"model__layers__{number}__self_attn__rotary_emb__inv_freq": (16,) for number in range(4)})
+    for number in range(4):
+        add(folder, **{f"model__layers__{number}__self_attn__rotary_emb__inv_freq": (16,)})
     load(folder, "cpu")
-    assert lines(capfd) == [f"{folder}: model.layers.0.self_attn.rotary_emb.inv_freq and 3 more left out: {ANGLES}"]
+    which = "model.layers.0.self_attn.rotary_emb.inv_freq and 3 more"
+    assert lines(capfd) == [f"{folder}: {which} left out: {ANGLES}"]
 
 
 def test_a_checkpoint_of_ours_leaves_nothing_out(capfd):
@@ -78,29 +83,32 @@ def test_a_checkpoint_of_ours_leaves_nothing_out(capfd):
 
 
 def test_a_head_further_ahead_is_numbered_as_a_layer(tmp_path, capfd):
-    model = GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL, intermediate_size=96, num_nextn_predict_layers=1))
+    config = GPTNeoXConfig(**SMALL, intermediate_size=96, num_nextn_predict_layers=1)
+    model = GPTNeoXForCausalLM(config)
     model.save_pretrained(tmp_path)
     add(tmp_path, gpt_neox__layers__2__mlp__weight=(3, 3))
     read_model(tmp_path, torch.float32)
     assert lines(capfd) == [f"{tmp_path}: gpt_neox.layers.2.mlp.weight left out: {AHEAD}"]
     add(tmp_path, gpt_neox__layers__3__mlp__weight=(3, 3))
-    with pytest.raises(
-        UserError, match=r"gpt_neox.layers.3.mlp.weight is of a layer that config.json does not have \(2\)"
-    ):
+    said = r"gpt_neox.layers.3.mlp.weight is of a layer that config.json does not have \(2\)"
+    with pytest.raises(UserError, match=said):
         read_model(tmp_path, torch.float32)
 
 
 def test_gpt_neox_of_old(tmp_path, capfd):
     model = GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL, intermediate_size=96))
     model.save_pretrained(tmp_path)
-    add(tmp_path, gpt_neox__layers__0__attention__bias=(1, 1, 8, 8), gpt_neox__layers__0__attention__masked_bias=())
+    masks = {"bias": (1, 1, 8, 8), "masked_bias": ()}
+    add(tmp_path, **{f"gpt_neox__layers__0__attention__{name}": masks[name] for name in masks})
     assert torch.equal(logits(read_model(tmp_path, torch.float32)), logits(model))
-    assert lines(capfd) == [f"{tmp_path}: gpt_neox.layers.0.attention.bias and 1 more left out: {MASKS}"]
+    which = "gpt_neox.layers.0.attention.bias and 1 more"
+    assert lines(capfd) == [f"{tmp_path}: {which} left out: {MASKS}"]
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
 def test_gpt2_hides_biases_from_the_report(prefix, tmp_path, capfd):
-    """Its names have no prefix on the hub; its list of names to ignore, "attn.bias", is wider than it was meant."""
+    """Its names have no prefix on the hub; its list of names to ignore, "attn.bias", is wider than
+    it was meant."""
     model = GPT2LMHeadModel(GPT2Config(vocab_size=1024, n_embd=64, n_layer=2, n_head=4))
     model.config.save_pretrained(tmp_path)
     tensors = {
@@ -118,16 +126,21 @@ def test_gpt2_hides_biases_from_the_report(prefix, tmp_path, capfd):
 
 
 def test_the_text_part_of_a_model_with_eyes(tmp_path, capfd):
-    """As Llama-3.2-11B-Vision lies on the hub: a MllamaForConditionalGeneration, its vision tower beside the text part."""
-    text = {**SMALL, "intermediate_size": 96, "num_hidden_layers": 4, "num_key_value_heads": 2, "pad_token_id": 0,
-            "cross_attention_layers": [1, 3], "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3}  # fmt: skip
-    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_global_layers": 1, "attention_heads": 2,
-              "image_size": 28, "patch_size": 14, "vision_output_dim": 64, "intermediate_layers_indices": [0],
-              "max_num_tiles": 1, "supported_aspect_ratios": [[1, 1]]}  # fmt: skip
+    """As Llama-3.2-11B-Vision lies on the hub: a MllamaForConditionalGeneration, its vision tower
+    beside the text part."""
+    text = {**SMALL, "intermediate_size": 96, "num_hidden_layers": 4, "num_key_value_heads": 2,
+            "pad_token_id": 0, "cross_attention_layers": [1, 3], "bos_token_id": 1,
+            "eos_token_id": 2, "initializer_range": 0.3}  # fmt: skip
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+              "num_global_layers": 1, "attention_heads": 2, "image_size": 28, "patch_size": 14,
+              "vision_output_dim": 64, "intermediate_layers_indices": [0], "max_num_tiles": 1,
+              "supported_aspect_ratios": [[1, 1]]}  # fmt: skip
     torch.manual_seed(0)
-    whole = MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision)).eval()
+    config = MllamaConfig(text_config=text, vision_config=vision)
+    whole = MllamaForConditionalGeneration(config).eval()
     whole.save_pretrained(tmp_path)
-    assert any(name.startswith("vision_model.") for name in load_file(tmp_path / "model.safetensors"))
+    names = load_file(tmp_path / "model.safetensors")
+    assert any(name.startswith("vision_model.") for name in names)
     read = read_model(tmp_path, torch.float32)
     assert type(read).__name__ == "MllamaForCausalLM"
     assert torch.equal(logits(read), logits(whole))
@@ -136,9 +149,9 @@ def test_the_text_part_of_a_model_with_eyes(tmp_path, capfd):
 
 
 def test_a_tied_model_whose_file_has_the_output_too(folder):
-    (folder / "config.json").write_text(
-        (folder / "config.json").read_text().replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
-    )
+    config = (folder / "config.json").read_text()
+    tied = config.replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
+    (folder / "config.json").write_text(tied)
     tensors = load_file(folder / "model.safetensors")
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -149,6 +162,7 @@ def test_a_tied_model_whose_file_has_the_output_too(folder):
 
 def test_a_whole_file_beside_a_stale_index(folder):
     """As transformers reads it: a checkpoint that was sharded once, and its index forgotten."""
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    index = '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
+    (folder / "model.safetensors.index.json").write_text(index)
     assert weight_files(folder) == [folder / "model.safetensors"]
     assert torch.equal(logits(load(folder, "cpu").model), logits(load(TINY, "cpu").model))

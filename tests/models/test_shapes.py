@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxes.models.shapes import SHAPES, file_bytes, gigabytes, parameters, shape_of, weight_bytes
+from boxes.models.shapes import SHAPES, file_bytes, gigabytes, parameter_count, weight_bytes
 from boxes.models.table import MODELS, models_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_model_of_the_paper_has_the_shape_of_its_size():
     for spec in models_of("paper", extra=False):
-        billions = SHAPES[shape_of(spec)].parameters / 1e9
+        billions = SHAPES[spec.shape].parameters / 1e9
         assert billions == pytest.approx(float(spec.size.removesuffix("B")), rel=0.08), spec.name
-    assert parameters(MODELS["Llama-2-7b-hf"]) == 6_738_415_616  # as its model card counts
+    assert parameter_count(MODELS["Llama-2-7b-hf"]) == 6_738_415_616  # as its model card counts
 
 
 def test_a_row_of_no_known_shape_counts_by_its_size():
-    assert shape_of(MODELS["Qwen2.5-7B"]) is None
-    assert parameters(MODELS["Qwen2.5-7B"]) == 7e9
+    assert MODELS["Qwen2.5-7B"].shape is None
+    assert parameter_count(MODELS["Qwen2.5-7B"]) == 7e9
     assert weight_bytes(MODELS["tiny-base"], 4) == 4e6
 
 

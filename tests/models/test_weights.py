@@ -1,4 +1,4 @@
-"""Where weights are found and how they are loaded. No network; tests/models/test_hub.py fetches them."""
+"""Where weights are found and how they are loaded. No network; test_hub.py fetches them."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ import torch
 from miniatures import TOKENIZERS, miniature
 from safetensors.torch import load_file
 
-from boxes.models import hub, table
-from boxes.models.loading import WeightsMissing, find, load, load_tokenizer, resolve
+from boxes.models import WeightsMissing, find, find_row, hub, load, table
+from boxes.models.loading import load_tokenizer
 from boxes.models.table import MODELS, TINY_FOLDER
 from boxes.records import UserError
 
@@ -52,14 +52,14 @@ def tensors():
 
 
 def test_a_tiny_model_lies_in_the_repository():
-    assert find(MODELS["tiny-base"]) == TINY
+    assert find_row(MODELS["tiny-base"]).folder == TINY
 
 
 @pytest.mark.parametrize("folder", ["CodeLlama-7b-hf", "codellama/CodeLlama-7b-hf"])
 def test_models_dir_has_a_folder_a_model(folder, tmp_path, monkeypatch):
     touch(tmp_path / folder / "model.safetensors")
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
-    assert find(CODE_LLAMA) == tmp_path / folder
+    assert find_row(CODE_LLAMA).folder == tmp_path / folder
 
 
 def cached_snapshot(tmp_path: Path, spec, commit: str) -> Path:
@@ -71,17 +71,18 @@ def cached_snapshot(tmp_path: Path, spec, commit: str) -> Path:
 def test_the_cache_counts_at_the_pinned_commit_alone(tmp_path):
     cached_snapshot(tmp_path, CODE_LLAMA, "0" * 40)
     with pytest.raises(WeightsMissing):
-        find(CODE_LLAMA)
+        find_row(CODE_LLAMA)
     repository = cached_snapshot(tmp_path, CODE_LLAMA, CODE_LLAMA.revision)
-    assert find(CODE_LLAMA) == repository / "snapshots" / CODE_LLAMA.revision
+    assert find_row(CODE_LLAMA).folder == repository / "snapshots" / CODE_LLAMA.revision
 
 
 def test_what_is_missing_comes_with_the_command_that_fetches_it(tmp_path, monkeypatch):
     for _ in range(2):  # without MODELS_DIR, and with one that has another model
         with pytest.raises(WeightsMissing) as caught:
-            find(CODE_LLAMA)
+            find_row(CODE_LLAMA)
         assert str(caught.value) == (
-            'CodeLlama-7b-hf: weights not found; `make weights PROFILE=paper MODELS="CodeLlama-7b-hf"` fetches them, '
+            "CodeLlama-7b-hf: weights not found; "
+            '`make weights PROFILE=paper MODELS="CodeLlama-7b-hf"` fetches them, '
             "or name a folder that has them with MODELS_DIR=..."
         )
         touch(tmp_path / "models" / LLAMA.name / "model.safetensors")
@@ -90,8 +91,9 @@ def test_what_is_missing_comes_with_the_command_that_fetches_it(tmp_path, monkey
 
 def test_a_tiny_model_that_is_missing_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "TINY_FOLDER", tmp_path)
-    with pytest.raises(WeightsMissing, match=r"tiny-base: no weights here; `make train-tiny` trains them$"):
-        find(MODELS["tiny-base"])
+    said = r"tiny-base: no weights here; `make train-tiny` trains them$"
+    with pytest.raises(WeightsMissing, match=said):
+        find_row(MODELS["tiny-base"])
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -102,20 +104,24 @@ def test_shards_count_when_all_are_there(name, tmp_path, monkeypatch):
     touch(folder / shards[0])
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
     with pytest.raises(WeightsMissing):
-        find(CODE_LLAMA)
-    (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+        find_row(CODE_LLAMA)
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    (folder / f"{name}.index.json").write_text(json.dumps(index))
     with pytest.raises(WeightsMissing):
-        find(CODE_LLAMA)
+        find_row(CODE_LLAMA)
     touch(folder / shards[1])
-    assert find(CODE_LLAMA) == folder
+    assert find_row(CODE_LLAMA).folder == folder
 
 
-def test_resolve_takes_names_and_folders(tmp_path):
-    assert resolve("tiny-code") == (MODELS["tiny-code"], TINY_FOLDER / "tiny-code")
-    spec, folder = resolve(str(checkpoint(tmp_path / "my-model")))
-    assert (spec.name, spec.profile, spec.hub_id, folder) == ("my-model", "local", None, tmp_path / "my-model")
+def test_names_and_folders_are_found(tmp_path):
+    named = find("tiny-code")
+    assert (named.spec, named.folder) == (MODELS["tiny-code"], TINY_FOLDER / "tiny-code")
+    local = find(str(checkpoint(tmp_path / "my-model")))
+    spec = local.spec
+    assert (spec.name, spec.profile, spec.hub_id) == ("my-model", "local", None)
+    assert local.folder == local.tokenizer_folder == tmp_path / "my-model"
     with pytest.raises(UserError, match="unknown model 'no-such-folder'"):
-        resolve("no-such-folder")
+        find("no-such-folder")
 
 
 # --- loading ---
@@ -125,7 +131,8 @@ def test_load_by_name_and_by_folder():
     named, local = load("tiny-base", "cpu", "float32"), load(TINY, "cpu", torch.float32)
     assert named.spec == MODELS["tiny-base"]
     assert local.spec.name == "tiny-base"
-    assert (named.model.device.type, named.model.dtype, named.model.training) == ("cpu", torch.float32, False)
+    assert (named.model.device.type, named.model.dtype) == ("cpu", torch.float32)
+    assert not named.model.training
     ids = torch.tensor([[1, 5, 9]])
     assert torch.equal(named.model(ids).logits, local.model(ids).logits)
     assert load("tiny-base", "cpu", "bfloat16").model.dtype == torch.bfloat16
@@ -170,11 +177,14 @@ def test_float_takes_the_tokenizer_of_llama(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
     touch(tmp_path / "float-7b" / "pytorch_model.bin")
     with pytest.raises(WeightsMissing) as caught:
-        find(FLOAT)
-    assert str(caught.value).startswith("float-7b: its tokenizer, huggyllama/llama-7b, not found; `make weights")
+        find_row(FLOAT)
+    said = "float-7b: its tokenizer, huggyllama/llama-7b, not found; `make weights"
+    assert str(caught.value).startswith(said)
     with pytest.raises(WeightsMissing, match="its tokenizer, huggyllama/llama-7b, not found"):
-        load_tokenizer(FLOAT, tmp_path / "float-7b")
+        load("float-7b", "cpu")
     TOKENIZERS["sentencepiece"]().save_pretrained(tmp_path / "llama-7b")
-    assert find(FLOAT) == tmp_path / "float-7b"
-    found = load_tokenizer(FLOAT, tmp_path / "float-7b")
-    assert found("Box 0 contains").input_ids == TOKENIZERS["sentencepiece"]()("Box 0 contains").input_ids
+    found = find_row(FLOAT)
+    assert found.folder == tmp_path / "float-7b"
+    assert found.tokenizer_folder == tmp_path / "llama-7b"
+    ids = load_tokenizer(found)("Box 0 contains").input_ids
+    assert ids == TOKENIZERS["sentencepiece"]()("Box 0 contains").input_ids

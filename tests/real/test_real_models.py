@@ -9,11 +9,11 @@ import pytest
 from scenarios_fixture import prompts
 
 from boxes.decoding.engine import Decoder
-from boxes.models.loading import load, resolve
+from boxes.models import find, load
 from boxes.models.tokenizer import tokens_by_files
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.reference import reference_decode
-from experiments.tools.doctor import Row, check_tokenizer
+from experiments.tools.checkup import Checkup, check_tokenizer
 
 pytestmark = pytest.mark.real
 NAMES = ("smollm2-135m-instruct-q4", "gemma-3-270m-q4")
@@ -27,9 +27,8 @@ def loaded(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_doctor_passes_the_tokenizer(name):
-    spec, folder = resolve(str(Path(os.environ["REAL"]) / "models" / name))
-    row = Row()
-    check_tokenizer(spec, folder, row)
+    row = Checkup()
+    check_tokenizer(find(Path(os.environ["REAL"]) / "models" / name), row)
     assert (row.tokenizer, row.faults) == ("ok", [])
 
 

@@ -17,12 +17,12 @@ from tokenizers import Tokenizer
 
 from boxes.dataset import read_examples
 from boxes.decoding.constraint import compile_regex, token_bytes
-from boxes.models.checkpoint import read_tokenizer
+from boxes.models.reading import read_tokenizer
 from boxes.models.table import MODELS
 from boxes.models.tokenizer import check_tokens
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, PromptSettings, encode_prompts, prompt_maker
 from boxes.records import read_json, sha256_file, sha256_text, write_json
-from experiments.tools.doctor import STATEMENT, accepts
+from experiments.tools.checkup import STATEMENT, accepts
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]

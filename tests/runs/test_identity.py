@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from scenarios_fixture import write_dataset
 
-from boxes.models import hub, loading
-from boxes.models.loading import checkpoint_sha256, resolve
+from boxes.models import Checkpoint, checkpoint, find, find_row, hub
+from boxes.models.checkpoint import UNVERIFIED
 from boxes.models.table import MODELS, TINY_FOLDER
 from boxes.records import UserError, read_json, sha256_file, write_json
-from boxes.runs.agreement import check_free, same_identity, weights_revision
+from boxes.runs import decode
+from boxes.runs.agreement import check_free, same_identity
 from boxes.runs.decode import decode_run
-from boxes.runs.folder import UNVERIFIED
 from boxes.runs.task import Settings, read_task
 
 SETTINGS = Settings(device="cpu", dtype="float32")
@@ -35,7 +35,7 @@ def records(tmp_path, monkeypatch) -> Path:
     """What is recorded on this machine: nothing yet. No hub's cache."""
     monkeypatch.setattr(hub, "REVISIONS", tmp_path / "records" / "revisions.json")
     monkeypatch.setattr(hub, "VERIFIED", tmp_path / "records" / "verified.json")
-    monkeypatch.setattr(loading, "cache_folder", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "cache_folder", lambda *_: None)
     monkeypatch.delenv("MODELS_DIR", raising=False)
     return tmp_path / "records"
 
@@ -66,7 +66,7 @@ def reconfigure(folder: Path) -> None:
 
 
 def identity(folder: Path) -> str:
-    return checkpoint_sha256(*resolve(str(folder)))
+    return find(folder).sha256
 
 
 def test_the_folder_does_not_matter_and_the_content_does(tmp_path):
@@ -113,23 +113,23 @@ def test_weights_in_models_dir_that_were_recorded_are_of_the_commit(tmp_path, mo
     folder = place(tmp_path / "models" / SPEC.name)
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
     hub.record(SPEC.hub_id, SPEC.revision, {path.name: sha256_file(path) for path in folder.iterdir()})
-    assert weights_revision(SPEC, folder) == SPEC.revision
+    assert find_row(SPEC).revision == SPEC.revision
     alter(folder)
-    assert weights_revision(SPEC, folder) == UNVERIFIED.format(SPEC.revision)
+    assert find_row(SPEC).revision == UNVERIFIED.format(SPEC.revision)
 
 
 def test_a_snapshot_is_known_by_what_was_recorded_without_being_read(tmp_path, monkeypatch):
     snapshot = place(tmp_path / "models--codellama--CodeLlama-7b-hf" / "snapshots" / SPEC.revision)
-    expected = checkpoint_sha256(SPEC, snapshot)
+    expected = Checkpoint(SPEC, snapshot, snapshot).sha256
     hub.record(SPEC.hub_id, SPEC.revision, {path.name: sha256_file(path) for path in snapshot.iterdir()})
     monkeypatch.setattr(hub, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
-    assert checkpoint_sha256(SPEC, snapshot) == expected
-    assert weights_revision(SPEC, snapshot) == SPEC.revision
+    known = Checkpoint(SPEC, snapshot, snapshot)
+    assert (known.sha256, known.revision) == (expected, SPEC.revision)
 
 
 def test_a_large_file_is_read_once_and_again_when_it_changed(tmp_path, monkeypatch, capsys):
     folder, read = place(tmp_path / "model"), []
-    monkeypatch.setattr(hub, "LARGE", 10**6)
+    monkeypatch.setattr(hub, "REMEMBERED", 10**6)
     monkeypatch.setattr(hub, "SAID", 10**6)
     monkeypatch.setattr(hub, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
     path = folder / "model.safetensors"
@@ -165,3 +165,17 @@ def test_run_json_says_which_way(tmp_path, task):
     run = decode_run("tiny-base", task, tmp_path / "run", SETTINGS)
     assert (run["way"], len(run["checkpoint_sha256"])) == ("engine", 64)
     assert read_json(tmp_path / "run" / "run.json") == run
+
+
+def test_a_run_resolves_its_model_and_reads_each_file_once(tmp_path, task, monkeypatch):
+    found, read = [], []
+    monkeypatch.setattr(decode, "find", lambda name: found.append(name) or find(name))
+    monkeypatch.setattr(checkpoint, "find_row", lambda spec: found.append(spec) or find_row(spec))
+    monkeypatch.setattr(hub, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    for _ in range(2):  # a whole run, and one that finds it complete
+        run = decode_run("tiny-base", task, tmp_path / "run", SETTINGS)
+        assert (run["status"], found) == ("complete", ["tiny-base", MODELS["tiny-base"]])
+        assert sorted(read) == sorted(set(read))
+        assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(read)
+        found.clear()
+        read.clear()

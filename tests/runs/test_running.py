@@ -17,8 +17,9 @@ import torch
 from scenarios_fixture import write_dataset
 from scripts_fixture import run_script
 
+from boxes import models
 from boxes.decoding.engine import Decoder
-from boxes.models import loading
+from boxes.models import checkpoint
 from boxes.models.table import TINY_FOLDER, models_of, spec_of
 from boxes.prompting import STATEMENT_REGEX, prompt_maker
 from boxes.records import UserError, read_json, sha256_file, sha256_text, write_json, write_text
@@ -54,7 +55,7 @@ def _one_thread():
 def _no_models_elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("MODELS_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-cache"))
-    monkeypatch.setattr(loading, "cache_folder", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "cache_folder", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -498,9 +499,9 @@ def decoded(data, tmp_path_factory) -> Path:
     """The runs that 04_decode.py makes with --dev, of two models."""
     runs = tmp_path_factory.mktemp("decoded")
     for model in (MODEL, "tiny-chat"):
-        loads, load = [], loading.load
+        loads, load = [], models.load
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loading, "load", lambda *which, load=load, loads=loads: loads.append(which) or load(*which))
+            patch.setattr(models, "load", lambda *which, load=load, loads=loads: loads.append(which) or load(*which))
             arguments = ("--model", model, "--data", data, "--out", runs / model, "--dev", data, "--device", "cpu")
             assert run_script("04_decode.py", *arguments) == 0
         assert len(loads) == 1  # for all runs of a model
