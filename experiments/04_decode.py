@@ -1,4 +1,5 @@
-"""Decode a dataset with the models of a profile, each in a process of its own, and list what became of every run.
+"""Decode a dataset with the models of a profile, each in a process of its own, and list what became
+of every run.
 
     python experiments/04_decode.py --profile tiny --data data/boxes/test-subsample-states-t5.jsonl \\
         --dev data/boxes/dev-t5.jsonl --runs data/runs/tiny --out data/runs/tiny/status.csv

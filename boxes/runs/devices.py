@@ -1,7 +1,8 @@
 """Where a model is decoded on this machine: on GPUs of its own, or with a share of the CPU's cores.
 
-A GPU is one of CUDA_VISIBLE_DEVICES or of nvidia-smi. What is taken is locked (flock) in a folder that all commands share,
-until the process that has it ends, however it ends. Without a GPU small models share the cores, and a larger one has them all.
+A GPU is one of CUDA_VISIBLE_DEVICES or of nvidia-smi. What is taken is locked (flock) in a folder
+that all commands share, until the process that has it ends, however it ends. Without a GPU small
+models share the cores, and a larger one has them all.
 """
 
 import fcntl
@@ -21,7 +22,8 @@ from boxes.models.table import ModelSpec, spec_of
 from boxes.records import UserError
 
 CPU = "cpu"  # a share of its cores is cpu0, cpu1, ...
-# Bytes of weights in float32: threads of one forward of such a model wait for each other more than they work.
+# Bytes of weights in float32: threads of one forward of such a model wait for each other more than
+# they work.
 SMALL = 1e8
 PAUSE = 0.2  # seconds between two looks for a free GPU
 USABLE = 0.85  # of a GPU's memory for weights; the rest is for the rows, 1 GB at least each
@@ -29,7 +31,8 @@ QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,nohe
 
 
 def gpus() -> dict[str, int]:
-    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them, and the bytes of their memory (0: not known)."""
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them, and the bytes of their memory
+    (0: not known)."""
     found = installed_gpus()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
@@ -53,10 +56,11 @@ def installed_gpus() -> dict[str, int]:
 
 
 def visible(named: str, there: list[str]) -> list[str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names, as CUDA reads it: up to the first name that none of `there` has; none where
-    one is named twice.
+    """The GPUs that CUDA_VISIBLE_DEVICES names, as CUDA reads it: up to the first name that none of
+    `there` has; none where one is named twice.
 
-    A GPU is named by its index or by the beginning of its UUID, a part of one (MIG) by a UUID that is not in `there`.
+    A GPU is named by its index or by the beginning of its UUID, a part of one (MIG) by a UUID that
+    is not in `there`.
     """
     names: list[str] = []
     for name in map(str.strip, named.split(",")):
@@ -71,7 +75,8 @@ def visible(named: str, there: list[str]) -> list[str]:
 
 
 def needed(model: str | None, itemsize: int, memory: list[int]) -> int:
-    """How many GPUs hold a model's weights: one where the memory is not known. No more than there are."""
+    """How many GPUs hold a model's weights: one where the memory is not known. No more than there
+    are."""
     least = min(memory)
     if not model or not least:
         return 1
@@ -112,8 +117,8 @@ def sign(handle: int) -> None:
 
 
 def take(folder: Path, names: list[str], count: int) -> dict[str, int]:
-    """Lock `count` of the devices named, as soon as so many are free: name -> descriptor. One at a time chooses, so that none
-    waits for ever with half of what it needs."""
+    """Lock `count` of the devices named, as soon as so many are free: name -> descriptor. One at a
+    time chooses, so that none waits for ever with half of what it needs."""
     queue = try_lock(folder / "queue", wait=True)
     taken: dict[str, int] = {}
     while len(taken) < count:
@@ -143,7 +148,8 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its process is told: its GPUs, or the threads of its share of the CPU (the user's go before)."""
+        """What its process is told: its GPUs, or the threads of its share of the CPU (the user's go
+        before)."""
         if self.gpus:
             return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
@@ -151,8 +157,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Machine:
-    """The GPUs and cores of this machine, and what was asked for: --device and --dtype of the models, GPUs a model, and how
-    many small models at a time where there is no GPU."""
+    """The GPUs and cores of this machine, and what was asked for: --device and --dtype of the
+    models, GPUs a model, and how many small models at a time where there is no GPU."""
 
     locks: Path  # folder of the locks, a file a device
     there: dict[str, int]  # GPU -> bytes of its memory
@@ -163,8 +169,8 @@ class Machine:
     asked: int | None = None
 
     def gpu_placement(self, model: str | None) -> tuple[list[str], int]:
-        """The GPUs to choose from and how many of them to take; none for the CPU. cuda:1 is the second GPU, auto all of
-        them. UserError for more than there are."""
+        """The GPUs to choose from and how many of them to take; none for the CPU. cuda:1 is the
+        second GPU, auto all of them. UserError for more than there are."""
         names = list(self.there)
         if not names or self.device == CPU:
             return [], 0
@@ -185,8 +191,8 @@ class Machine:
         return needed(model, itemsize, list(self.there.values()))
 
     def cpu_placement(self, model: str | None) -> tuple[list[str], int, int]:
-        """The shares of the CPU to choose from, one for each of `jobs` at a time; how many to take, and with how many
-        threads."""
+        """The shares of the CPU to choose from, one for each of `jobs` at a time; how many to take,
+        and with how many threads."""
         shares = max(1, min(self.jobs, self.cores))
         names = [f"{CPU}{number}" for number in range(shares)]
         if model is not None and is_small(spec_of(model)):

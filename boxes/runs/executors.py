@@ -1,7 +1,7 @@
 """A process for each model, on this machine, with GPUs or a share of the cores of its own.
 
-The processes are forks of one that has not imported torch. Their locks (flock) end with them, however they end: two commands at
-once share the GPUs and never decode one model twice.
+The processes are forks of one that has not imported torch. Their locks (flock) end with them,
+however they end: two commands at once share the GPUs and never decode one model twice.
 """
 
 import ctypes
@@ -23,7 +23,8 @@ PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class Work(Protocol):
-    """What a model's process does: the model's name, the file that one process at a time has locked, and the work."""
+    """What a model's process does: the model's name, the file that one process at a time has
+    locked, and the work."""
 
     name: str
     lock: Path
@@ -32,8 +33,9 @@ class Work(Protocol):
 
 
 def run_all(works: list[Work], machine: Machine) -> list[str]:
-    """Run each work as soon as what its model needs is free; those that another command is at come last, when it has
-    finished. Where one ends badly, no other is begun. Returns the names of those that did not end well."""
+    """Run each work as soon as what its model needs is free; those that another command is at come
+    last, when it has finished. Where one ends badly, no other is begun. Returns the names of those
+    that did not end well."""
     for work in works:
         machine.gpu_placement(work.name)  # what cannot be is said before anything begins
     busy = []
@@ -71,7 +73,8 @@ def _start(work: Work, handle: int, machine: Machine, processes: list[BaseProces
 
 
 def _in_process(work: Work, handle: int, place: Place, parent: int) -> None:
-    """In the fork: run as a script does, with its messages and exit status; a signal is the parent's to speak of."""
+    """In the fork: run as a script does, with its messages and exit status; a signal is the
+    parent's to speak of."""
     ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)  # a parent that is killed leaves none behind
     if os.getppid() != parent:
         return
@@ -96,7 +99,8 @@ def _in_process(work: Work, handle: int, place: Place, parent: int) -> None:
 
 
 def _end_once(number: int, _frame) -> None:
-    """The terminal tells all of us of a Ctrl-C, and the parent tells its processes: one of the two is enough."""
+    """The terminal tells all of us of a Ctrl-C, and the parent tells its processes: one of the two
+    is enough."""
     for other in ENDING:
         signal.signal(other, signal.SIG_IGN)
     raise Ended(number)

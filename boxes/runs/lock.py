@@ -1,7 +1,9 @@
-"""One process a run's folder: lock.json names the owner, others wait, and the lock of one that died is taken over.
+"""One process a run's folder: lock.json names the owner, others wait, and the lock of one that died
+is taken over.
 
-On the owner's machine a lock is stale when its process is gone; from elsewhere (a shared folder, another container) when it has
-shown no sign of life for STALE seconds of the waiter's own monotonic clock: clocks that differ or jump change nothing.
+On the owner's machine a lock is stale when its process is gone; from elsewhere (a shared folder,
+another container) when it has shown no sign of life for STALE seconds of the waiter's own monotonic
+clock: clocks that differ or jump change nothing.
 """
 
 import json
@@ -28,8 +30,8 @@ POLL = 0.5
 def held(folder: Path) -> Iterator[Callable[[], None]]:
     """Own a run's folder while it lasts; whoever comes second waits, and says for whom.
 
-    Yields a check to be made before each write. UserError where another process has taken the folder over since, CannotWrite
-    where no lock can be written.
+    Yields a check to be made before each write. UserError where another process has taken the
+    folder over since, CannotWrite where no lock can be written.
     """
     path, mine = folder / LOCK, _owner()
     told, seen, since = False, None, 0.0
@@ -91,7 +93,8 @@ def _started(pid: int) -> str | None:
 
 
 def _created(path: Path, mine: str) -> bool:
-    """Whether the lock was there for the taking. The content follows its creation: for a moment a lock can be empty."""
+    """Whether the lock was there for the taking. The content follows its creation: for a moment a
+    lock can be empty."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x") as file:
@@ -141,7 +144,8 @@ def _is_dead(text: str, watched: float) -> bool:
 
 
 def _remove(path: Path, stale: str, mine: str) -> None:
-    """Remove a stale lock, and no other's: of several that wait only one renames it, and a newer one is put back."""
+    """Remove a stale lock, and no other's: of several that wait only one renames it, and a newer
+    one is put back."""
     aside = path.with_name(f"{LOCK}.{_fields(mine)['id']}")
     with suppress(FileNotFoundError):
         path.rename(aside)

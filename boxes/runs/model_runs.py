@@ -20,7 +20,8 @@ from boxes.runs.task import Settings, Task
 
 @dataclass(frozen=True)
 class ModelRuns:
-    """A model and what is decoded with it. `dev`: the development set; without it only the model's own run is made."""
+    """A model and what is decoded with it. `dev`: the development set; without it only the model's
+    own run is made."""
 
     name: str  # of a row, or the folder of a local checkpoint
     folder: Path
@@ -39,8 +40,8 @@ class ModelRuns:
 
 
 def decode_model(model: ModelRuns) -> None:
-    """Make what is missing of a model's runs; those beside its own only where that is complete. UserError where there is no
-    development set to choose a prompt format on."""
+    """Make what is missing of a model's runs; those beside its own only where that is complete.
+    UserError where there is no development set to choose a prompt format on."""
     spec = row_of(model.name)
     load_once = functools.cache(load_quietly)
     own = own_run(model.folder, model.task, model.settings)
@@ -84,15 +85,16 @@ def load_quietly(*which):
 
 
 def asks_to_choose(spec: ModelSpec, settings: Settings) -> bool:
-    """Whether the format is to be chosen: so the option says, or the row of an added model where there is no option."""
+    """Whether the format is to be chosen: so the option says, or the row of an added model where
+    there is no option."""
     if settings.prompt_format:
         return settings.prompt_format == CHOSEN
     return spec.choose_format
 
 
 def chosen_format(spec: ModelSpec, own: PlannedRun, dev: Task | None, load_once: Callable) -> str | None:
-    """The prompt format that does best on the development set, decoded here; None, for the row's own, where formats are not
-    compared or there are no weights, as the own run then says."""
+    """The prompt format that does best on the development set, decoded here; None, for the row's
+    own, where formats are not compared or there are no weights, as the own run then says."""
     if not compares_formats(spec):
         return None
     try:

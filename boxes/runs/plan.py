@@ -1,7 +1,8 @@
-"""What is decoded with a model: its own run, and those beside it that Appendix A compares it with, each in a folder of its own.
+"""What is decoded with a model: its own run, and those beside it that Appendix A compares it with,
+each in a folder of its own.
 
-dev-plain, dev-chat: both prompt formats on a subset of the development set (A.1, experiment 03); free: without the regular
-expression (A.2, experiment 09). All are made while the model is loaded.
+dev-plain, dev-chat: both prompt formats on a subset of the development set (A.1, experiment 03);
+free: without the regular expression (A.2, experiment 09). All are made while the model is loaded.
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +39,8 @@ def compares_formats(spec: ModelSpec) -> bool:
 
 
 def decodes_freely(spec: ModelSpec) -> bool:
-    """Whether a model is decoded freely, too: the one that the paper reports, and all of the tiny profile."""
+    """Whether a model is decoded freely, too: the one that the paper reports, and all of the tiny
+    profile."""
     return spec.profile == "tiny" or spec.name == FREELY_REPORTED
 
 
@@ -56,8 +58,8 @@ def own_run(folder: Path, task: Task, settings: Settings) -> PlannedRun:
 
 
 def free_run(spec: ModelSpec, own: PlannedRun) -> list[PlannedRun]:
-    """The own run without the expression, for a model that is decoded so. Mostly it writes the same, which one forward then
-    verifies."""
+    """The own run without the expression, for a model that is decoded so. Mostly it writes the
+    same, which one forward then verifies."""
     if not decodes_freely(spec):
         return []
     settings = replace(own.settings, constrained=False, drafts_from=own.folder)
@@ -65,7 +67,8 @@ def free_run(spec: ModelSpec, own: PlannedRun) -> list[PlannedRun]:
 
 
 def dev_runs(spec: ModelSpec, own: PlannedRun, dev: Task) -> list[PlannedRun]:
-    """Both prompt formats on the development set, otherwise as the own run, for a model whose formats are compared."""
+    """Both prompt formats on the development set, otherwise as the own run, for a model whose
+    formats are compared."""
     if not compares_formats(spec):
         return []
     runs = []

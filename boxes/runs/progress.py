@@ -1,7 +1,7 @@
 """How far a model is, over all its runs: a whole line now and then, with the time left.
 
-Whole lines, because several models are decoded at once and write to one terminal or log. They come more and more seldom, so
-that a log of hours stays short.
+Whole lines, because several models are decoded at once and write to one terminal or log. They come
+more and more seldom, so that a log of hours stays short.
 """
 
 import sys
@@ -14,7 +14,8 @@ LONGEST = 600.0  # or this long
 
 
 class Progress:
-    """Counts the statements of a model's runs, of which there are `total`, and says so on stderr."""
+    """Counts the statements of a model's runs, of which there are `total`, and says so on
+    stderr."""
 
     def __init__(self, name: str, total: int, clock: Callable[[], float] = time.monotonic):
         self.name, self.total, self.clock = name, total, clock

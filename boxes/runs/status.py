@@ -1,4 +1,5 @@
-"""status.csv of a profile: what became of every run. Make looks into it to see whether anything is left to decode."""
+"""status.csv of a profile: what became of every run. Make looks into it to see whether anything is
+left to decode."""
 
 import csv
 import io
@@ -14,8 +15,8 @@ STATUS_COLUMNS = ("model", "run", "status", "reason", "weights", "folder")
 
 
 def write_status(path: Path, specs: Iterable[ModelSpec], runs: Path) -> list[dict]:
-    """Write STATUS_COLUMNS of every run that a model is to have, in folders of `runs`; the rows. `weights`: the folder whose
-    change asks for another look, for a model that lies in one."""
+    """Write STATUS_COLUMNS of every run that a model is to have, in folders of `runs`; the rows.
+    `weights`: the folder whose change asks for another look, for a model that lies in one."""
     rows = []
     for spec in specs:
         for name in (OWN, *folders_beside(spec)):

@@ -14,7 +14,8 @@ from boxes.runs.progress import Progress
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is decoded; None leaves the default of the model's row, the device or the engine."""
+    """How a run is decoded; None leaves the default of the model's row, the device or the
+    engine."""
 
     constrained: bool = True
     prompt_format: str | None = None
@@ -45,7 +46,8 @@ class Task:
 
 
 def read_task(data: Path, per_bucket: int | None = None) -> Task:
-    """A dataset file, or its stratified subset with `per_bucket` queries a bucket (its draw is fixed)."""
+    """A dataset file, or its stratified subset with `per_bucket` queries a bucket (its draw is
+    fixed)."""
     examples = read_examples(data)
     selection = WHOLE
     if per_bucket:

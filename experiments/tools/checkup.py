@@ -9,7 +9,7 @@ from boxes.models.loading import load_tokenizer
 from boxes.models.shapes import weight_bytes
 from boxes.models.table import ModelSpec
 from boxes.records import UserError, read_csv
-from experiments.tools.on_gpu import USABLE, needed
+from boxes.runs.devices import USABLE, needed
 
 # A statement as the models are to write it.
 STATEMENT = (

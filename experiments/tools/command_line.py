@@ -1,6 +1,7 @@
 """Judge what stands on make's command line; print a line where it cannot be meant.
 
-python experiments/tools/command_line.py --goals "table6" --given "profile" --makefile Makefile -- profile=paper ...
+python experiments/tools/command_line.py --goals "table6" --given "profile" --makefile Makefile --
+profile=paper ...
 
 --given: the names on the command line; the last words: variables and their values, those of the environment, too. What is on
 the command line is read by somebody, or it is a slip (profile for PROFILE, MODEL for MODELS) and named. Variables of the
@@ -50,7 +51,8 @@ WITHOUT_PROFILE = {
 
 
 def nearest(given: str, known: list[str]) -> str | None:
-    """The known name that is most like the given one, whatever its case; None where none is like it."""
+    """The known name that is most like the given one, whatever its case; None where none is like
+    it."""
     close = difflib.get_close_matches(given.upper(), known, n=1, cutoff=0.6)
     return close[0] if close else None
 

@@ -2,7 +2,8 @@
 
 python experiments/tools/from_archive.py table6 --archive tiny.tar.zst
 
-It is unpacked into data/results/archives/NAME; tables, figures and the report go to paper/out/NAME-archive.
+It is unpacked into data/results/archives/NAME; tables, figures and the report go to
+paper/out/NAME-archive.
 """
 
 import subprocess

@@ -1,9 +1,11 @@
-"""Say FORCE where status.csv no longer tells the truth: 04_decode.py is then to look at the runs again.
+"""Say FORCE where status.csv no longer tells the truth: 04_decode.py is then to look at the runs
+again.
 
 python experiments/tools/outdated.py data/runs/tiny/status.csv
 
-That is so where a run is not complete, where its files were deleted or mended since, or where weights that lie in a folder have
-changed. Make asks before anything runs, so this imports the standard library only.
+That is so where a run is not complete, where its files were deleted or mended since, or where
+weights that lie in a folder have changed. Make asks before anything runs, so this imports the
+standard library only.
 """
 
 import csv

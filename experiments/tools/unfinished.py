@@ -2,7 +2,8 @@
 
 python experiments/tools/unfinished.py --profile tiny --runs data/runs/tiny
 
-A model that was decoded is named where a run beside its own (free decoding, a prompt format) came to nothing.
+A model that was decoded is named where a run beside its own (free decoding, a prompt format) came
+to nothing.
 """
 
 import sys
@@ -22,7 +23,8 @@ Then make all PROFILE={profile} runs what is missing and keeps the rest."""
 
 
 def unfinished(spec: ModelSpec, runs: Path) -> list[tuple[str, str, str]]:
-    """(run, status, reason) of what is not complete: the model's own run or, where that is, those beside it."""
+    """(run, status, reason) of what is not complete: the model's own run or, where that is, those
+    beside it."""
     own = read_run(spec, runs / spec.name)
     if own["status"] != "complete":
         return [(spec.name, own["status"], own["reason"])]

@@ -17,7 +17,8 @@ SMALL = ("DATA=release", "RELEASE_ZIP=small.zip", "HARDWARE=--device cpu --batch
 
 @pytest.fixture(scope="module")
 def added(tmp_path_factory) -> tuple[Path, dict[str, str], str]:
-    """A checkout in which make model added a copy of tiny-code, the place of its records, and what it said."""
+    """A checkout in which make model added a copy of tiny-code, the place of its records, and what
+    it said."""
     folder = link_checkout(tmp_path_factory.mktemp("checkout"))
     small_release(folder / "small.zip")
     shutil.copytree(TINY_FOLDER / "tiny-code", folder / "mine")

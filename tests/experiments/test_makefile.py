@@ -1,4 +1,5 @@
-"""The Makefile, set-up and the locks: what would run, what must never run, and what must never be committed."""
+"""The Makefile, set-up and the locks: what would run, what must never run, and what must never be
+committed."""
 
 import contextlib
 import json
@@ -36,7 +37,8 @@ def names(result: subprocess.CompletedProcess) -> list[str]:
 
 
 def pretend_decoded(folder: Path, statuses: dict[str, str] | None = None) -> None:
-    """Runs of the tiny models, complete but for those in `statuses`, and a status.csv newer than all it depends on."""
+    """Runs of the tiny models, complete but for those in `statuses`, and a status.csv newer than
+    all it depends on."""
     assert make(folder, "data/runs/tiny/.settings").returncode == 0
     runs = Path("data/runs/tiny")
     for model in TINY:

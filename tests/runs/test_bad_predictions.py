@@ -1,4 +1,5 @@
-"""Runs that are not scored: each with the one line that says which file and line, what is wrong and what to do."""
+"""Runs that are not scored: each with the one line that says which file and line, what is wrong and
+what to do."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Models in processes: never two on one GPU, never more than there are, none left locked. A made-up nvidia-smi names the GPUs."""
+"""Models in processes: never two on one GPU, never more than there are, none left locked. A made-up
+nvidia-smi names the GPUs."""
 
 import json
 import os
@@ -16,8 +17,8 @@ from boxes.runs.devices import gpus
 ROOT = Path(__file__).resolve().parents[2]
 CORES = len(os.sched_getaffinity(0))
 SHARES = min(2, CORES)
-# Runs one work on what it is given, as 04_decode.py does; it notes when it began and ended, and on what, and ends when the file
-# that it is told is there.
+# Runs one work on what it is given, as 04_decode.py does; it notes when it began and ended, and on
+# what, and ends when the file that it is told is there.
 DRIVER = """
 import argparse, json, os, sys, time
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ class Slots:
         self.environment |= {"PATH": f"{smi.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def start(self, *options: str, until: str = ".", **variables: str) -> Path:
-        """Start a job; the file of its notes. `until`: the file that it waits for (default: none)."""
+        """Start a job; the file of its notes. `until`: the file that it waits for (default:
+        none)."""
         log = self.folder / f"job{len(self.jobs)}.json"
         line = [
             sys.executable,

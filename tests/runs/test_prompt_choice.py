@@ -27,7 +27,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chosen(data, tmp_path_factory):
-    """A run of tiny-chat in the format of its choice, cut at 90 tokens a statement as DECODE may ask."""
+    """A run of tiny-chat in the format of its choice, cut at 90 tokens a statement as DECODE may
+    ask."""
     out = tmp_path_factory.mktemp("runs") / "tiny-chat"
     options = ("--prompt-format", "chosen", "--max-new-tokens", 90, "--prompt-style", "released")
     arguments = ("--model", "tiny-chat", "--data", data[0], "--out", out, "--dev", data[1], *SETTINGS)
@@ -69,7 +70,8 @@ def test_runs_on_the_development_set_heed_the_options_of_decoding(chosen):
 
 
 def test_where_the_chat_format_does_better_it_is_used(chosen, data, tmp_path, capsys):
-    """What is on the development set already is not decoded again; here its plain answers are spoilt."""
+    """What is on the development set already is not decoded again; here its plain answers are
+    spoilt."""
     out = shutil.copytree(chosen, tmp_path / "tiny-chat")
     for name, spoilt in (("plain", True), ("chat", False)):
         path = out / f"dev-{name}/predictions.jsonl"
