@@ -61,7 +61,7 @@ def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
         return NOT_MEASURED
     rows = shapes.loc[names]  # a shape as often as there are models of it
     minutes, first = rows.seconds.sum() / 60, rows.iloc[0]
-    where = f"{first.device}, {first.dtype}"
+    where = f"{first['device']}, {first['dtype']}"
     return f"{minutes:.1f} for decoding, measured on models of these shapes ({where})"
 
 
