@@ -99,8 +99,7 @@ def gain_within(
     most: float = math.inf,
     clear: bool = False,
 ) -> Predicate:
-    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most`
-    points."""
+    """The gain in a bucket is above zero (with `clear`, its interval, too), at most `most` points."""
 
     def decide(evidence: Evidence) -> Finding:
         gain = evidence.gain(base, treated, bucket)
@@ -128,8 +127,7 @@ def _positive(gain: Difference, clear: bool) -> bool:
 
 
 def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """More than half of the additional correct answers, over the buckets that gain, come from these
-    buckets."""
+    """More than half of the answers won, over the buckets that gain, come from these buckets."""
 
     def decide(evidence: Evidence) -> Finding:
         counts, elsewhere = {}, []
@@ -187,8 +185,7 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
 
 
 def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> Predicate:
-    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger`
-    may serve all."""
+    """Pair by pair, the first gains less than the second at 1+; one `larger` may serve all."""
     if len(larger) == 1:
         larger = list(larger) * len(smaller)
 
@@ -301,8 +298,7 @@ def both_signs(wanted: Sequence[PairNames]) -> Predicate:
 
 
 def base_gains_tend_greater(wanted: Sequence[tuple[PairNames, PairNames]]) -> Predicate:
-    """For most, the pair of base models gains more on non-trivial queries than the pair of code
-    models beside it."""
+    """For most, the pair of base models gains more at 1+ than the pair of code models beside it."""
 
     def decide(evidence: Evidence) -> Finding:
         greater, details = 0, []
