@@ -1,5 +1,4 @@
-"""What scripts share: how they end, a parser whose errors are one line, and the types of
-arguments."""
+"""What scripts share: how they end, a parser whose errors are one line, types of arguments."""
 
 import argparse
 import errno

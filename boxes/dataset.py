@@ -89,18 +89,17 @@ def write_generated(folder: Path | str, seed: int) -> None:
     except ValueError as error:
         raise UserError(f"seed {seed}: {error}") from None
     for split, scenarios in splits.items():
-        _write_states(Path(folder) / f"{split}-t5.jsonl", scenarios)
+        write_states(Path(folder) / f"{split}-t5.jsonl", scenarios)
     changes = []
     for scenario in splits["test"]:
         changes += [counts for _, _, counts in scenario.states()]
     num_ops = np.array(changes).sum(axis=2)
     kept = stratified_states(num_ops, np.random.default_rng([seed, 2]))
-    _write_states(Path(folder) / SUBSET, splits["test"], set(kept.tolist()))
+    write_states(Path(folder) / SUBSET, splits["test"], set(kept.tolist()))
 
 
-def _write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None) -> None:
-    """Write the states of scenarios, or those of them whose index is in `kept`, without holding the
-    text in memory."""
+def write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None) -> None:
+    """Write the states of scenarios, or those whose index is in `kept`, one by one."""
 
     def pieces() -> Iterator[bytes]:
         states = chain.from_iterable(map(scenario_lines, scenarios))
@@ -135,8 +134,7 @@ def unpack_release(archive: Path | str, folder: Path | str) -> None:
 
 
 def _member(release: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The one plain file of a name in RELEASE_FOLDER, at whatever depth. UserError where there is
-    no such one."""
+    """The one plain file of a name in RELEASE_FOLDER, at whatever depth; else a UserError."""
     found = []
     for info in release.infolist():
         if PurePosixPath(info.filename).parts[-2:] == (RELEASE_FOLDER, name):
@@ -263,8 +261,7 @@ def checksum_lines(folder: Path | str) -> str:
 
 
 def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
-    """UserError names the first of the four files whose bytes are not those of the committed
-    checksums."""
+    """UserError names the first of the four files that the committed checksums do not fit."""
     try:
         lines = Path(checksums).read_text().splitlines()
     except FileNotFoundError:

@@ -34,8 +34,7 @@ Signature = tuple[int, ...]  # how many objects each box holds at first
 
 @dataclass(frozen=True)
 class Scenario:
-    """An initial state and the operations on it; `sample_id` numbers the scenarios of a split from
-    0."""
+    """An initial state and the operations on it; `sample_id` counts within a split, from 0."""
 
     sample_id: int
     initial: State
@@ -54,8 +53,7 @@ class Scenario:
 
 
 def sample_state(rng: np.random.Generator) -> State:
-    """An initial state: Poisson(2) objects a box cut at three, drawn without replacement from the
-    100 nouns."""
+    """An initial state: Poisson(2) objects a box cut at three, drawn from NOUNS, each once."""
     while True:
         sizes = rng.poisson(2, NUM_BOXES)
         if sizes.sum() <= len(NOUNS):
@@ -130,8 +128,7 @@ def signature_splits(seed: int) -> dict[Signature, str]:
 
 
 def generate(seed: int) -> dict[str, list[Scenario]]:
-    """The scenarios of each split. Signatures never cross splits, and no initial state occurs
-    twice."""
+    """The scenarios of each split. Signatures never cross splits, no initial state comes twice."""
     split_of = signature_splits(seed)
     splits: dict[str, list[Scenario]] = {name: [] for name in SPLITS}
     seen: set[State] = set()

@@ -37,8 +37,7 @@ def handlers(handler: Callable) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """What is done in here is done whole: a signal of ENDING that comes meanwhile counts
-    afterwards."""
+    """What is done in here is done whole: a signal of ENDING counts afterwards."""
     came: list[int] = []
     try:
         with handlers(lambda number, _frame: came.append(number)):

@@ -1,5 +1,4 @@
-"""The minimal pairs of Experiments 1-3: treated against base in every bucket, with intervals and
-corrected tests."""
+"""The minimal pairs of Experiments 1-3: treated against base, with intervals and corrected tests."""
 
 import zlib
 

@@ -75,8 +75,7 @@ def states_of(initial: State, operations: Sequence[Operation]) -> list[State]:
 
 
 def stated_objects(prediction: str, status: str = Status.OK) -> dict[int, frozenset[str]]:
-    """The objects that a statement names, by box; a box whose contents cannot be read is left
-    out."""
+    """The objects that a statement names, by box, where its contents can be read."""
     texts = read_statement(prediction, cut=status == Status.TRUNCATED)
     stated: dict[int, frozenset[str]] = {}
     for box, text in texts.items():

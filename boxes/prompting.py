@@ -156,8 +156,7 @@ def prompt_date(settings: PromptSettings, tokenizer) -> str | None:
 
 
 def special_prefix(tokenizer) -> list[int]:
-    """The ids that a tokenizer writes before every text: a BOS mostly, for some `[gMASK]<sop>`, or
-    nothing."""
+    """The ids that a tokenizer writes before every text: a BOS, `[gMASK]<sop>`, or nothing."""
     whole, text = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
     for place in range(len(whole) - len(text) + 1):
         if whole[place : place + len(text)] == text:

@@ -1,5 +1,4 @@
-"""Files that survive: atomic writes, append-only JSON lines with resume, checksums, errors for
-people."""
+"""Files that survive: atomic writes, JSON lines with resume, checksums, errors for people."""
 
 import codecs
 import hashlib
@@ -22,8 +21,7 @@ _MAKE = "run the experiment that writes it (make help)"
 
 
 class UserError(Exception):
-    """Something a person can mend: one line that names the file, the line and what to do. Exit
-    status 2."""
+    """Something a person can mend: one line with file, line and what to do. Exit status 2."""
 
 
 class CannotWrite(UserError):
@@ -89,8 +87,7 @@ def read_json(path: Path | str, mend: str = "delete it and run again") -> dict:
 
 
 def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
-    """Write a table atomically as CSV, '\\n' line ends, no index, floats to six digits after the
-    point."""
+    """Write a table atomically as CSV: '\\n' line ends, no index, floats to six digits."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
@@ -216,8 +213,7 @@ class JsonLines:
         self.path = Path(path)
 
     def read(self) -> Iterator[dict]:
-        """Whole lines in order; a last line without its line end does not count. UserError for a
-        broken line."""
+        """Whole lines in order, without a last one that has no line end; or a UserError."""
         if not self.path.exists():
             return
         for number, line in read_lines(self.path, "delete the line"):

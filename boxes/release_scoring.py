@@ -43,8 +43,7 @@ def _clauses(prediction: str) -> list[str]:
 
 
 def _filled(clauses: list[str]) -> list[str]:
-    """Fewer than seven: a box named again is left out, and one that lacks gets a clause in its
-    place."""
+    """Fewer than seven: a box named again is left out, one that lacks gets a clause."""
     named, kept = {"0"}, clauses[:1]
     for clause in clauses[1:]:
         box = clause.strip()[:1]

@@ -124,8 +124,7 @@ def reported_scores(folder: Path | str = REPORTED) -> pd.DataFrame:
 
 
 def random_scores(num_ops: pd.Series, n: pd.Series, accuracy: pd.Series) -> pd.DataFrame:
-    """The rows of the random baseline: an expectation in per cent, the count it stands for, and no
-    interval."""
+    """The rows of the random baseline: an expectation, the count it stands for, no interval."""
     # object: whole counts of models stay whole beside these
     counts = (accuracy * n / 100).round(4).astype(object)
     rows = {"num_ops": num_ops, "n": n, "correct": counts, "accuracy": accuracy}

@@ -1,5 +1,4 @@
-"""Correctness of a statement, box by box, as the authors' release has it, and accuracy by bucket
-(Table 6)."""
+"""Correctness of a statement, box by box, as the authors' release has it."""
 
 import re
 from collections import Counter
@@ -34,8 +33,7 @@ def score_statement(prediction: str, gold: Sequence[str], status: str = "ok") ->
 
 
 def read_statement(prediction: str, cut: bool = False) -> dict[int, str]:
-    """The contents text of every box that is named exactly once; `cut` leaves out an unfinished
-    last clause."""
+    """The contents text of every box named exactly once; `cut` leaves out an unfinished clause."""
     text, period, _ = prediction.partition(".")
     start = _FIRST.match(text)
     if not start:

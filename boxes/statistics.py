@@ -162,15 +162,13 @@ def _weights(rng: np.random.Generator, resamples: int, count: int) -> np.ndarray
 
 
 def discordant(base: np.ndarray, treated: np.ndarray) -> tuple[int, int]:
-    """b and c of McNemar's table: queries only the base model gets right, and queries only the
-    treated one does."""
+    """b and c of McNemar's table: queries that only the base, only the treated model gets right."""
     base, treated = np.asarray(base, dtype=bool), np.asarray(treated, dtype=bool)
     return int((base & ~treated).sum()), int((~base & treated).sum())
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Exact two-sided p of McNemar's test; 1 where the models never disagree. See
-    MCNEMAR_CAVEAT."""
+    """Exact two-sided p of McNemar's test (MCNEMAR_CAVEAT); 1 where the models never disagree."""
     from scipy.stats import binomtest
 
     return float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0

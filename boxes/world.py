@@ -153,8 +153,7 @@ def shown(value: object) -> str:
 
 
 def parse_contents(text: str) -> Objects:
-    """The objects of 'the car and the map' or 'nothing', alphabetically. ValueError names what is
-    wrong."""
+    """The objects of 'the car and the map' or 'nothing', alphabetically; else a ValueError."""
     if text == "nothing":
         return ()
     objects = []

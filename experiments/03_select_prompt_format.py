@@ -27,8 +27,7 @@ COLUMNS = ["model", "format", "n", "accuracy", "chosen", "reported_format"]
 
 
 def format_rows(spec: ModelSpec, task: Task, runs: Path) -> list[dict]:
-    """A row a format: queries, accuracy in per cent, whether it did best. Nothing where either was
-    not run."""
+    """A row a format: queries, accuracy in per cent, whether it did best; none if one lacks."""
     answers = dev_answers(spec, runs / spec.name, task)
     if len(answers) < len(PROMPT_FORMATS):
         return []

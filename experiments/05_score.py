@@ -123,8 +123,7 @@ def read_chance(path: Path, data: Path, examples: Iterable[Example]) -> pd.DataF
 
 
 def chances(examples: Iterable[Example]) -> pd.Series:
-    """The baseline's expected accuracy of every query, in per cent, indexed by the query's number
-    of operations."""
+    """The baseline's expected accuracy of every query, in per cent, by number of operations."""
     found, num_ops = [], []
     for example in examples:
         for pool, contents in zip(mentions(example.description), example.contents, strict=True):

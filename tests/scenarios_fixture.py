@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boxes.dataset import _write_states
+from boxes.dataset import write_states
 from boxes.generation import Scenario, sample_operations, sample_state
 from boxes.prompting import PromptSettings, prompt_maker
 from boxes.world import State, describe, replay
@@ -37,5 +37,5 @@ def prompts(count: int, tokenizer=None, seed: int = 0, **settings) -> list[str]:
 
 def write_dataset(path: Path, count: int = 2, operations: int = 2, seed: int = 0) -> Path:
     """A dataset file of `count` scenarios, each with the states after 0, 1, ... operations."""
-    _write_states(path, scenarios(count, seed, operations))
+    write_states(path, scenarios(count, seed, operations))
     return path

@@ -23,8 +23,7 @@ from boxes.statistics import unpaired_difference, wilson
 
 
 def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Predicate:
-    """In no bucket does the lower end of a model's interval lie above the expectation of the random
-    baseline."""
+    """In no bucket does the lower end of a model's interval lie above the random baseline."""
 
     def decide(evidence: Evidence) -> Finding:
         better, detail, leads = _against_random(evidence, models, buckets)
@@ -36,8 +35,7 @@ def not_better_than_random(models: Sequence[str], buckets: Sequence[str]) -> Pre
 
 
 def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
-    """In every bucket the lower end of the model's interval lies above the expectation of the
-    random baseline."""
+    """In every bucket the lower end of the model's interval lies above the random baseline."""
 
     def decide(evidence: Evidence) -> Finding:
         better, detail, leads = _against_random(evidence, [model], buckets)
@@ -51,8 +49,7 @@ def better_than_random(model: str, buckets: Sequence[str]) -> Predicate:
 def _against_random(
     evidence: Evidence, models: Sequence[str], buckets: Sequence[str]
 ) -> tuple[list[str], str, list[Number]]:
-    """The cells that are better than random, all of it in words, and how far each cell lies above
-    the expectation."""
+    """The cells that are better than random, all of it in words, and the leads of all cells."""
     better, above, leads = [], [], []
     for model in models:
         for bucket in buckets:

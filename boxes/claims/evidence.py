@@ -1,5 +1,4 @@
-"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A, from a
-results folder."""
+"""What a claim is judged on: scores, differences of pairs, and the tables of Appendix A."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +53,7 @@ class Evidence:
         return self.score(RANDOM, num_ops).accuracy
 
     def gain(self, base: str, treated: str, num_ops: str) -> Difference:
-        """Treated minus base: paired where single answers are known, Newcombe's from both intervals
-        where not."""
+        """Treated minus base: paired where single answers are known, else Newcombe's."""
         first, second = self.score(base, num_ops), self.score(treated, num_ops)
         return self.differences.get((base, treated, num_ops)) or _unpaired(first, second)
 
@@ -74,8 +72,7 @@ def _unpaired(base: Score, treated: Score) -> Difference:
 
 
 def read_evidence(results: Path) -> Evidence:
-    """The evidence of a results folder. scores.csv must be there; the other tables count where they
-    are."""
+    """The evidence of a results folder. scores.csv must be there; other tables may be."""
     scores = read_scores(results / "scores.csv")
     differences: dict[tuple[str, str, str], Difference] = {}
     for name in PAIR_TABLES:
@@ -128,8 +125,7 @@ def reported_evidence(folder: Path | str = REPORTED) -> Evidence:
 
 
 def reported_text(folder: Path | str = REPORTED) -> dict[str, float]:
-    """The numbers printed in the paper's text, by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free" (per
-    cent)."""
+    """The paper's text: per cent by "MODEL/NUM_OPS" or "MODEL/NUM_OPS/free"."""
     path = Path(folder) / "text.csv"
     table = read_csv(path, ("key", "value", "section"), mend=RESTORE)
     if table.key.duplicated().any():

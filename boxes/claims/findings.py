@@ -1,5 +1,4 @@
-"""What a verdict is made of: a predicate, the number that decides it, what is asked of that number,
-and how they read."""
+"""What a verdict is made of: a predicate, the number that decides it, what is asked of it."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

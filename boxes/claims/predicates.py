@@ -61,27 +61,14 @@ def consistently(
         return gain
 
     def decide(evidence: Evidence) -> Finding:
-        overall, details, contrary = [], [], False
-        for pair in wanted:
-            first = lead(evidence, pair, "1+")
-            overall.append(first)
-            behind, lost = [], []
-            for bucket in buckets:
-                here = lead(evidence, pair, bucket)
-                if here.high < 0:
-                    lost.append(bucket)
-                elif here.points <= 0:
-                    behind.append(bucket)
-            ahead = len(buckets) - len(lost) - len(behind)
-            words = [f"{pair[not reverse]} {marked(in_points(first), first.low > 0)}"]
-            words.append(f"ahead in {ahead} of {len(buckets)} buckets")
-            if lost:
-                words.append(f"clearly behind at {', '.join(lost)}")
-            if behind:
-                words.append(f"not ahead, but not told apart, at {', '.join(behind)}")
-            details.append(", ".join(words))
-            contrary |= bool(lost)
-        worst = min(overall, key=lambda gain: gain.low)
+        overall = {pair: lead(evidence, pair, "1+") for pair in wanted}
+        details, contrary = [], False
+        for pair, first in overall.items():
+            leads = {bucket: lead(evidence, pair, bucket) for bucket in buckets}
+            details.append(f"{pair[not reverse]} {marked(in_points(first), first.low > 0)}")
+            details[-1] += f", {_where_ahead(leads)}"
+            contrary |= any(here.high < 0 for here in leads.values())
+        worst = min(overall.values(), key=lambda gain: gain.low)
         return Finding(worst.low > 0 and not contrary, listed(details), number_of(worst))
 
     what = "gain"
@@ -93,6 +80,18 @@ def consistently(
     return Predicate(models, measure, asked, CONSISTENT, decide, turns=(0.0,), by_low=True)
 
 
+def _where_ahead(leads: dict[str, Difference]) -> str:
+    """In how many buckets a model is ahead, and where it is not."""
+    lost = [bucket for bucket, lead in leads.items() if lead.high < 0]
+    behind = [b for b, lead in leads.items() if lead.points <= 0 and b not in lost]
+    words = [f"ahead in {len(leads) - len(lost) - len(behind)} of {len(leads)} buckets"]
+    if lost:
+        words.append(f"clearly behind at {', '.join(lost)}")
+    if behind:
+        words.append(f"not ahead, but not told apart, at {', '.join(behind)}")
+    return ", ".join(words)
+
+
 def gain_within(
     base: str,
     treated: str,
@@ -100,8 +99,7 @@ def gain_within(
     most: float = math.inf,
     clear: bool = False,
 ) -> Predicate:
-    """The gain in a bucket is above zero (with `clear`, so is its interval) and at most `most`
-    points."""
+    """The gain in a bucket is above zero (with `clear`, its interval, too), at most `most` points."""
 
     def decide(evidence: Evidence) -> Finding:
         gain = evidence.gain(base, treated, bucket)
@@ -129,14 +127,13 @@ def _positive(gain: Difference, clear: bool) -> bool:
 
 
 def gains_mostly_at(base: str, treated: str, buckets: Sequence[str]) -> Predicate:
-    """More than half of the additional correct answers, over the buckets that gain, come from these
-    buckets."""
+    """More than half of the answers won, over the buckets that gain, come from these buckets."""
 
     def decide(evidence: Evidence) -> Finding:
         counts, elsewhere = {}, []
         for bucket in BUCKETS:
-            first, second = evidence.score(base, bucket), evidence.score(treated, bucket)
-            counts[bucket] = second.correct - first.correct
+            ours, theirs = evidence.score(treated, bucket), evidence.score(base, bucket)
+            counts[bucket] = ours.correct - theirs.correct
             if bucket not in buckets and evidence.gain(base, treated, bucket).low > 0:
                 elsewhere.append(bucket)
         won = sum(max(count, 0) for count in counts.values())
@@ -188,8 +185,7 @@ def marginal_gain_only_at(base: str, treated: str, bucket: str) -> Predicate:
 
 
 def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> Predicate:
-    """Pair by pair, the first gains less than the second on non-trivial queries; one `larger`
-    may serve all."""
+    """Pair by pair, the first gains less than the second at 1+; one `larger` may serve all."""
     if len(larger) == 1:
         larger = list(larger) * len(smaller)
 
@@ -302,8 +298,7 @@ def both_signs(wanted: Sequence[PairNames]) -> Predicate:
 
 
 def base_gains_tend_greater(wanted: Sequence[tuple[PairNames, PairNames]]) -> Predicate:
-    """For most, the pair of base models gains more on non-trivial queries than the pair of code
-    models beside it."""
+    """For most, the pair of base models gains more at 1+ than the pair of code models beside it."""
 
     def decide(evidence: Evidence) -> Finding:
         greater, details = 0, []

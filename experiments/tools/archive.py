@@ -140,8 +140,7 @@ def checksums(files: dict[str, bytes]) -> str:
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """A tar of the files, in order of their names, without dates or owners, in one Zstandard
-    frame."""
+    """A tar of the files by name, without dates or owners, in one Zstandard frame."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
@@ -182,8 +181,7 @@ def unpack(path: Path, folder: Path) -> str:
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
-    """The files of an archive, held against its checksums. No name in it is used that _ALLOWED does
-    not know."""
+    """The files of an archive, held against its checksums; no name but those of _ALLOWED."""
     try:
         files = read_tar(path, decompress(path))
     except _BROKEN as error:

@@ -57,8 +57,7 @@ def main() -> int:
 
 
 def conclude(found: Verdict) -> int:
-    """What does not agree, a line each, and the verdict in the last line. Returns the exit
-    status."""
+    """What does not agree, a line each; in the last the verdict. Returns the exit status."""
     if found.faults:
         print("\n".join([*found.faults, f"check: FAILED: {found.summary}"]), file=sys.stderr)
         return 1
@@ -124,8 +123,7 @@ def show_rows(found: Verdict) -> None:
 
 
 def difference_interval(cell) -> str:
-    """Reproduced minus reported, from the counts; the random row has an expectation and no
-    counts."""
+    """Reproduced minus reported, from the counts, of which the random row has none."""
     counts = (cell.correct_reference, cell.n_reference, cell.correct, cell.n)
     if cell.model == RANDOM or any(map(pd.isna, counts)):
         return "–"
@@ -151,8 +149,7 @@ def show_models(found: Verdict) -> None:
 
 
 def show_tables(found: Verdict) -> None:
-    """One line for the tables behind the rows that agree, one for each that differs, and one for
-    the others."""
+    """A line for the tables behind the rows that agree, one for each that differs, one for others."""
     agree = [table for table in found.tables if not table.different]
     others = [table for table in found.tables if table.different and not table.judged]
     lines = [table.message for table in found.tables if table.different and table.judged]
@@ -175,8 +172,7 @@ def named(tables: Sequence[TableVerdict]) -> str:
 
 
 def show_claims(found: Verdict) -> None:
-    """A line for every claim that was judged, one for those that were not, and how many there are
-    of each."""
+    """A line for every claim that was judged, one for the others, and how many there are of each."""
     lines, flipped = [], set(found.flipped.id)
     for claim in found.judged.itertuples():
         verdict = claim.verdict

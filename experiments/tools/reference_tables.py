@@ -22,8 +22,7 @@ KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_o
 
 
 def own(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table without the rows of models that were added on this machine: no reference knows
-    them."""
+    """A table without the models that were added on this machine: no reference knows them."""
     extra = [spec.name for spec in MODELS.values() if spec.extra]
     keys = [key for key in ("model", "base", "treated") if key in frame.columns]
     return frame[~frame[keys].isin(extra).any(axis=1)]

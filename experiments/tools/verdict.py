@@ -121,16 +121,14 @@ class Verdict:
 
 
 def default_reference(profile: str) -> Path:
-    """Where the expected numbers of a profile lie; a folder that is not there for one that has none
-    (modern)."""
+    """Where the expected numbers of a profile lie, if it has any (modern has none)."""
     if profile == "paper":
         return REPORTED
     return REFERENCE / profile
 
 
 def compare(profile: str, results: Path, reference: Path) -> Verdict:
-    """UserError where something cannot be read, or is of another profile or test set than the
-    reference."""
+    """UserError where something cannot be read, or fits another profile or test set."""
     if not reference.is_dir():
         mend = f"profile {profile} has no reference to compare with"
         raise UserError(f"{reference}: no such folder; {mend}")
