@@ -1,4 +1,5 @@
-"""Whether runs agree: with the dataset, prompt, expression and weights of now, and with each other."""
+"""Whether runs agree: with the dataset, prompt, expression and weights of now, and with each
+other."""
 
 from pathlib import Path
 
@@ -19,7 +20,8 @@ IDENTITY = (
 MAY_LACK = ("regex", "checkpoint_sha256")  # of IDENTITY: none in free decoding; older runs do not say
 
 
-# What a user may choose, and then for all rows of a table: prompt_style holds for the plain format alone.
+# What a user may choose, and then for all rows of a table: prompt_style holds for the plain format
+# alone.
 CHOICES = {"prompt_style": "--prompt-style", "max_new_tokens": "--max-new-tokens"}
 
 
@@ -29,8 +31,8 @@ def identity(checkpoint: Checkpoint) -> dict:
 
 
 def same_weights(old: dict, now: dict) -> bool:
-    """Whether a run is of the checkpoint of now, as two run.json say. One that has no hash of the files is held to its
-    revision, where that stands for them."""
+    """Whether a run is of the checkpoint of now, as two run.json say. One that has no hash of the
+    files is held to its revision, where that stands for them."""
     if old.get("revision") != now["revision"]:
         return False
     if old.get("checkpoint_sha256") is None:
@@ -45,14 +47,17 @@ def same_identity(old: dict, now: dict) -> bool:
 
 
 def plain_prompt_sha256(style: str) -> str:
-    """The hash of the plain prompt with "{description}" in place of one, as run.json has it. UserError: unknown style."""
+    """The hash of the plain prompt with "{description}" in place of one, as run.json has it.
+    UserError: unknown style."""
     return sha256_text(statement_prompt("{description}", style))
 
 
 def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum: str) -> None:
-    """UserError unless a run may stand in a table: all of this very dataset, the prompt, expression and weights of now.
+    """UserError unless a run may stand in a table: all of this very dataset, the prompt, expression
+    and weights of now.
 
-    The chat prompt is rendered by the tokenizer, which lies beside the weights: it is compared when a run goes on.
+    The chat prompt is rendered by the tokenizer, which lies beside the weights: it is compared when
+    a run goes on.
     """
     path = folder / "run.json"
     lacking = lacking_identity(run)
@@ -74,7 +79,8 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
 
 
 def lacking_identity(run: dict) -> list[str]:
-    """What a run.json does not say of IDENTITY: earlier versions knew less. Without an expression there is none to name."""
+    """What a run.json does not say of IDENTITY: earlier versions knew less. Without an expression
+    there is none to name."""
     return [name for name in IDENTITY if run.get(name) is None and name not in MAY_LACK]
 
 
@@ -88,7 +94,8 @@ def check_dataset(run: dict, folder: Path, data: Path, checksum: str, selection:
 
 
 def check_free(free: dict, constrained: dict, folder: Path) -> None:
-    """UserError unless two runs of a model differ in nothing but the expression, which the first does without."""
+    """UserError unless two runs of a model differ in nothing but the expression, which the first
+    does without."""
     if free.get("regex") is not None:
         raise UserError(f"{folder / 'run.json'}: decoded with a regular expression; decode again")
     for name in IDENTITY:
@@ -101,7 +108,8 @@ def check_free(free: dict, constrained: dict, folder: Path) -> None:
 
 
 def _pinned(spec: ModelSpec) -> str | None:
-    """The revision a model has now; None where nothing is pinned, or weights that ship with the repository are gone."""
+    """The revision a model has now; None where nothing is pinned, or weights that ship with the
+    repository are gone."""
     if spec.folder is None:
         return pinned_commit(spec)
     if not any(spec.folder.glob("*.safetensors")):
@@ -110,7 +118,8 @@ def _pinned(spec: ModelSpec) -> str | None:
 
 
 def check_one_table(runs: dict[str, dict]) -> None:
-    """UserError unless the complete runs of a table, by model, were made with the same CHOICES, on the same dataset."""
+    """UserError unless the complete runs of a table, by model, were made with the same CHOICES, on
+    the same dataset."""
     complete = {name: run for name, run in runs.items() if run["status"] == "complete"}
     for field, option in {"dataset_sha256": "--data", **CHOICES}.items():
         concerned = [

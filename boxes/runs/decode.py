@@ -1,4 +1,5 @@
-"""Decode a dataset with one model into a run's folder: resumable, with its provenance, never mixed with another run."""
+"""Decode a dataset with one model into a run's folder: resumable, with its provenance, never mixed
+with another run."""
 
 import sys
 import time
@@ -17,23 +18,30 @@ from boxes.runs.agreement import identity, lacking_identity, plain_prompt_sha256
 from boxes.runs.folder import FORMAT, Key, OtherFormat, Run, complete_predictions, read_predictions
 from boxes.runs.lock import held
 from boxes.runs.progress import Progress
-from boxes.runs.provenance import _counts, _provenance, _spent
+from boxes.runs.provenance import counts, provenance_of, spent_so_far
 from boxes.runs.task import Settings, Task
 
 
 def decode_run(
-    name: str, task: Task, folder: Path, settings: Settings, load_model: Callable[..., Loaded] | None = None
+    model: str | Checkpoint,
+    task: Task,
+    folder: Path,
+    settings: Settings,
+    load_model: Callable[..., Loaded] | None = None,
 ) -> dict:
-    """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed" with the reason included.
+    """Decode what is missing in a run's folder; the content of its run.json, "not run" or "failed"
+    with the reason included.
 
-    One process at a time has the folder (lock.py). `load_model` stands in for boxes.models.load, e.g. to load once for
-    several runs. CannotWrite where the disk is full or the folder may not be written.
+    One process at a time has the folder (lock.py). `load_model` stands in for boxes.models.load,
+    e.g. to load once for several runs. CannotWrite where the disk is full or the folder may not be
+    written.
     """
     run, missing = Run(folder), None
     try:
-        checkpoint = find(name)
+        checkpoint = find(model)
         name = checkpoint.spec.name
     except WeightsMissing as error:
+        name = str(model)
         missing = {"model": name, "status": "not run", "reason": str(error)}
     with held(folder) as check:
         try:
@@ -41,20 +49,17 @@ def decode_run(
             damaged = run.set_damaged_aside()
             if damaged:
                 return _finish(run, {"model": name, "status": "failed", "reason": damaged})
-            return (
-                _finish(run, missing)
-                if missing
-                else _decode(run, checkpoint, task, settings, check, load_model or load)
-            )
+            if missing:
+                return _finish(run, missing)
+            return _decode(run, checkpoint, task, settings, check, load_model or load)
         except CannotWrite:
             raise
         except OSError as error:
-            raise CannotWrite(
-                f"{error.filename or folder}: {error.strerror or error}; check the disk and the permissions"
-            ) from None
+            wrong = f"{error.filename or folder}: {error.strerror or error}"
+            raise CannotWrite(f"{wrong}; check the disk and the permissions") from None
         except OtherFormat as error:
             return _say({"model": name, "status": "failed", "reason": str(error)})
-        except Exception as error:  # a model can fail in as many ways as there are lines that run it
+        except Exception as error:  # a model can fail in as many ways as lines run it
             check()
             return _finish(run, {"model": name, "status": "failed", "reason": _reason(error)})
 
@@ -65,7 +70,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UserError | RuntimeError | ValueError):
         return first or type(error).__name__
     at = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {first} ({Path(at.filename).name}, line {at.lineno})".replace(": (", " (")
+    where = f"({Path(at.filename).name}, line {at.lineno})"
+    return f"{type(error).__name__}: {first} {where}".replace(": (", " (")
 
 
 def _say(provenance: dict) -> dict:
@@ -77,7 +83,8 @@ def _finish(run: Run, provenance: dict) -> dict:
     if provenance["status"] in ("not run", "failed"):
         _say(provenance)
         if run.predictions.path.exists() and run.provenance.exists():
-            provenance = read_json(run.provenance) | provenance  # predictions keep the settings they were made with
+            # Predictions keep the settings that they were made with.
+            provenance = read_json(run.provenance) | provenance
     provenance = {"format": FORMAT} | provenance
     write_json(run.provenance, provenance)
     return provenance
@@ -91,52 +98,78 @@ def _decode(
     check: Callable[[], None],
     load_model: Callable,
 ) -> dict:
-    spec = checkpoint.spec
     old = read_json(run.provenance) if run.provenance.exists() else {}
-    same = old.get("status") == "complete" and _same_request(old, checkpoint, task, settings)
-    if same and len(read_predictions(run.predictions.path, task.by_key)) == len(task.examples):
-        run.provenance.touch()
-        if settings.progress:
-            settings.progress.begin(run.folder, len(task.examples))
+    if _is_done(run, old, checkpoint, task, settings):
         return old
-    from boxes.decoding.engine import Decoder  # torch is imported only where there are weights
-
-    loaded = load_model(checkpoint, settings.device, settings.dtype)
-    chosen = PromptSettings(settings.prompt_format or spec.prompt_format, settings.prompt_style, spec.system_role)
-    options = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
-    decoder = Decoder(
-        loaded.model,
-        loaded.tokenizer,
-        STATEMENT_REGEX if settings.constrained else None,
-        **{key: value for key, value in options.items() if value is not None},
+    chosen = PromptSettings(
+        settings.prompt_format or checkpoint.spec.prompt_format,
+        settings.prompt_style,
+        checkpoint.spec.system_role,
     )
-    make_prompt = prompt_maker(chosen, loaded.tokenizer)
+    decoder = _decoder(load_model(checkpoint, settings.device, settings.dtype), settings)
+    make_prompt = prompt_maker(chosen, decoder.tokenizer)
     prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
-    check_prompts(loaded.model, loaded.tokenizer, list(prompts.values()), checkpoint.folder)
-    now = _provenance(checkpoint, task, decoder, chosen, make_prompt("{description}"))
-    if old and not same_identity(old, now):
-        kept = run.set_aside()
-        if kept:
-            print(f"{spec.name}: predictions with other settings are kept in {kept}", file=sys.stderr)
-        old = {}
+    check_prompts(decoder.model, decoder.tokenizer, list(prompts.values()), checkpoint.folder)
+    now = provenance_of(checkpoint, task, decoder, chosen, make_prompt("{description}"))
+    old = _same_settings(run, old, now)
     done = read_predictions(run.predictions.path, task.by_key)
     if not old and done:
-        raise UserError(f"{run.predictions.path}: predictions without run.json; move them away and decode again")
+        found = f"{run.predictions.path}: predictions without run.json"
+        raise UserError(f"{found}; move them away and decode again")
     missing = {key: prompt for key, prompt in prompts.items() if key not in done}
     proposed = settings.drafts_from and _statements(Run(settings.drafts_from), task)
-    spent = _spent(old)
+    spent = spent_so_far(old)
     write_json(run.provenance, now | spent)
-    with closing(_decode_missing(run, decoder, task, missing, proposed, settings.progress)) as batches:
+    decoded = _decode_missing(run, decoder, task, missing, proposed, settings.progress)
+    with closing(decoded) as batches:
         for lines, seconds in batches:
             check()
             run.predictions.append(lines)
-            spent = _spent(old, seconds, decoder)
+            spent = spent_so_far(old, seconds, decoder)
             write_json(run.provenance, now | spent)  # what a kill leaves knows how long it took
-    return _finish(run, now | spent | _counts(run, task, spent["seconds"]) | {"status": "complete", "reason": ""})
+    now |= spent | counts(run, task, spent["seconds"])
+    return _finish(run, now | {"status": "complete", "reason": ""})
+
+
+def _is_done(run: Run, old: dict, checkpoint: Checkpoint, task: Task, settings: Settings) -> bool:
+    """Whether a run is complete and what is asked for; it is then marked as looked at."""
+    if old.get("status") != "complete" or not _same_request(old, checkpoint, task, settings):
+        return False
+    if len(read_predictions(run.predictions.path, task.by_key)) != len(task.examples):
+        return False
+    run.provenance.touch()
+    if settings.progress:
+        settings.progress.begin(run.folder, len(task.examples))
+    return True
+
+
+def _decoder(loaded: Loaded, settings: Settings):
+    """The engine for a model, with what was asked for; the rest by its defaults."""
+    from boxes.decoding.engine import Decoder  # torch is imported only where there are weights
+
+    options = {}
+    for name in ("max_new_tokens", "batch_size"):
+        if getattr(settings, name) is not None:
+            options[name] = getattr(settings, name)
+    regex = STATEMENT_REGEX if settings.constrained else None
+    return Decoder(loaded.model, loaded.tokenizer, regex, **options)
+
+
+def _same_settings(run: Run, old: dict, now: dict) -> dict:
+    """What run.json said, where its predictions may stand beside new ones; else these are kept
+    under another name, and there is nothing."""
+    if not old or same_identity(old, now):
+        return old
+    kept = run.set_aside()
+    if kept:
+        said = f"{now['model']}: predictions with other settings are kept in {kept}"
+        print(said, file=sys.stderr)
+    return {}
 
 
 def _same_request(old: dict, checkpoint: Checkpoint, task: Task, settings: Settings) -> bool:
-    """Whether a complete run is what is asked for, as far as can be told without loading the model."""
+    """Whether a complete run is what is asked for, as far as can be told without loading the
+    model."""
     if lacking_identity(old):
         return False
     asked = {
@@ -149,13 +182,17 @@ def _same_request(old: dict, checkpoint: Checkpoint, task: Task, settings: Setti
     if settings.dtype:
         asked["dtype"] = settings.dtype
     if asked["prompt_format"] == "plain":
-        asked |= {"prompt_style": settings.prompt_style, "prompt_sha256": plain_prompt_sha256(settings.prompt_style)}
-    return all(old.get(key) == value for key, value in asked.items()) and same_weights(old, identity(checkpoint))
+        asked["prompt_style"] = settings.prompt_style
+        asked["prompt_sha256"] = plain_prompt_sha256(settings.prompt_style)
+    if any(old.get(key) != value for key, value in asked.items()):
+        return False
+    return same_weights(old, identity(checkpoint))
 
 
 def _statements(run: Run, task: Task) -> dict[Key, str]:
     """What a complete run wrote."""
-    return {key: line["prediction"] for key, line in complete_predictions(run.predictions.path, task.by_key).items()}
+    lines = complete_predictions(run.predictions.path, task.by_key)
+    return {key: line["prediction"] for key, line in lines.items()}
 
 
 def _decode_missing(
@@ -166,7 +203,8 @@ def _decode_missing(
     proposed: dict[Key, str] | None,
     progress: Progress | None,
 ) -> Iterator[tuple[list[dict], float]]:
-    """Lines of what is not there yet, the prompts `missing`, a batch at a time, and the seconds since the first."""
+    """Lines of what is not there yet, the prompts `missing`, a batch at a time, and the seconds
+    since the first."""
     examples = [example for key, example in task.by_key.items() if key in missing]
     statements = proposed and [proposed[key] for key in missing]
     began = time.monotonic()

@@ -1,4 +1,5 @@
-"""A run on disk: predictions.jsonl, one line a description, and run.json, its provenance. Reading, checking, scoring.
+"""A run on disk: predictions.jsonl, one line a description, and run.json, its provenance. Reading,
+checking, scoring.
 
 Results of another dataset, prompt, expression or revision are never mixed with a run's own.
 """
@@ -49,7 +50,8 @@ class Run:
         return JsonLines(self.folder / "predictions.jsonl")
 
     def set_aside(self) -> Path | None:
-        """Keep predictions that belong to other settings under another name, so that a new run can begin; None without any."""
+        """Keep predictions that belong to other settings under another name, so that a new run can
+        begin; None without any."""
         if not self.predictions.path.exists():
             return None
         number = 1
@@ -62,13 +64,15 @@ class Run:
         return kept
 
     def sweep(self) -> None:
-        """Delete what a kill left of a run.json that was being written. For who has the folder: nobody else is writing."""
+        """Delete what a kill left of a run.json that was being written. For who has the folder:
+        nobody else is writing."""
         for path in self.folder.glob(f".{self.provenance.name}.*"):
             path.unlink(missing_ok=True)
 
     def set_damaged_aside(self) -> str | None:
-        """Where run.json cannot be read nobody knows what the predictions were made with: both are kept under another name.
-        Returns what happened, None where nothing did. OtherFormat for a run of another version."""
+        """Where run.json cannot be read nobody knows what the predictions were made with: both are
+        kept under another name. Returns what happened, None where nothing did. OtherFormat for a
+        run of another version."""
         try:
             if self.provenance.exists():
                 read_provenance(self.provenance)
@@ -88,7 +92,8 @@ def not_run(spec: ModelSpec, reason: str) -> dict:
 
 
 def read_provenance(path: Path) -> dict:
-    """The content of a run.json. OtherFormat for one of another format than FORMAT, UserError where no run wrote it."""
+    """The content of a run.json. OtherFormat for one of another format than FORMAT, UserError where
+    no run wrote it."""
     run = read_json(path)
     written = run.get("format", 1)
     if written != FORMAT:
@@ -114,7 +119,8 @@ def read_run(spec: ModelSpec, folder: Path) -> dict:
 
 
 def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
-    """The lines of a predictions.jsonl by example. UserError with the line that does not belong here."""
+    """The lines of a predictions.jsonl by example. UserError with the line that does not belong
+    here."""
     found: dict[Key, dict] = {}
     first: dict[Key, int] = {}
     for number, line in enumerate(JsonLines(path).read(), 1):
@@ -137,8 +143,8 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
 
 
 def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
-    """read_predictions of a complete run, in the dataset's order, whatever the order of the file. UserError where lines are
-    lacking."""
+    """read_predictions of a complete run, in the dataset's order, whatever the order of the file.
+    UserError where lines are lacking."""
     found = read_predictions(path, examples)
     if len(found) != len(examples):
         raise UserError(f"{path}: {len(found)} of {len(examples)} descriptions in a complete run; decode again")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boxes import models
-from boxes.models import WeightsMissing, find
+from boxes.models import Checkpoint, WeightsMissing, find
 from boxes.models.table import MODELS, ModelSpec
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError
@@ -42,16 +42,16 @@ class ModelRuns:
 def decode_model(model: ModelRuns) -> None:
     """Make what is missing of a model's runs; those beside its own only where that is complete.
     UserError where there is no development set to choose a prompt format on."""
-    spec = row_of(model.name)
+    found, spec = find_or_row(model.name)
     load_once = functools.cache(load_quietly)
     own = own_run(model.folder, model.task, model.settings)
     beside = free_run(spec, own) + dev_runs(spec, own, model.dev) if model.dev else []
     statements = sum(len(run.task.examples) for run in [own, *beside])
     own = with_settings(own, progress=Progress(model.name, statements))
     if asks_to_choose(spec, model.settings):
-        best = chosen_format(spec, own, model.dev, load_once)
+        best = chosen_format(found, own, model.dev, load_once)
         own = with_settings(own, prompt_format=best)
-    made = decode_run(model.name, own.task, own.folder, own.settings, load_once)
+    made = decode_run(found, own.task, own.folder, own.settings, load_once)
     if made["status"] != "complete":
         return
     print(
@@ -60,15 +60,17 @@ def decode_model(model: ModelRuns) -> None:
     )
     if model.dev:
         for run in free_run(spec, own) + dev_runs(spec, own, model.dev):
-            decode_run(model.name, run.task, run.folder, run.settings, load_once)
+            decode_run(found, run.task, run.folder, run.settings, load_once)
 
 
-def row_of(name: str) -> ModelSpec:
-    """The row of a name or of a local checkpoint's folder, whether its weights are here or not."""
+def find_or_row(name: str) -> tuple[Checkpoint | str, ModelSpec]:
+    """The checkpoint of a name or folder, found once for all runs, and its row; of a row without
+    weights here the name, as its run then says."""
     try:
-        return find(name).spec
+        checkpoint = find(name)
     except WeightsMissing:
-        return MODELS[name]
+        return name, MODELS[name]
+    return checkpoint, checkpoint.spec
 
 
 def with_settings(run: PlannedRun, **changed) -> PlannedRun:
@@ -92,24 +94,21 @@ def asks_to_choose(spec: ModelSpec, settings: Settings) -> bool:
     return spec.choose_format
 
 
-def chosen_format(spec: ModelSpec, own: PlannedRun, dev: Task | None, load_once: Callable) -> str | None:
+def chosen_format(found: Checkpoint | str, own: PlannedRun, dev: Task | None, load_once: Callable) -> str | None:
     """The prompt format that does best on the development set, decoded here; None, for the row's
     own, where formats are not compared or there are no weights, as the own run then says."""
-    if not compares_formats(spec):
+    if not isinstance(found, Checkpoint) or not compares_formats(found.spec):
         return None
-    try:
-        find(spec.name)
-    except WeightsMissing:
-        return None
+    spec = found.spec
     if dev is None:
         wrong = "its prompt format is chosen on the development set; name that with --dev"
         raise UserError(f"{spec.name}: {wrong}")
     for run in dev_runs(spec, own, dev):
-        decode_run(spec.name, run.task, run.folder, run.settings, load_once)
+        decode_run(found, run.task, run.folder, run.settings, load_once)
     accuracies = accuracies_of(dev_answers(spec, own.folder, dev))
     best = best_format(accuracies)
-    found = []
+    said = []
     for name in PROMPT_FORMATS:
-        found.append(f"{name} {accuracies[name]:.2f} %" if name in accuracies else f"{name} failed")
-    print(f"{spec.name}: {best} format, chosen on the development set: {', '.join(found)}")
+        said.append(f"{name} {accuracies[name]:.2f} %" if name in accuracies else f"{name} failed")
+    print(f"{spec.name}: {best} format, chosen on the development set: {', '.join(said)}")
     return best

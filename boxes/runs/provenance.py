@@ -24,7 +24,7 @@ ADDED = ("halvings", "broken")  # of run.json: they add up over the parts of a r
 PACKAGES = ("torch", "transformers", "tokenizers", "outlines_core", "numpy")
 
 
-def _counts(run: Run, task: Task, seconds: float) -> dict:
+def counts(run: Run, task: Task, seconds: float) -> dict:
     statuses = [line["status"] for line in run.predictions.read()]
     return {
         "statements_per_second": round(len(task.examples) / seconds, 3) if seconds else None,
@@ -33,8 +33,9 @@ def _counts(run: Run, task: Task, seconds: float) -> dict:
     }
 
 
-def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
-    """Seconds, and what the engine found out on the way, those of the run's earlier parts included."""
+def spent_so_far(old: dict, seconds: float = 0.0, decoder=None) -> dict:
+    """Seconds, and what the engine found out on the way, those of the run's earlier parts
+    included."""
     spent = {"seconds": round(float(old.get("seconds") or 0.0) + seconds, 3)}
     work = decoder.work if decoder else None
     if not work or not work.forwards:  # there was nothing left to decode
@@ -48,7 +49,7 @@ def _spent(old: dict, seconds: float = 0.0, decoder=None) -> dict:
     }
 
 
-def _provenance(checkpoint: Checkpoint, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
+def provenance_of(checkpoint: Checkpoint, task: Task, decoder, chosen: PromptSettings, prompt: str) -> dict:
     """What run.json holds besides counts; "partial" until the last description is decoded."""
     model, spec = decoder.model, checkpoint.spec
     return {
@@ -82,7 +83,8 @@ def _provenance(checkpoint: Checkpoint, task: Task, decoder, chosen: PromptSetti
 
 
 def _git_commit() -> str | None:
-    """The commit of this checkout, "-dirty" where tracked files differ from it; outside a checkout what GIT_COMMIT says.
+    """The commit of this checkout, "-dirty" where tracked files differ from it; outside a checkout
+    what GIT_COMMIT says.
 
     A repository around this folder, or one that GIT_DIR names, is somebody else's.
     """

@@ -298,7 +298,7 @@ def test_an_error_nobody_foresaw_is_the_models(place, monkeypatch, capsys):
 
 def test_time_and_work_of_interrupted_parts_add_up():
     old = {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
-    assert decode._spent(old) == {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
+    assert decode.spent_so_far(old) == {"seconds": 5.0, "halvings": 1, "broken": 2, "batch_size": 8}
 
     class Work:
         forwards, tokens, rows, halvings, way = 4, 10, 3, 2, "engine"
@@ -308,7 +308,7 @@ def test_time_and_work_of_interrupted_parts_add_up():
         work = Work()
 
     expected = {"seconds": 6.5, "halvings": 3, "broken": 3, "batch_size": 3, "way": "engine", "tokens_per_forward": 2.5}
-    assert decode._spent(old, 1.5, Decoder()) == expected
+    assert decode.spent_so_far(old, 1.5, Decoder()) == expected
 
 
 # ------------------------------------------------------------------------------------------------ what is committed

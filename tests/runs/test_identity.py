@@ -1,4 +1,5 @@
-"""Two checkpoints never share a row: a run knows its weights by their hash, whatever folder they came from."""
+"""Two checkpoints never share a row: a run knows its weights by their hash, whatever folder they
+came from."""
 
 import os
 import shutil
@@ -135,7 +136,8 @@ def test_a_large_file_is_read_once_and_again_when_it_changed(tmp_path, monkeypat
 
 
 def test_runs_of_before_stay_readable():
-    """They say the revision alone, which stands for the weights unless they were taken at their owner's word."""
+    """They say the revision alone, which stands for the weights unless they were taken at their
+    owner's word."""
     now = {"revision": "a" * 40, "checkpoint_sha256": "x", "model": "m", "prompt_format": "plain", "prompt_sha256": "p",
            "prompt_ids_sha256": "i",
            "regex": None, "max_new_tokens": 1, "dataset_sha256": "d", "selection": "all", "dtype": "float32"}  # fmt: skip

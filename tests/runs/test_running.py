@@ -1,4 +1,5 @@
-"""Runs on disk: resume, runs with other settings, what is not run, and the scripts 03, 04 and 09 end to end."""
+"""Runs on disk: resume, runs with other settings, what is not run, and the scripts 03, 04 and 09
+end to end."""
 
 import json
 import os
@@ -98,7 +99,8 @@ def scores(folder: Path, task) -> set[tuple]:
 
 
 def cut(folder: Path, kept: int, torn: int) -> None:
-    """Leave what a kill leaves: whole lines, `torn` bytes of the next one, and a run.json that says partial."""
+    """Leave what a kill leaves: whole lines, `torn` bytes of the next one, and a run.json that says
+    partial."""
     path = folder / "predictions.jsonl"
     written = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(written[:kept]) + written[kept][:torn])
@@ -259,7 +261,8 @@ def test_predictions_without_run_json_are_not_touched(copy, task, whole):
     ],
 )
 def test_a_damaged_run_json_and_its_predictions_are_kept(copy, task, whole, content, why, capsys):
-    """Nobody knows what the predictions were made with: the model fails and says where they are, the next run begins anew."""
+    """Nobody knows what the predictions were made with: the model fails and says where they are,
+    the next run begins anew."""
     (copy / "run.json").write_text(content)
     reason = (
         f"{copy}/run.json: {why}; what was decoded with it is kept in {copy}/superseded-1, run again to decode anew"
@@ -368,7 +371,8 @@ DATED = "{{ strftime_now('Today is %d %b %Y.') }}\n"
 
 @pytest.fixture
 def dated(tmp_path) -> Path:
-    """The tiny chat model with a template that says what day it is, as Llama 3.2's and gpt-oss's do."""
+    """The tiny chat model with a template that says what day it is, as Llama 3.2's and gpt-oss's
+    do."""
     folder = tmp_path / "dated"
     shutil.copytree(TINY_FOLDER / "tiny-chat", folder)
     template = folder / "chat_template.jinja"
@@ -407,7 +411,8 @@ def test_a_run_says_no_date_where_no_prompt_does(whole):
 
 
 def test_predictions_on_other_tokens_are_set_aside(copy, task, capsys):
-    """The same text read otherwise, by another version or with another tokenizer.json, is another prompt."""
+    """The same text read otherwise, by another version or with another tokenizer.json, is another
+    prompt."""
     run = read_json(copy / "run.json")
     write_json(copy / "run.json", run | {"status": "partial", "prompt_ids_sha256": "0" * 64})
     again = decode_run(MODEL, task, copy, SETTINGS)
