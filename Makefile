@@ -186,15 +186,12 @@ $(REPORT): $(SUMMARIES) $(TABLES) $(FIGURES) $(wildcard data/bench/bfloat16.csv)
 	@echo "report: $@"
 	$(call RENDER,report) --runs $(RUNS) $(if $(DECODED),--data $(TEST))
 $(OUT)/report.md: $(REPORT) ;
-
 CHECK = $(PY) experiments/tools/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
-
-NAME_NOT_RUN = $(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 ifeq ($(FROM),)
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(REPORT)"
-	$(NAME_NOT_RUN)
+	$(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 table6: $(TABLES) ## Table 6 in the terminal, reproduced beside reported
 	$(call RENDER,tables) --print 6
 tables: $(TABLES) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV

@@ -79,7 +79,7 @@ def with_settings(run: PlannedRun, **changed) -> PlannedRun:
 
 
 def load_quietly(*which):
-    """models.load without the bar that transformers draws."""
+    """load of boxes/models/loading.py, without the bar that transformers draws."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

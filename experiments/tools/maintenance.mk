@@ -37,6 +37,8 @@ container-check: ## build the image; make all PROFILE=tiny, table6 and test in i
 
 # ---------------------------------------------------------------------------------------------------- bench
 bench: $(READY) $(TEST) ## speed: the paper's way, batches, the engine, its floor (data/bench); or SHAPES="7b 13b 34b 70b"
-	experiments/bench/all.sh $(PY) $(DATA_DIR) $(BENCH) $(SHAPES)
+	$(PY) experiments/bench/all.py --data $(DATA_DIR) --out $(BENCH) $(if $(SHAPES),--shapes $(SHAPES))
+	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
+	$(PY) -m paper.claims_page --out CLAIMS.md
 claims: $(READY) ## CLAIMS.md anew, from the claims, the reference results and the bench
 	$(PY) -m paper.claims_page --out CLAIMS.md
