@@ -86,7 +86,6 @@ export PYTHONUTF8 := 1
 # Set-up has compiled the packages. What Python compiles while it runs may be cut short by a full disk, and be read for ever.
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON LOCK TORCH_CPU_INDEX ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS $(if $(MODELS_DIR),MODELS_DIR)
-
 # What a step is made of besides its data. Coarse on purpose: what is complete is never decoded again, the rest takes seconds.
 CODE := $(wildcard boxes/*.py boxes/models/*.py)
 DECODING := $(CODE) $(wildcard boxes/decoding/*.py boxes/runs/*.py)
@@ -186,10 +185,8 @@ $(REPORT): $(SUMMARIES) $(TABLES) $(FIGURES) $(wildcard data/bench/bfloat16.csv)
 	@echo "report: $@"
 	$(call RENDER,report) --runs $(RUNS) $(if $(DECODED),--data $(TEST))
 $(OUT)/report.md: $(REPORT) ;
-
 CHECK = $(PY) experiments/tools/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
-
 NAME_NOT_RUN = $(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 ifeq ($(FROM),)
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
