@@ -86,7 +86,6 @@ export PYTHONUTF8 := 1
 # Set-up has compiled the packages. What Python compiles while it runs may be cut short by a full disk, and be read for ever.
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON LOCK TORCH_CPU_INDEX ENGINE BASE_IMAGE BUILD_OPTIONS RUN_OPTIONS $(if $(MODELS_DIR),MODELS_DIR)
-
 # What a step is made of besides its data. Coarse on purpose: what is complete is never decoded again, the rest takes seconds.
 CODE := $(wildcard boxes/*.py boxes/models/*.py)
 DECODING := $(CODE) $(wildcard boxes/decoding/*.py boxes/runs/*.py)

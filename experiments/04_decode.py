@@ -5,12 +5,14 @@ of every run.
         --dev data/boxes/dev-t5.jsonl --runs data/runs/tiny --out data/runs/tiny/status.csv
     python experiments/04_decode.py --model FOLDER --data data/boxes/test-subsample-states-t5.jsonl --out runs/mine
 
-In a run's folder predictions.jsonl grows batch by batch, and run.json says how they were made. Run again, it goes on where it
-stopped. Each model takes a GPU of its own, or waits for one; without a GPU small ones share the cores. Where the weights are
-not on this machine, or the model fails, run.json says so and the exit status is 0: one model does not stop the others. With
---dev the runs that Appendix A compares with a model's own (boxes/runs/plan.py) are made in folders of it, too, under the same
-options. --prompt-format chosen decodes an alignment-tuned model in the format that does best on the development set; it is the
-default for a model that was added without a format. With --model one model is decoded into --out, in this process.
+In a run's folder predictions.jsonl grows batch by batch, and run.json says how they were made. Run
+again, it goes on where it stopped. Each model takes a GPU of its own, or waits for one; without a
+GPU small ones share the cores. Where the weights are not on this machine, or the model fails,
+run.json says so and the exit status is 0: one model does not stop the others. With --dev the runs
+that Appendix A compares with a model's own (boxes/runs/plan.py) are made in folders of it, too,
+under the same options. --prompt-format chosen decodes an alignment-tuned model in the format that
+does best on the development set; it is the default for a model that was added without a format.
+With --model one model is decoded into --out, in this process.
 """
 
 import argparse
@@ -39,14 +41,21 @@ def parse_arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--profile", choices=[name for name in PROFILES if name != "reported"])
-    which.add_argument("--model", help="a name of boxes/models/table.py, or the folder of a local checkpoint")
-    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help="only these (default: all)")
+    model = "a name of boxes/models/table.py, or the folder of a local checkpoint"
+    which.add_argument("--model", help=model)
+    names = "of --profile: only these (default: all)"
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME", help=names)
     parser.add_argument("--data", type=Path, required=True, help="dataset in the release's schema")
-    parser.add_argument("--dev", type=Path, help="the development set, for the runs of Appendix A")
-    parser.add_argument("--runs", type=out_folder, help="of --profile: folder with a folder a model")
-    parser.add_argument("--out", required=True, help="of --profile: the CSV to write; of --model: the run's folder")
-    parser.add_argument("--gpus", type=positive, help="GPUs a model (default: as many as hold its weights)")
-    parser.add_argument("--jobs", type=positive, help="small models at a time, without a GPU (default: the cores)")
+    dev = "the development set, for the runs of Appendix A"
+    parser.add_argument("--dev", type=Path, help=dev)
+    runs = "of --profile: folder with a folder a model"
+    parser.add_argument("--runs", type=out_folder, help=runs)
+    out = "of --profile: the CSV to write; of --model: the run's folder"
+    parser.add_argument("--out", required=True, help=out)
+    gpus_a_model = "GPUs a model (default: as many as hold its weights)"
+    parser.add_argument("--gpus", type=positive, help=gpus_a_model)
+    jobs = "small models at a time, without a GPU (default: the cores)"
+    parser.add_argument("--jobs", type=positive, help=jobs)
     formats = (*PROMPT_FORMATS, CHOSEN)
     parser.add_argument("--prompt-format", choices=formats, help="default: the one Table 6 used for the model")
     parser.add_argument("--prompt-style", choices=tuple(PROMPT_STYLES), default="table2", help="default: %(default)s")
@@ -77,7 +86,8 @@ def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> No
     )
     ended = run_all(models, machine)
     if ended:
-        raise UserError(f"{', '.join(ended)}: ended as said above; mend it and run again, what was written is kept")
+        how = "ended as said above; mend it and run again, what was written is kept"
+        raise UserError(f"{', '.join(ended)}: {how}")
     rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs)
     complete = [row for row in rows if row["status"] == "complete"]
     print(f"{arguments.out}: {len(complete)} of {len(rows)} runs complete")

@@ -3,9 +3,10 @@
 python experiments/tools/command_line.py --goals "table6" --given "profile" --makefile Makefile --
 profile=paper ...
 
---given: the names on the command line; the last words: variables and their values, those of the environment, too. What is on
-the command line is read by somebody, or it is a slip (profile for PROFILE, MODEL for MODELS) and named. Variables of the
-environment are not judged but for what they say. Standard library only: it runs before set-up.
+The names --given stand on the command line; the last words are variables and their values, those of
+the environment, too. What is on the command line is read by somebody, or it is a slip (profile for
+PROFILE, MODEL for MODELS) and named. Variables of the environment are not judged but for what they
+say. Standard library only: it runs before set-up.
 """
 
 import argparse

@@ -58,7 +58,9 @@ class Noting:
 
 @command
 def main():
-    machine = Machine(asked.locks, gpus(), len(os.sched_getaffinity(0)), asked.jobs or 1, asked.device, asked.dtype, asked.gpus)
+    cores = len(os.sched_getaffinity(0))
+    options = (asked.device, asked.dtype, asked.gpus)
+    machine = Machine(asked.locks, gpus(), cores, asked.jobs or 1, *options)
     if run_all([Noting(asked.model, asked.once or asked.log.with_suffix(".lock"))], machine):
         raise UserError("ended badly")
 
