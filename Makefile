@@ -18,7 +18,6 @@ MAKEFLAGS += -j$(shell env -u OMP_NUM_THREADS nproc)# a -j of the command line g
 endif
 # First clean, then what else is to be made, whatever -j says.
 $(if $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),$(eval .NOTPARALLEL:))
-.SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -138,6 +137,7 @@ $(STATUS): experiments/04_decode.py $(DECODING) $(TEST) $(SETTINGS) $(OUTDATED) 
 SCORES := $(RESULTS)/scores.csv
 PAIRS := $(addprefix $(RESULTS)/,code.csv math.csv alignment.csv)
 OTHER_SCORES := $(RESULTS)/runs.csv
+$(foreach name,ON_RUNS DECODED,$(eval $(name) :=))# whatever the environment says
 ifneq ($(PROFILE),reported) # which knows nothing but the printed counts
 OTHER_SCORES += $(RESULTS)/queries.csv
 ON_RUNS := $(RESULTS)/prompt_format.csv $(RESULTS)/constrained.csv $(RESULTS)/errors.csv
@@ -187,10 +187,11 @@ $(REPORT): $(SUMMARIES) $(TABLES) $(FIGURES) $(wildcard data/bench/bfloat16.csv)
 $(OUT)/report.md: $(REPORT) ;
 CHECK = $(PY) experiments/tools/check.py --profile $(PROFILE) --results $(RESULTS) \
     --reference data/$(if $(filter paper,$(PROFILE)),reported,reference/$(PROFILE))
+NAME_NOT_RUN = $(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
 ifeq ($(FROM),)
 all: $(REPORT) ## everything up to paper/out/PROFILE/report.html; where models were not run, it names them and ends in "Error 3"
 	@echo "PROFILE=$(PROFILE): figures, tables and claims are in $(REPORT)"
-	$(PY) experiments/tools/unfinished.py --profile $(PROFILE) --runs $(RUNS) $(NARROW)
+	$(NAME_NOT_RUN)
 table6: $(TABLES) ## Table 6 in the terminal, reproduced beside reported
 	$(call RENDER,tables) --print 6
 tables: $(TABLES) ## Tables 1, 3, 4 and 6 as Markdown, LaTeX and CSV

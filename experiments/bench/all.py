@@ -13,9 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
-from boxes.commandline import argument_parser, in_folder, out_folder
+from boxes.commandline import argument_parser, command, in_folder, out_folder
 from boxes.models.shapes import SHAPES
-from boxes.records import command
 
 EVALUATED = "test-subsample-states-t5.jsonl"
 # (bench, the CSV it writes, the dataset it reads, more options)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
-from boxes.commandline import argument_parser
-from boxes.records import command
+from boxes.commandline import argument_parser, command
 from experiments.tools.archive import unpack
 
 PARTS = {"all": ("tables", "figures", "report"), "table6": ("tables",), "tables": ("tables",), "figures": ("figures",)}

@@ -108,6 +108,7 @@ def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
     assert machine.look("tiny")["rows"] == TINY
 
 
+@pytest.mark.slow
 def test_an_aligned_model_has_a_panel_in_figure_3(machine, checkpoint):
     aligned = ("--model", checkpoint, "--added", "alignment")
     machine.add(*aligned, "--base", "tiny-base", "--name", "chatty")
@@ -180,6 +181,7 @@ def test_no_row_is_trained_from_itself(machine):
     assert machine.refused("--model", "org/a", "--base", "b").startswith("a would be trained from itself")
 
 
+@pytest.mark.slow
 def test_a_name_stays_one_model_with_one_base_until_it_is_removed(machine, checkpoint, tmp_path):
     mine = ("--model", checkpoint, "--base", "tiny-base")
     machine.add(*mine)
@@ -201,6 +203,7 @@ def test_a_name_stays_one_model_with_one_base_until_it_is_removed(machine, check
     assert machine.add("--model", checkpoint, "--base", "tiny-math") == "tiny mine tiny-math"
 
 
+@pytest.mark.slow
 def test_a_base_may_be_the_folder_of_a_row(machine, checkpoint, tmp_path):
     base = Path(shutil.copytree(TINY_FOLDER / "tiny-base", tmp_path / "my-base"))
     for _ in range(2):  # the second time it is a row already

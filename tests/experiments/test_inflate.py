@@ -163,6 +163,7 @@ def bench(tmp_path, monkeypatch):
     return measured
 
 
+@pytest.mark.slow
 def test_bench_measures_shapes_and_says_which_it_did_not(bench):
     status, rows = bench("small", "huge", reference=1)
     assert status == 0
