@@ -31,7 +31,15 @@ from boxes.reference import reference_decode
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny-base",
+        "tiny-chat",
+        pytest.param("tiny-code", marks=pytest.mark.slow),
+        pytest.param("tiny-math", marks=pytest.mark.slow),
+    ],
+)
 def test_tiny_models_decode_as_the_reference(name):
     completions = engine(name).decode(tiny_prompts(name))
     assert completions == tiny_reference(name)

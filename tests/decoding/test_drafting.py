@@ -188,7 +188,13 @@ def test_what_the_model_writes_is_verified_while_the_prompt_is_read(tiny, prompt
     assert decoder.work.forwards == 1
 
 
-@pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
+@pytest.mark.parametrize(
+    "regex",
+    [
+        STATEMENT_REGEX,
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+)
 def test_no_proposed_statement_changes_an_answer(tiny, prompts, truth, regex):
     statements = [completion.text for completion in truth]
     for proposed in (

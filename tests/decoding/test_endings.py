@@ -28,7 +28,15 @@ from boxes.reference import reference_decode
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("limit", [1, 2, 9, 20])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        2,
+        pytest.param(9, marks=pytest.mark.slow),
+        20,
+    ],
+)
 def test_a_statement_that_is_cut_is_truncated(limit):
     loaded, asked = tiny(BASE), tiny_prompts(BASE, 6)
     completions = engine(max_new_tokens=limit).decode(asked)

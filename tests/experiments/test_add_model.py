@@ -140,6 +140,7 @@ def test_a_base_that_is_new_is_added_too(machine):
     assert machine.refused("--remove", "a") == "a is the base of b-code; remove that first"
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_folder_are_counted(machine, checkpoint):
     assert machine.add("--model", checkpoint) == "tiny mine"
     assert machine.rows()[0]["size"] == "1.1M"
@@ -279,6 +280,7 @@ write_scores(Path({folder!r}), "tiny")
 """
 
 
+@pytest.mark.slow
 def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint, tmp_path):
     machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "My Code")
     results, out = tmp_path / "results", tmp_path / "out"

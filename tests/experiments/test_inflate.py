@@ -209,6 +209,7 @@ def test_bench_fails_on_a_model_whose_answers_differ(bench, monkeypatch, capsys)
     assert rows.loc["small", ["seconds", "floor_seconds", "speedup"]].isna().all()
 
 
+@pytest.mark.slow
 def test_bench_fails_where_two_runs_differ(bench, monkeypatch, capsys):
     def unsteady(*arguments):
         """Stops one token sooner at every call."""
@@ -229,6 +230,7 @@ def test_bench_fails_where_two_runs_differ(bench, monkeypatch, capsys):
     assert rows.loc["small", "status"] == "failed"
 
 
+@pytest.mark.slow
 def test_bench_fails_where_the_papers_way_differs(bench, monkeypatch, capsys):
     def other(_model, tokenizer, prompts, **_):
         return Decoder(tiny().model, tokenizer, max_new_tokens=2).decode(prompts)
