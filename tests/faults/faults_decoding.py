@@ -23,7 +23,7 @@ from boxes.commandline import command
 from boxes.decoding import loop
 from boxes.decoding.constraint import token_bytes
 from boxes.interrupts import ENDING
-from boxes.models import loading
+from boxes.models import find, loading
 from boxes.models.table import spec_of
 from boxes.records import JsonLines, read_json
 from boxes.runs import decode, lock
@@ -282,7 +282,7 @@ def broken_models(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     """Changed logits; then the same model unchanged."""
     survived = 0
     with begin(folder) as place:
-        loaded = decode.load(MODEL, "cpu", "float32")
+        loaded = decode.load(find(MODEL), "cpu", "float32")
         letters = [id_ for id_, text in token_bytes(loaded.tokenizer).items() if re.fullmatch(rb" ?[a-z]", text)]
         special = [loaded.tokenizer.bos_token_id, loaded.tokenizer.eos_token_id]
         count = len(place.truth)
