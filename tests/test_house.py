@@ -64,3 +64,10 @@ def test_the_page_names_what_is_there():
         assert path.startswith(made) or any((ROOT / room / path).exists() for room in ("", "boxes", "experiments")), (
             path
         )
+
+
+@pytest.mark.parametrize("page", ["README.md", "CLAIMS.md", "data/README.md", "data/bench/README.md"])
+def test_pages_name_files_that_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:boxes|experiments|paper|tests)/[\w/]+\.(?:py|sh)\b", text)
+    assert [path for path in named if not (ROOT / path).is_file()] == []
