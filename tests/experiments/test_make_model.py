@@ -103,13 +103,20 @@ def test_jobs_side_by_side_run_nothing_twice_and_change_nothing(machine, tmp_pat
         assert (other / path).read_bytes() == (folder / path).read_bytes()
 
 
+def when_written(folder: Path) -> dict[Path, int]:
+    """When each prediction of a folder's runs was last added to."""
+    found = (folder / "data/runs").rglob("predictions.jsonl")
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
 def test_nothing_is_run_a_second_time_and_removed_it_is_gone(machine):
     folder, records = machine
     again = make(folder, "all", "V=1", *SMALL, **records)
     assert (again.returncode, "experiments/0" in again.stdout) == (0, False), again.stdout
     assert make(folder, "model", "REMOVE=mine", **records).returncode == 0
+    written = when_written(folder)
     without = make(folder, "all", "V=1", *SMALL, **records)
     assert without.returncode == 0, without.stderr
-    assert "04_decode" not in without.stdout
+    assert when_written(folder) == written, "04_decode.py looks, and decodes nothing"
     assert numbers(folder, "mine") == []
     assert "mine" not in (folder / "paper/out/tiny/table6.csv").read_text()
