@@ -32,36 +32,79 @@ class KVCache:
         # Of the forward under way:
         self.rows = slice(0, rows)
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
+        self.packed: torch.Tensor | None = None  # (M,) which of the B * T tokens there are
         # Nothing is stored for these rows yet: own tokens attend causally among themselves.
         self.fresh = True
         self.width = 0  # none of these rows has more own tokens than this, the new ones included
         self.filled = 0  # no row ever had
 
-    def begin(self, first: int, lengths: torch.Tensor, new: int, width: int = 0) -> None:
+    def begin(
+        self,
+        first: int,
+        lengths: torch.Tensor,
+        new: int,
+        width: int = 0,
+        packed: torch.Tensor | None = None,
+    ) -> None:
         """Announce `new` tokens a row in the rows from `first` on, behind `lengths` (B,) own ones.
 
         `width` bounds what any of the rows then holds; 0: they are fresh and `lengths` are zero.
+        `packed` (M,): only these of the B * new tokens are there, and the model sees them as one
+        row of M, so that it does no work for what is not.
         """
         self.rows = slice(first, first + len(lengths))
         self.slots = lengths[:, None] + torch.arange(new, device=lengths.device)
+        self.packed = packed
         self.fresh, self.width = not width, min(width or new, self.shape[1])
         self.filled = max(self.filled, self.width)
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the new keys and values, (B, K, T, D), in each row's own slots."""
+        """Store the new keys and values, (B, K, T, D) or (1, K, M, D), in each row's own slots."""
         if layer not in self.stored:
             self.stored[layer] = (self._zeros(keys), self._zeros(values))
-        index = torch.arange(len(keys), device=keys.device)[:, None]
+        rows, slots = self._places(keys.device)
         for stored, new in zip(self.stored[layer], (keys, values), strict=True):
             if self.fresh:
-                stored[self.rows, :, : self.width] = new
+                stored[self.rows, :, : self.width] = self.unpacked(new)
                 # Rows that lay here before may hold what is not a number.
                 stored[self.rows, :, self.width : self.filled] = 0
             else:
-                stored[self.rows][index, :, self.slots.to(keys.device)] = new.transpose(1, 2)
+                stored[self.rows][rows, :, slots] = new.transpose(1, 2)
         return keys, values
+
+    def unpacked(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, H, T, D) of packed (1, H, M, D), zero where there is no token."""
+        if self.packed is None:
+            return states
+        rows, new = self.slots.shape
+        _, heads, _, size = states.shape
+        whole = states.new_zeros(heads, rows * new, size)
+        whole[:, self.packed.to(states.device)] = states[0]
+        return whole.view(heads, rows, new, size).transpose(0, 1)
+
+    def repacked(self, states: torch.Tensor) -> torch.Tensor:
+        """The other way: (1, H, M, ...) of (B, H, T, ...) where tokens are packed."""
+        if self.packed is None:
+            return states
+        together = states.transpose(0, 1).flatten(1, 2)  # (H, B * T, ...)
+        return together[None, :, self.packed.to(states.device)]
+
+    def _places(self, device: torch.device) -> TwoTensors:
+        """Row and slot of each new token, (B, T) or (1, M)."""
+        rows = torch.arange(len(self.slots), device=device)[:, None].expand_as(self.slots)
+        slots = self.slots.to(device)
+        if self.packed is None:
+            return rows, slots
+        packed = self.packed.to(device)[None]
+        return rows.reshape(-1)[packed], slots.reshape(-1)[packed]
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Where each new token stands in its text, (B, T) or (1, M)."""
+        before = self.prefix.shape[1] if self.prefix else 0
+        return self._places(self.slots.device)[1] + before
 
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
         """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
@@ -135,6 +178,20 @@ def _over_own(query: torch.Tensor, cache: KVCache, layer: TwoTensors, scale: flo
     return (weights @ values).view(rows, heads, new, -1), logsumexp
 
 
+def _own(query, key, value, cache: KVCache, layer: TwoTensors, scale: float) -> TwoTensors:
+    """Every row's queries over its own tokens, the new ones included; packed as they are."""
+    query = cache.unpacked(query)
+    if cache.fresh:
+        groups = query.shape[1] // key.shape[1]
+        key, value = cache.unpacked(key), cache.unpacked(value)
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        output, logsumexp = full(query, key, value, scale, causal=True)
+    else:
+        output, logsumexp = _over_own(query, cache, layer, scale)
+    return cache.repacked(output), cache.repacked(logsumexp)
+
+
 def merge(own: TwoTensors, shared: TwoTensors) -> torch.Tensor:
     """One attention (B, H, T, D), in float32, of two over parts of the keys, by log-sum-exps.
 
@@ -168,13 +225,7 @@ def attend(
     if s_aux is not None:
         raise ValueError("its attention has sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if kv_cache.fresh:
-        groups = query.shape[1] // key.shape[1]
-        if groups > 1:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        own = full(query, key, value, scale, causal=True)
-    else:
-        own = _over_own(query, kv_cache, kv_cache.stored[module.layer_idx], scale)
+    own = _own(query, key, value, kv_cache, kv_cache.stored[module.layer_idx], scale)
     output = own[0]
     if kv_cache.prefix is not None:
         shared = _over_prefix(query, kv_cache.prefix.stored[module.layer_idx], scale)

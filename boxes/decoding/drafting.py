@@ -1,14 +1,15 @@
 """Text drafts: a proposed statement as the tokens a model would write it in.
 
 By default it is what a symbolic reading of the description says; for free decoding, what the model
-wrote under the expression. The model's own masked argmax decides on every token: in float32 a wrong
-draft costs time and never changes an answer.
+wrote under the expression. Its tokens are of kinds that a model confirms more or less often
+(proposals.py). The model's own masked argmax decides on every token: in float32 a wrong draft costs
+time and never changes an answer.
 """
 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from boxes.prompting import encode_prompts
@@ -17,17 +18,27 @@ from boxes.world import parse, replay, statement
 _PROMPT_DESCRIPTION = re.compile(
     r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)",
 )
-_CLAUSE_BEGINS = re.compile(r", Box [1-6] contains|\.$")
+_FIXED = re.compile(r"^Statement: Box 0 contains|, Box [1-6] contains|\.$")
+
+# Kinds of drafted tokens.
+FIXED = 0  # what every statement has: " Box 1 contains" once the comma before it is written
+CLAUSE = 1  # a clause ends here: the comma or the period behind what a box contains
+CONTENT = 2  # what a box contains
+WRITTEN = 3  # of a statement that the model wrote itself, in another run
+COPIED = 4  # what followed the last two tokens where they stood before
+REPEATED = 5  # what followed the last three
+KINDS = 6
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Token ids of a proposed statement (behind the prompt), and where its clauses begin: the comma
-    before "Box 1", ..., and the final period. After a divergence drafting starts again at the next
-    of them."""
+    """Token ids of a proposed statement (behind the prompt), their kinds (none: all CONTENT), and
+    where its clauses begin: the comma before "Box 1", ..., and the final period. After a divergence
+    drafting starts again at the next of them."""
 
     tokens: tuple[int, ...] = ()
     clauses: tuple[int, ...] = ()
+    kinds: tuple[int, ...] = ()
 
     @property
     def restarts(self) -> list[int]:
@@ -79,5 +90,17 @@ def drafts(
 
 def _draft(rest: str, tokens: list[int], spelled: list[bytes]) -> Draft:
     ends = list(accumulate(len(spelled[token]) for token in tokens))
-    starts = [match.start() for match in _CLAUSE_BEGINS.finditer(rest)]
-    return Draft(tuple(tokens), tuple(bisect_right(ends, start) for start in starts))
+    kinds, clauses = [CONTENT] * len(tokens), []
+    for match in _FIXED.finditer(rest):
+        first = bisect_right(ends, match.start())
+        behind = bisect_right(ends, match.end() - 1) + 1
+        kinds[first:behind] = [FIXED] * (behind - first)
+        if match[0][0] in ",.":
+            kinds[first] = CLAUSE
+            clauses.append(first)
+    return Draft(tuple(tokens), tuple(clauses), tuple(kinds[: len(tokens)]))
+
+
+def written(draft: Draft) -> Draft:
+    """The same draft as one that the model wrote itself."""
+    return replace(draft, kinds=(WRITTEN,) * len(draft.tokens))

@@ -13,10 +13,13 @@ import torch
 from boxes.completion import MAX_NEW_TOKENS, Completion, finish
 from boxes.decoding import attention, memory
 from boxes.decoding.constraint import compile_regex, free_automaton
-from boxes.decoding.drafting import Draft, draft_text, drafts
+from boxes.decoding.drafting import Draft, draft_text, drafts, written
 from boxes.decoding.fallback import return_objects
+from boxes.decoding.forward import common_prefix
 from boxes.decoding.job import Job, Prompt, Work
-from boxes.decoding.loop import common_prefix, prefill_tokens
+from boxes.decoding.loop import prefill_tokens
+from boxes.decoding.price import Price
+from boxes.decoding.proposals import Acceptance
 from boxes.decoding.trial import WAYS, Way, check_length, choose_way, other_cache, trial_of
 from boxes.models.table import AUTOMATA
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
@@ -52,6 +55,8 @@ class Decoder:
         else:
             automaton = free_automaton(tokenizer, width, STATEMENT_HEAD)
         self.automaton = automaton.to(self.device)
+        self.acceptance = Acceptance(self.device)
+        self.price = Price(self.device, model.dtype)
         self.work = Work()
         self.way: Way | None = None  # chosen before the first prompt
         self.tried = 0  # tokens of the longest row for which it was
@@ -65,6 +70,8 @@ class Decoder:
             device=self.device,
             max_new_tokens=self.max_new_tokens,
             draft=self.draft,
+            acceptance=self.acceptance,
+            price=self.price,
             work=self.work,
         )
 
@@ -151,6 +158,8 @@ class Decoder:
             heads = [head for _, head in starts]
             statements = proposed or [draft_text(text) for text in texts]
             drafted = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads, statements)
+            if proposed:
+                drafted = list(map(written, drafted))
         prompts = []
         for index, (state, head) in enumerate(starts):
             prompts.append(Prompt(index, encoded[index], state, head, drafted[index]))

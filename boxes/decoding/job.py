@@ -6,6 +6,8 @@ import torch
 
 from boxes.decoding.automaton import Automaton
 from boxes.decoding.drafting import Draft
+from boxes.decoding.price import Price
+from boxes.decoding.proposals import Acceptance
 
 Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
 
@@ -58,4 +60,6 @@ class Job:
     device: torch.device  # of everything but the layers of a model that is spread
     max_new_tokens: int
     draft: bool
+    acceptance: Acceptance  # what the model did with drafts so far
+    price: Price  # of a drafted token on this device
     work: Work

@@ -1,64 +1,90 @@
 """Prefill, one step, the loop: prefix sharing, speculative decoding, rows that make room.
 
 The prompts' common prefix is computed and stored once; rows keep their own keys and values, each
-with its own length; drafts (drafting.py) are verified several tokens at a time by the model's own
-masked argmax (speculative decoding: Leviathan et al. 2023, here greedy, so that no answer changes).
-Shapes: B rows, R their capacity in tokens, N tokens a forward, V logits.
+with its own length; drafts (proposals.py says which) are verified several tokens at a time by the
+model's own masked argmax (speculative decoding: Leviathan et al. 2023, here greedy, so that no
+answer changes). Shapes: B rows, L tokens a text may have, N tokens a row and forward, M tokens a
+forward, V logits.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch.nn.functional import pad
 
 from boxes.decoding import memory
 from boxes.decoding.attention import KVCache, prefix_sharing
-from boxes.decoding.automaton import Automaton, masked_argmax
+from boxes.decoding.automaton import masked_argmax
+from boxes.decoding.drafting import CONTENT, KINDS
+from boxes.decoding.forward import forward, padded, share_prefix, states_at, together
 from boxes.decoding.job import Finished, Job, Prompt
-from boxes.decoding.rows import Rows, append, close_up, join, next_drafted
+from boxes.decoding.proposals import (
+    FADING,
+    Proposal,
+    choose,
+    from_statement,
+    from_text,
+    learn,
+    states_along,
+)
+from boxes.decoding.rows import Rows, append, close_up, join
 
-# A step verifies as many drafted tokens a row as keep rows x tokens near this,
+# A step verifies no more drafted tokens a row than these,
+STEP_DRAFT = 32
+# nor, on a GPU, than keep rows x tokens near this: up to it, arithmetic is not the bound.
 STEP_TOKENS = 512
-STEP_DRAFT = 16  # and no more than these, for the next draft ends at the next divergence
+# On a CPU rows draft as many as pay in each; a few, or this many times the rows' mean.
+UNEVEN = 2
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
 PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
 # Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
 LOOK = {"cuda": 4}
+# Which part of the rows must be finished to be taken out and replaced. On a GPU, where memory is
+# the bound, a finished row costs little and copying the others does; on a CPU it costs its part.
+TAKEN_OUT = {"cuda": 0.5, "cpu": 0.0}
+REPLACED = {"cuda": 0.5, "cpu": 0.125}
 
 
 # ----------------------------------------------------------------------------------------- the loop
 def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
-    """Decode prompts, `job.work.rows` at a time; if half are finished they make room for others."""
+    """Decode prompts, `job.work.rows` at a time; finished ones make room for others."""
     skip, shared = share_prefix(job.model, [prompt.ids for prompt in waiting])
     longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
     capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
+    length = max(len(prompt.ids) for prompt in waiting) + capacity  # L
     size = min(job.work.rows, len(waiting))
-    cache = KVCache(size, max(len(prompt.ids) for prompt in waiting) - skip + capacity, shared)
+    cache = KVCache(size, length - skip, shared)
     look = LOOK.get(job.device.type, 1)
     # `longest`: no row has more own tokens in the KV cache.
     rows, longest, steps, taken = None, 0, 0, 0
     while rows is not None or taken < len(waiting):
         used = 0 if rows is None else len(rows)
-        room, left = size - used, len(waiting) - taken
+        room = min(size - used, len(waiting) - taken)
         with prefix_sharing(job.model):
-            if room >= min((size + 1) // 2, left) > 0:
-                most = prefill_tokens(job.device)
-                for new in portions(waiting[taken : taken + room], skip, most):
+            if room and (rows is None or room >= part(REPLACED, job, size)):
+                for new in portions(waiting[taken : taken + room], skip, job.device):
                     first = 0 if rows is None else len(rows)
-                    rows = join(rows, prefill(job, cache, first, new, skip, capacity))
+                    begun = begin(new, skip, (length, longest_draft + 1), job.device)
+                    prefill(job, cache, first, begun, new)
+                    rows = join(rows, begun)
                     taken += len(new)
                     longest = max(longest, *(prompt.length - skip for prompt in new))
                 steps = 0
             else:
-                ahead = draft_length(job, len(rows))
-                longest += ahead + 1
-                step(job, cache, rows, ahead, longest)
+                longest += step(job, cache, rows, longest)
                 steps += 1
         if steps % look == 0:
-            wanted = size if taken < len(waiting) else len(rows)
-            rows, longest, finished = harvest(job, cache, rows, wanted)
+            rows, longest, finished = harvest(job, cache, rows)
             if finished:
                 yield finished
+
+
+def part(parts: dict[str, float], job: Job, rows: int) -> int:
+    """A part of rows, 1 at least."""
+    return max(1, int(rows * parts.get(job.device.type, parts["cpu"])))
 
 
 def prefill_tokens(device: torch.device) -> int:
@@ -66,33 +92,27 @@ def prefill_tokens(device: torch.device) -> int:
     return PREFILL_TOKENS.get(device.type, PREFILL_TOKENS["cpu"])
 
 
-def portions(prompts: list[Prompt], skip: int, most: int) -> Iterator[list[Prompt]]:
-    """Prompts in groups of about `most` tokens, longer ones first: what is prefilled at a time."""
+def portions(prompts: list[Prompt], skip: int, device: torch.device) -> Iterator[list[Prompt]]:
+    """Prompts in groups of about PREFILL_TOKENS, longer ones first: what is prefilled at a time."""
     while prompts:
-        count = max(1, most // (prompts[0].length - skip))
+        count = max(1, prefill_tokens(device) // (prompts[0].length - skip))
         yield prompts[:count]
         prompts = prompts[count:]
 
 
-def draft_length(job: Job, rows: int) -> int:
-    """Drafted tokens a row that a step verifies: fewer in a large batch, where they cost more."""
-    if not job.draft:
-        return 0
-    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
-
-
-def harvest(job: Job, cache: KVCache, rows: Rows, size: int) -> tuple[Rows | None, int, Finished]:
-    """Take finished rows out where at most half of `size` are left. The others, closed up; how many
-    own tokens the longest of them has; the finished ones."""
+def harvest(job: Job, cache: KVCache, rows: Rows) -> tuple[Rows | None, int, Finished]:
+    """Take finished rows out where they are enough. The others, closed up; how many own tokens the
+    longest of them has; the finished ones."""
     open_rows = ~rows.ended & (rows.counts < job.max_new_tokens)
     # One copy from the device.
     *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()
     left = sum(going)
-    if left > size // 2:
+    if left and len(going) - left < part(TAKEN_OUT, job, len(going)):
         return rows, longest, []
     gone = [row for row, goes_on in enumerate(going) if not goes_on]
-    columns = [column[gone].tolist() for column in (rows.prompts, rows.tokens, rows.ended)]
-    finished = list(zip(*columns, strict=True))
+    finished = []
+    for row in gone:
+        finished.append((int(rows.prompts[row]), rows.written(row), bool(rows.ended[row])))
     if not left:
         return None, 0, finished
     movers, holes, order = close_up(going)
@@ -100,135 +120,189 @@ def harvest(job: Job, cache: KVCache, rows: Rows, size: int) -> tuple[Rows | Non
     return rows.map(lambda tensor, _: tensor[order]), longest, finished
 
 
-# ------------------------------------------------------------------------------- prefix and forward
-def common_prefix(encoded: list[list[int]]) -> int:
-    """How many tokens all prompts begin with, so that each keeps one of its own at least."""
-    if len(encoded) < 2:
-        return 0
-    first, last = min(encoded), max(encoded)  # the two that differ earliest
-    limit = min(map(len, encoded)) - 1
-    return next((index for index in range(limit) if first[index] != last[index]), limit)
-
-
-def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:
-    """How many tokens all prompts begin with, and their KV cache; 0 and None if there are none."""
-    length = common_prefix(encoded)
-    if not length:
-        return 0, None
-    cache = KVCache(1, length)
-    with prefix_sharing(model):
-        forward(model, cache, 0, torch.tensor([encoded[0][:length]], device=model.device))
-    return length, cache
-
-
-def forward(
-    model,
-    cache: KVCache,
-    first: int,  # row of the KV cache
-    tokens: torch.Tensor,  # (B, N)
-    lengths: torch.Tensor | None = None,  # (B,) own tokens in the KV cache, by default none
-    width: int = 0,  # bounds lengths + N
-) -> torch.Tensor:
-    """Run tokens in the rows from `first` on; the last hidden states, (B, N, hidden)."""
-    if lengths is None:
-        lengths = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-    cache.begin(first, lengths, tokens.shape[1], width)
-    before = cache.prefix.shape[1] if cache.prefix else 0
-    positions = cache.slots + before  # (B, N)
-    output = backbone(model)(
-        tokens.to(model.device),
-        position_ids=positions.to(model.device),
-        past_key_values=cache,
-        kv_cache=cache,
-        use_cache=True,
-    )
-    return output.last_hidden_state.to(tokens.device)
-
-
-def backbone(model):
-    """The part of a model that makes hidden states."""
-    if model.base_model is model:  # Mllama's
-        return model.model
-    return model.base_model
-
-
-def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torch.Tensor:
-    """(B, width) of rows, filled on the right."""
-    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
-
-
 # ---------------------------------------------------------------------------- prefill, step, verify
 def prefill(
     job: Job,
     cache: KVCache,
     first: int,  # row of the KV cache
-    prompts: list[Prompt],  # B
-    skip: int,  # tokens of the shared prefix
-    capacity: int,  # R
-) -> Rows:
-    """Run prompts' own tokens and whole drafts in the rows from `first` on; verify the drafts."""
-    device = job.device
-    own = [prompt.ids[skip:] for prompt in prompts]
-    drafted = [prompt.draft.tokens for prompt in prompts]
-    restart = [prompt.draft.restarts for prompt in prompts]
-    rows = Rows(
+    rows: Rows,
+    prompts: list[Prompt],  # B, those of the rows
+) -> None:
+    """Run prompts' own tokens in the rows from `first` on, and of their drafts what pays; verify
+    the drafts."""
+    skip = cache.prefix.shape[1] if cache.prefix else 0
+    drafted = beginnings(job, prompts)
+    whole = []
+    for prompt, draft in zip(prompts, drafted, strict=True):
+        whole.append([*prompt.ids[skip:], *draft])
+    tokens, packed = together(whole, job.device)  # (B, own + drafted)
+    hidden = forward(job.model, cache, first, tokens, packed=packed)
+    count = max(map(len, drafted)) + 1  # N
+    width = tokens.shape[1]
+    columns = rows.lengths[:, None] + torch.arange(count, device=job.device)  # (B, N)
+    hidden = states_at(hidden, columns.clamp(max=width - 1), width, packed)
+    ahead = from_statement(rows, count)
+    proposed = padded(drafted, count, -1, job.device)
+    verify(job, rows, hidden, proposed, ahead.kinds, [ahead])
+
+
+def begin(prompts: list[Prompt], skip: int, widths: tuple[int, int], device) -> Rows:
+    """Rows of prompts of which nothing has run yet; `widths` are L and R (rows.py), `skip` tokens
+    of each prompt are shared."""
+    count = len(prompts)
+    drafts = [prompt.draft for prompt in prompts]
+    length, most = widths
+    kinds = [draft.kinds or (CONTENT,) * len(draft.tokens) for draft in drafts]
+    nothing = torch.zeros(count, dtype=torch.long, device=device)
+    return Rows(
         prompts=torch.tensor([prompt.index for prompt in prompts], device=device),
-        lengths=torch.tensor([len(ids) - 1 for ids in own], device=device),
-        pending=torch.tensor([ids[-1] for ids in own], device=device),
+        texts=padded([prompt.ids for prompt in prompts], length, -1, device),
+        begins=torch.tensor([len(prompt.ids) for prompt in prompts], device=device),
+        counts=nothing,
+        lengths=torch.tensor([len(prompt.ids) - skip - 1 for prompt in prompts], device=device),
+        pending=torch.tensor([prompt.ids[-1] for prompt in prompts], device=device),
         states=torch.tensor([prompt.state for prompt in prompts], device=device),
-        tokens=torch.full((len(own), capacity), -1, device=device),
-        counts=torch.zeros(len(own), dtype=torch.long, device=device),
-        ended=torch.zeros(len(own), dtype=torch.bool, device=device),
-        drafted=padded(drafted, capacity, -1, device),
-        restart=padded(restart, capacity, capacity - 1, device),
-        pointer=torch.zeros(len(own), dtype=torch.long, device=device),
+        ended=nothing.bool(),
+        drafted=padded([draft.tokens for draft in drafts], most, -1, device),
+        kinds=padded(kinds, most, CONTENT, device),
+        restart=padded([draft.restarts for draft in drafts], most, most - 1, device),
+        pointer=nothing,
+        tried=torch.zeros(count, KINDS, device=device),
+        confirmed=torch.zeros(count, KINDS, device=device),
     )
-    whole = [[*ids, *draft] for ids, draft in zip(own, drafted, strict=True)]
-    tokens = padded(whole, max(map(len, whole)), 0, device)  # (B, own + drafted)
-    hidden = forward(job.model, cache, first, tokens)  # (B, own + drafted, hidden)
-    window = torch.arange(max(map(len, drafted)) + 1, device=device)  # (N,)
-    window = (rows.lengths[:, None] + window).clamp(max=hidden.shape[1] - 1)  # (B, N)
-    verify(job, rows, hidden.gather(1, window[:, :, None].expand(-1, -1, hidden.shape[2])))
-    return rows
 
 
-def step(job: Job, cache: KVCache, rows: Rows, ahead: int, width: int) -> None:
-    """Run each row's pending token and its next `ahead` drafted ones, and verify; N = 1 + ahead."""
-    drafted = next_drafted(rows, ahead).clamp(min=0)  # (B, ahead)
-    tokens = torch.cat([rows.pending[:, None], drafted], dim=1)  # (B, N)
-    verify(job, rows, forward(job.model, cache, 0, tokens, rows.lengths, width))
+def beginnings(job: Job, prompts: list[Prompt]) -> list[list[int]]:
+    """The first tokens of each prompt's draft, as far as they pay (proposals.choose)."""
+    if not job.draft:
+        return [[] for _ in prompts]
+    rates, least = job.acceptance.rates().tolist(), job.price.least(job.work.rows)
+    drafted = []
+    for prompt in prompts:
+        kinds = prompt.draft.kinds or (CONTENT,) * len(prompt.draft.tokens)
+        chances = accumulate((rates[kind] for kind in kinds), mul)
+        pays = sum(chance >= least for chance in chances)
+        drafted.append(list(prompt.draft.tokens[:pays]))
+    return drafted
 
 
-def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
+def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
+    """Run each row's pending token and what is drafted behind it, and verify; the most tokens that
+    a row may have become longer by."""
+    began = time.perf_counter()
+    sources = [source(rows, most_drafted(job, len(rows))) for source in (from_statement, from_text)]
+    rates, least = job.acceptance.rates_of(rows), job.price.least(len(rows))
+    tokens, kinds = choose(rows, sources, job.automaton, rates, least)  # (B, N - 1)
+    if not job.draft or job.price.exploring:
+        tokens, kinds = tokens[:, :0], kinds[:, :0]
+    packed = None
+    if job.device.type == "cpu":
+        tokens, kinds, packed = uneven(tokens, kinds)
+    run = torch.cat([rows.pending[:, None], tokens.clamp(min=0)], dim=1)  # (B, N)
+    count = run.shape[1]
+    hidden = forward(job.model, cache, 0, run, rows.lengths, longest + count, packed)
+    verify(
+        job,
+        rows,
+        hidden,
+        pad(tokens, (0, 1), value=-1),
+        pad(kinds, (0, 1), value=CONTENT),
+        sources,
+        packed,
+    )
+    job.price.learn(run.numel() if packed is None else len(packed), began)
+    return count
+
+
+def most_drafted(job: Job, rows: int) -> int:
+    """Drafted tokens a row that a step verifies at most."""
+    if job.device.type == "cpu":
+        return STEP_DRAFT
+    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
+
+
+def uneven(tokens: torch.Tensor, kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Drafted tokens (B, N - 1) and their kinds, no wider than they are used, and which of the B * N
+    tokens of a step there are; None: all of them. No row drafts many more than the others, for
+    attention over a row's own tokens is as wide as the widest."""
+    there = tokens >= 0
+    counts = there.sum(dim=1)
+    most = min(int(counts.max()), max(4, int(UNEVEN * counts.float().mean()))) if len(counts) else 0
+    tokens, kinds, there = tokens[:, :most], kinds[:, :most], there[:, :most]
+    there = pad(there, (1, 0), value=True).flatten()
+    if bool(there.all()):
+        return tokens, kinds, None
+    return tokens, kinds, there.nonzero()[:, 0]
+
+
+def verify(
+    job: Job,
+    rows: Rows,
+    hidden: torch.Tensor,  # (B, N, hidden), or packed (1, M, hidden)
+    proposed: torch.Tensor,  # (B, N) drafted tokens, -1 behind
+    kinds: torch.Tensor,  # (B, N) of them
+    sources: list[Proposal],  # of each the first token is compared, run or not: that costs nothing
+    packed: torch.Tensor | None = None,  # (M,)
+) -> None:
     """Accept what the masked argmax confirms of each row's draft, and one token more.
 
-    hidden: (B, N, hidden), behind the pending token and N - 1 drafted ones. No row is looked at in
+    `hidden` are the states behind the pending token and N - 1 drafted ones. No row is looked at in
     Python: all of this is tensor arithmetic on the device.
     """
-    count = hidden.shape[1]  # N
-    proposed = next_drafted(rows, count)  # (B, N)
+    count = proposed.shape[1]  # N
     states = states_along(job.automaton, rows.states, proposed)  # (B, N)
-    head = job.model.get_output_embeddings()
-    choice, ends, after, broken = masked_argmax(job.automaton, head, hidden, states)  # (B, N) each
+    choice, ends, after, broken = decide(job, hidden, states, packed)  # (B, N) each
     room = (job.max_new_tokens - rows.counts).masked_fill(rows.ended, 0)[:, None]  # (B, 1)
-    confirmed = (choice == proposed) & ~ends  # (B, N)
+    equal = choice == proposed
     # The model's first choice always counts; each further one if all drafted tokens before it are
     # confirmed.
-    reached = pad(confirmed[:, :-1], (1, 0), value=True).cumprod(1).bool()  # (B, N)
+    reached = pad((equal & ~ends)[:, :-1], (1, 0), value=True).cumprod(1).bool()  # (B, N)
     taken = reached & (torch.arange(count, device=room.device) < room)  # (B, N)
+    note(job, rows, proposed, kinds, sources, choice, taken)
     append(rows, taken, choice, after)
     rows.ended |= (taken & ends).any(dim=1)
     job.work.forwards += 1
+    job.work.count(broken=(taken & broken).sum())
+
+
+def decide(job: Job, hidden: torch.Tensor, states: torch.Tensor, packed: torch.Tensor | None) -> list[torch.Tensor]:
+    """masked_argmax for (B, N) tokens, of which perhaps only some are there."""
+    head = job.model.get_output_embeddings()
+    if packed is None:
+        return list(masked_argmax(job.automaton, head, hidden, states))
+    found = masked_argmax(job.automaton, head, hidden, states.reshape(1, -1)[:, packed])
+    whole = []
+    for tensor in found:
+        spread = tensor.new_zeros(states.numel())
+        spread[packed] = tensor[0]
+        whole.append(spread.view_as(states))
+    return whole
+
+
+def note(
+    job: Job,
+    rows: Rows,
+    proposed: torch.Tensor,  # (B, N)
+    kinds: torch.Tensor,  # (B, N)
+    sources: list[Proposal],
+    choice: torch.Tensor,  # (B, N)
+    taken: torch.Tensor,  # (B, N)
+) -> None:
+    """Count and learn what became of the proposals."""
+    run = proposed >= 0
+    written = taken & run & (choice == proposed)
     job.work.count(
-        proposed=((proposed[:, :-1] >= 0) & (room > 0)).sum(),
-        accepted=taken[:, 1:].sum(),
-        broken=(taken & broken).sum(),
+        proposed=(run & taken[:, :1]).sum(),
+        accepted=written.sum(),
     )
-
-
-def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tensor) -> torch.Tensor:
-    """The states (B, N) from `state` (B,) on, before each token of `proposed` (B, N)."""
-    path = [state]
-    for position in range(proposed.shape[1] - 1):
-        path.append(automaton.next_state[path[-1], proposed[:, position].clamp(min=0)].long())
-    return torch.stack(path, dim=1)
+    if not job.draft:
+        return
+    # The first token of each source, and the others of what was run.
+    first = [source.tokens[:, :1] for source in sources]
+    tokens = torch.cat([*first, proposed[:, 1:]], dim=1)
+    of_kind = torch.cat([*(source.kinds[:, :1] for source in sources), kinds[:, 1:]], dim=1)
+    chosen = torch.cat([*[choice[:, :1]] * len(first), choice[:, 1:]], dim=1)
+    reached = torch.cat([*[taken[:, :1]] * len(first), taken[:, 1:]], dim=1)
+    rows.tried *= FADING
+    rows.confirmed *= FADING
+    learn(rows, job.acceptance, of_kind, reached & (tokens >= 0), tokens == chosen)

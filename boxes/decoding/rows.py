@@ -1,6 +1,6 @@
 """Rows being decoded, as tensors: what is known of each, how tokens are added, how they close up.
 
-Shapes: B rows, R their capacity in tokens, N tokens a forward.
+Shapes: B rows, L tokens a text may have, R a draft, K kinds of drafted tokens, N tokens a forward.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,19 @@ class Rows:
     """Rows being decoded, on the device. `pending`: the last token, not in the KV cache yet."""
 
     prompts: torch.Tensor  # (B,) index of the prompt
+    texts: torch.Tensor  # (B, L) the prompt and what was generated so far, -1 behind
+    begins: torch.Tensor  # (B,) tokens of the prompt
+    counts: torch.Tensor  # (B,) tokens generated
     lengths: torch.Tensor  # (B,) own tokens in the KV cache
     pending: torch.Tensor  # (B,) token ids
     states: torch.Tensor  # (B,) of the automaton, behind `pending`
-    tokens: torch.Tensor  # (B, R) generated so far, -1 behind
-    counts: torch.Tensor  # (B,) how many of them
     ended: torch.Tensor  # (B,) bool
     drafted: torch.Tensor  # (B, R) proposed tokens, -1 behind
+    kinds: torch.Tensor  # (B, R) of drafting.KINDS
     restart: torch.Tensor  # (B, R) where the first clause at or behind each drafted token begins
     pointer: torch.Tensor  # (B,) the next drafted token
+    tried: torch.Tensor  # (B, K) proposals of each kind that were compared, older ones counting less
+    confirmed: torch.Tensor  # (B, K) and those of them that the model wrote
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -33,6 +37,11 @@ class Rows:
         for field in fields(self):
             changed[field.name] = change(getattr(self, field.name), field.name)
         return Rows(**changed)
+
+    def written(self, row: int) -> list[int]:
+        """The tokens that a row generated."""
+        begin = int(self.begins[row])
+        return self.texts[row, begin : begin + int(self.counts[row])].tolist()
 
 
 def join(rows: Rows | None, new: Rows) -> Rows:
@@ -59,31 +68,30 @@ def close_up(going: list[bool]) -> tuple[list[int], list[int], list[int]]:
     return movers, holes, order
 
 
-def next_drafted(rows: Rows, count: int) -> torch.Tensor:
-    """Each row's next drafted tokens, (B, count), -1 where there are none."""
-    ahead = rows.pointer[:, None] + torch.arange(count, device=rows.pointer.device)
-    return rows.drafted.gather(1, ahead.clamp(max=rows.drafted.shape[1] - 1))
-
-
 def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.Tensor) -> None:
     """Add the tokens of `choice` (B, N) that are `taken`, a row's first; `after`: states behind."""
     accepted = taken.sum(dim=1)  # (B,)
     position = torch.arange(taken.shape[1], device=taken.device)  # (N,)
-    columns = (rows.counts[:, None] + position).clamp(max=rows.tokens.shape[1] - 1)  # (B, N)
-    rows.tokens.scatter_(1, columns, torch.where(taken, choice, rows.tokens.gather(1, columns)))
+    columns = (rows.begins + rows.counts)[:, None] + position  # (B, N)
+    columns = columns.clamp(max=rows.texts.shape[1] - 1)
+    rows.texts.scatter_(1, columns, torch.where(taken, choice, rows.texts.gather(1, columns)))
     last = (accepted - 1).clamp(min=0)[:, None]  # (B, 1)
     moved = accepted > 0  # (B,)
     rows.pending = torch.where(moved, choice.gather(1, last)[:, 0], rows.pending)
     rows.states = torch.where(moved, after.gather(1, last)[:, 0], rows.states)
     rows.counts, rows.lengths = rows.counts + accepted, rows.lengths + accepted
-    move_pointer(rows, accepted)
+    move_pointer(rows, taken, choice)
 
 
-def move_pointer(rows: Rows, accepted: torch.Tensor) -> None:
-    """Where drafts go on: behind the last token if that was drafted, else at the next clause."""
+def move_pointer(rows: Rows, taken: torch.Tensor, choice: torch.Tensor) -> None:
+    """Where the statement's draft goes on: behind the last token while the draft is followed, from
+    the next clause on after a divergence, once it is entered."""
     end = rows.drafted.shape[1] - 1
-    last = (rows.pointer + accepted - 1).clamp(min=0, max=end)[:, None]  # (B, 1)
-    at_next = rows.restart.gather(1, last)  # (B, 1)
-    followed = rows.drafted.gather(1, last)[:, 0] == rows.pending  # (B,)
-    entered = rows.drafted.gather(1, at_next)[:, 0] == rows.pending  # (B,)
-    rows.pointer = torch.where(followed, last[:, 0] + 1, at_next[:, 0] + entered).clamp(max=end)
+    for column in range(taken.shape[1]):
+        token = choice[:, column]  # (B,)
+        here = rows.pointer[:, None]  # (B, 1)
+        at_next = rows.restart.gather(1, here)  # (B, 1)
+        followed = rows.drafted.gather(1, here)[:, 0] == token
+        entered = rows.drafted.gather(1, at_next)[:, 0] == token
+        moved = torch.where(followed, rows.pointer + 1, at_next[:, 0] + entered).clamp(max=end)
+        rows.pointer = torch.where(taken[:, column], moved, rows.pointer)

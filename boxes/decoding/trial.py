@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from boxes.decoding import fallback, loop, memory
+from boxes.decoding import fallback, forward, loop, memory
 from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.records import UserError
@@ -100,19 +100,23 @@ def rope_limit(model) -> tuple[str, float]:
 def engine_logits(model, trial: Trial) -> torch.Tensor:
     """Those of loop.py: both rows behind what they share, the last tokens in cached steps."""
     device = model.get_output_embeddings().weight.device
-    skip, shared = loop.share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
+    skip, shared = forward.share_prefix(model, [row[: -trial.looked_at] for row in trial.rows])
     whole = [row[skip : -trial.tail] for row in trial.rows]
     lengths = torch.tensor([len(own) for own in whole], device=device)
     width = max(map(len, whole))
     cache = KVCache(len(whole), width + trial.tail, shared)
     steps = torch.tensor([row[-trial.tail :] for row in trial.rows], device=device)  # (2, tail)
     with prefix_sharing(model):
-        hidden = loop.forward(model, cache, 0, loop.padded(whole, width, 0, device))
-        before = [row[len(own) - BEFORE : len(own)] for row, own in zip(hidden, whole, strict=True)]
-        found = [torch.stack(before)]  # (2, BEFORE, hidden)
+        tokens, packed = forward.together(whole, device)
+        hidden = forward.forward(model, cache, 0, tokens, packed=packed)
+        columns = lengths[:, None] - BEFORE + torch.arange(BEFORE, device=device)  # (2, BEFORE)
+        found = [forward.states_at(hidden, columns, width, packed)]
         for tokens in steps.split(TRIED, dim=1):
             width += tokens.shape[1]
-            found.append(loop.forward(model, cache, 0, tokens, lengths, width))
+            # Packed, as steps with drafts are, and then not.
+            packed = torch.arange(tokens.numel(), device=device) if len(found) == 1 else None
+            hidden = forward.forward(model, cache, 0, tokens, lengths, width, packed)
+            found.append(hidden.reshape(*tokens.shape, -1))
             lengths = lengths + tokens.shape[1]
     return model.get_output_embeddings()(torch.cat(found, dim=1))
 
@@ -266,7 +270,7 @@ def _what_differs(model, trial: Trial, own: torch.Tensor, found: float) -> str:
     far = f"the engine's logits differ from the model's own by {found:.2g} standard deviations"
     try:
         row = torch.tensor([trial.rows[1]], device=model.device)
-        hidden = loop.backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
+        hidden = forward.backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
         straight = model.get_output_embeddings()(hidden)[None]
         if logits_apart(own[1:], straight) > found / 2:
             return f"{far}: its head changes the hidden states"

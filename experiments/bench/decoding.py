@@ -30,8 +30,9 @@ from boxes.dataset import read_examples
 from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.constraint import build_index, end_ids_of, token_bytes
 from boxes.decoding.engine import Decoder
+from boxes.decoding.forward import forward, padded, share_prefix
 from boxes.decoding.job import Work
-from boxes.decoding.loop import forward, padded, prefill_tokens, share_prefix
+from boxes.decoding.loop import prefill_tokens
 from boxes.models import load
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts, statement_prompt
 from boxes.records import UserError, write_csv

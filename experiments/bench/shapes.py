@@ -33,7 +33,7 @@ from boxes.commandline import argument_parser, command, natural
 from boxes.completion import Completion
 from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
-from boxes.decoding.loop import common_prefix
+from boxes.decoding.forward import common_prefix
 from boxes.decoding.memory import release
 from boxes.models import load
 from boxes.models.shapes import SHAPES, Shape

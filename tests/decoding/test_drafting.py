@@ -11,7 +11,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from boxes.completion import Completion
-from boxes.decoding import attention, engine, loop
+from boxes.decoding import attention, engine, forward
 from boxes.decoding.drafting import Draft, draft_text, drafts
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
@@ -231,10 +231,10 @@ def test_prefix_shared_attention_agrees_with_the_models_own(shape):
         expected = model.base_model(ids).last_hidden_state[:, prefix:]
         with attention.prefix_sharing(model):
             shared = attention.KVCache(1, prefix)
-            loop.forward(model, shared, 0, ids[:1, :prefix])
+            forward.forward(model, shared, 0, ids[:1, :prefix])
             cache, lengths = attention.KVCache(3, own, shared), torch.full((3,), width)
-            first = loop.forward(model, cache, 0, ids[:, prefix : prefix + width])
-            second = loop.forward(model, cache, 0, ids[:, prefix + width :], lengths, own)
+            first = forward.forward(model, cache, 0, ids[:, prefix : prefix + width])
+            second = forward.forward(model, cache, 0, ids[:, prefix + width :], lengths, own)
     torch.testing.assert_close(torch.cat([first, second], dim=1), expected, atol=2e-5, rtol=2e-5)
 
 

@@ -145,8 +145,9 @@ def test_a_broken_text_does_not_break_those_beside_it_or_after_it(batch_size, dr
         rows = inputs[0].tolist()
         own = spoiled[-40:]
         for row, ids in enumerate(rows):
-            if any(ids[at : at + 40] == own for at in range(len(ids) - 39)):
-                output[row] = torch.nan
+            for at in range(len(ids) - 39):
+                if ids[at : at + 40] == own:
+                    output[row, at : at + 40] = torch.nan
         return output
 
     handle = loaded.model.get_input_embeddings().register_forward_hook(spoil)
