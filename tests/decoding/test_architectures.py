@@ -8,7 +8,7 @@ from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 from transformers import AttentionInterface
 
-from boxes.decoding import attention, engine, loop, trial
+from boxes.decoding import attention, engine, forward, trial
 from boxes.decoding.engine import Decoder
 from boxes.decoding.trial import WAYS
 from boxes.prompting import encode_prompt
@@ -157,19 +157,27 @@ def test_a_head_that_does_more_is_found_and_obeyed(asked, capfd):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("fault", ["lengths", "scale"])
+@pytest.mark.parametrize("fault", ["lengths", "scale", "packing"])
 def test_an_engine_that_is_wrong_is_found(fault, dtype, asked, monkeypatch):
     """In the second dtype rounding is five orders of magnitude larger, and no excuse."""
-    forward, attend = loop.forward, attention.attend
+    run, attend, places = forward.forward, attention.attend, attention.KVCache._places
 
-    def one_token_short(model, cache, first, tokens, lengths=None, width=0):
-        return forward(model, cache, first, tokens, None if lengths is None else lengths - 1, width)
+    def one_token_short(model, cache, first, tokens, lengths=None, width=0, packed=None):
+        if lengths is not None:
+            lengths = lengths - 1
+        return run(model, cache, first, tokens, lengths, width, packed)
+
+    def one_place_on(cache, device):
+        rows, slots = places(cache, device)
+        return rows, slots if cache.packed is None else slots.roll(1)
 
     def half_as_sharp(*inputs, scaling, **more):
         return attend(*inputs, scaling=scaling / 2, **more)
 
     if fault == "lengths":
-        monkeypatch.setattr(loop, "forward", one_token_short)
+        monkeypatch.setattr(forward, "forward", one_token_short)
+    elif fault == "packing":
+        monkeypatch.setattr(attention.KVCache, "_places", one_place_on)
     else:
         name = attention.ATTENTION_NAME
         monkeypatch.setitem(AttentionInterface._global_mapping, name, half_as_sharp)
