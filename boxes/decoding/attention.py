@@ -61,13 +61,17 @@ class KVCache:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the new keys and values, (B, K, T, D) or (1, K, M, D), in each row's own slots."""
+        """Store the new keys and values, (B, K, T, D) or (1, K, M, D), in each row's own slots; the
+        same, unpacked where rows are fresh."""
         if layer not in self.stored:
             self.stored[layer] = (self._zeros(keys), self._zeros(values))
-        rows, slots = self._places(keys.device)
+        if self.fresh:
+            keys, values = self.unpacked(keys), self.unpacked(values)
+        else:
+            rows, slots = self._places(keys.device)
         for stored, new in zip(self.stored[layer], (keys, values), strict=True):
             if self.fresh:
-                stored[self.rows, :, : self.width] = self.unpacked(new)
+                stored[self.rows, :, : self.width] = new
                 # Rows that lay here before may hold what is not a number.
                 stored[self.rows, :, self.width : self.filled] = 0
             else:
@@ -183,7 +187,6 @@ def _own(query, key, value, cache: KVCache, layer: TwoTensors, scale: float) -> 
     query = cache.unpacked(query)
     if cache.fresh:
         groups = query.shape[1] // key.shape[1]
-        key, value = cache.unpacked(key), cache.unpacked(value)
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         output, logsumexp = full(query, key, value, scale, causal=True)

@@ -10,6 +10,9 @@ import torch
 
 from boxes.decoding.attention import KVCache, prefix_sharing
 
+# Rows that fill so much of (B, N) are not packed: attention unpacks them, which has a price.
+PACKED = 0.95
+
 
 def common_prefix(encoded: list[list[int]]) -> int:
     """How many tokens all prompts begin with, so that each keeps one of its own at least."""
@@ -70,10 +73,10 @@ def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torc
 
 
 def together(rows: list[list[int]], device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Rows of tokens, (B, N), and which of them there are (M,); None: all of them."""
+    """Rows of tokens, (B, N), and which of them there are (M,); None: they need no packing."""
     width = max(map(len, rows))
     tokens = padded(rows, width, 0, device)
-    if min(map(len, rows)) == width:
+    if sum(map(len, rows)) >= PACKED * tokens.numel():
         return tokens, None
     there = []
     for number, row in enumerate(rows):

@@ -153,14 +153,16 @@ def begin(prompts: list[Prompt], skip: int, widths: tuple[int, int], device) -> 
     drafts = [prompt.draft for prompt in prompts]
     length, most = widths
     kinds = [draft.kinds or (CONTENT,) * len(draft.tokens) for draft in drafts]
+    encoded = [prompt.ids for prompt in prompts]
+    texts = padded(encoded, max(map(len, encoded)), -1, device)
     nothing = torch.zeros(count, dtype=torch.long, device=device)
     return Rows(
         prompts=torch.tensor([prompt.index for prompt in prompts], device=device),
-        texts=padded([prompt.ids for prompt in prompts], length, -1, device),
-        begins=torch.tensor([len(prompt.ids) for prompt in prompts], device=device),
+        texts=pad(texts, (0, length - texts.shape[1]), value=-1),
+        begins=torch.tensor(list(map(len, encoded)), device=device),
         counts=nothing,
-        lengths=torch.tensor([len(prompt.ids) - skip - 1 for prompt in prompts], device=device),
-        pending=torch.tensor([prompt.ids[-1] for prompt in prompts], device=device),
+        lengths=torch.tensor([len(ids) - skip - 1 for ids in encoded], device=device),
+        pending=torch.tensor([ids[-1] for ids in encoded], device=device),
         states=torch.tensor([prompt.state for prompt in prompts], device=device),
         ended=nothing.bool(),
         drafted=padded([draft.tokens for draft in drafts], most, -1, device),
