@@ -66,7 +66,9 @@ def from_text(rows: Rows, count: int) -> Proposal:
     length = rows.texts.shape[1]
     last = (rows.begins + rows.counts)[:, None] - 1  # (B, 1)
     position = torch.arange(length, device=last.device)
-    same = [rows.texts == rows.texts.gather(1, last - back) for back in range(3)]  # (B, L) each
+    same = []  # (B, L) each: where the last token stands, the one before it, and the one before that
+    for back in range(3):
+        same.append(rows.texts == rows.texts.gather(1, (last - back).clamp(min=0)))
     two = same[0] & same[1].roll(1, 1) & (position < last) & (position > 0)
     three = two & same[2].roll(2, 1) & (position > 1)
     found = torch.where(two, position + length * three, -1).amax(dim=1, keepdim=True)  # (B, 1)
