@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from boxes.decoding import memory
 from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.automaton import Automaton, masked_argmax
+from boxes.decoding.head import head_of
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.decoding.rows import Rows, append, close_up, join, next_drafted
 
@@ -208,7 +209,7 @@ def verify(job: Job, rows: Rows, hidden: torch.Tensor) -> None:
     count = hidden.shape[1]  # N
     proposed = next_drafted(rows, count)  # (B, N)
     states = states_along(job.automaton, rows.states, proposed)  # (B, N)
-    head = job.model.get_output_embeddings()
+    head = head_of(job.model)
     choice, ends, after, broken = masked_argmax(job.automaton, head, hidden, states)  # (B, N) each
     room = (job.max_new_tokens - rows.counts).masked_fill(rows.ended, 0)[:, None]  # (B, 1)
     confirmed = (choice == proposed) & ~ends  # (B, N)
