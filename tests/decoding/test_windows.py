@@ -193,6 +193,22 @@ def test_a_query_that_sees_nothing_of_a_part_takes_nothing_from_it(dtype, cap):
     assert torch.equal(merge(own, shared)[:, :, 4:], own[0][:, :, 4:].float())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_shapes_on_a_gpu(dtype, cap, masked):
+    """Tensors without numbers take the kernels of a GPU, which want the rows of a mask aligned."""
+    query = torch.empty(2, 8, 90, 64, dtype=dtype, device="meta")
+    keys = torch.empty(2, 2, 47, 64, dtype=dtype, device="meta")
+    mask = None
+    if masked:
+        mask = kernels.added(seen(torch.arange(90, device="meta"), 0, 47, 5), dtype)
+        assert (mask.shape, mask.stride(), mask.dtype) == ((90, 47), (48, 1), dtype)
+    output, logsumexp = part(query, keys, keys, Scoring(0.1, 5, cap), mask=mask)
+    assert (output.shape, output.dtype) == (query.shape, dtype)
+    assert (logsumexp.shape, logsumexp.dtype) == (query.shape[:3], torch.float32)
+
+
 # --- the window, read off the model's own rule ---
 
 
