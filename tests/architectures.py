@@ -74,6 +74,22 @@ FEW = {
     "mamba": Architecture("MambaConfig", _STATES, "plain"),
     "llama-dynamic": Architecture("LlamaConfig", _rope("dynamic", 300, factor=4.0), "refused"),
 }
+_MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
+# With a sliding window, in every layer or in one of two; Gemma 3 with a RoPE for each kind, Gemma 2
+# with caps so low that they matter.
+WINDOWED = {
+    "gemma2": Architecture("Gemma2Config", _common(head_dim=32, sliding_window=WINDOW, **_MIXED,
+        attn_logit_softcapping=2.0, final_logit_softcapping=3.0), "engine"),
+    "gemma3-window": Architecture("Gemma3TextConfig", _common(head_dim=32, sliding_window=WINDOW,
+        **_MIXED), "engine"),
+    "mistral-window": Architecture("MistralConfig", _common(sliding_window=WINDOW), "engine"),
+    "cohere2": Architecture("Cohere2Config", _common(sliding_window=WINDOW, **_MIXED), "engine"),
+    "olmo3": Architecture("Olmo3Config", _common(sliding_window=WINDOW, **_MIXED), "engine"),
+    "phi3-window": Architecture("Phi3Config", _common(sliding_window=WINDOW,
+        original_max_position_embeddings=2048), "engine"),
+    "qwen2-window": Architecture("Qwen2Config", _common(sliding_window=WINDOW,
+        use_sliding_window=True, max_window_layers=1), "engine"),
+}
 MANY = {
     # Named in the literature of the task, or a researcher's next model: exact in either way.
     "gpt_neox": Architecture("GPTNeoXConfig", _common(), "engine"),
@@ -83,16 +99,11 @@ MANY = {
     "phi3": Architecture("Phi3Config", _common(original_max_position_embeddings=2048), "engine"),
     "qwen2": Architecture("Qwen2Config", _common(), "engine"),
     "qwen3": Architecture("Qwen3Config", _common(head_dim=16), "engine"),
-    "gemma2": Architecture("Gemma2Config", _common(head_dim=32), "plain"),
     "gemma3": Architecture("Gemma3TextConfig", _common(head_dim=32), "engine"),
-    "gemma3-window": Architecture("Gemma3TextConfig", _common(head_dim=32, sliding_window=WINDOW),
-        "plain"),
     "olmo": Architecture("OlmoConfig", _common(), "engine"),
     "olmo2": Architecture("Olmo2Config", _common(), "engine"),
-    "olmo3": Architecture("Olmo3Config", _common(sliding_window=WINDOW), "plain"),
     "granite": Architecture("GraniteConfig", _common(logits_scaling=8.0, residual_multiplier=0.5,
         embedding_multiplier=4.0, attention_multiplier=0.3), "engine"),
-    "cohere2": Architecture("Cohere2Config", _common(sliding_window=WINDOW), "plain"),
     "mixtral": Architecture("MixtralConfig", _common(**_EXPERTS), "engine"),
     "glm": Architecture("GlmConfig", _common(head_dim=16), "engine"),
     "bloom": Architecture("BloomConfig", _BLOOM, "plain"),
@@ -123,7 +134,7 @@ MANY = {
     "exaone4": Architecture("Exaone4Config", _common(sliding_window=None,
         layer_types=["full_attention"] * 2), "engine"),
     # Heads with a transform: a cap on logits; a layer before the output embedding.
-    "nanochat": Architecture("NanoChatConfig", _common(), "plain"),
+    "nanochat": Architecture("NanoChatConfig", _common(), "engine"),
     "bert": Architecture("BertConfig", _common(is_decoder=True), "plain"),
     # Other caches, states and attention.
     "mamba2": Architecture("Mamba2Config", _STATES | {"num_heads": 8, "head_dim": 16, "n_groups": 1,
@@ -160,14 +171,14 @@ MANY = {
         original_max_position_embeddings="between"), "uncached"),
 }
 # fmt: on
-ARCHITECTURES = FEW | MANY
+ARCHITECTURES = FEW | WINDOWED | MANY
 
 
-def build(name: str, between: int = 0):
+def build(name: str, between: int = 0, **more):
     """A float32 model, its logits a little wider than the byte-level tokenizer. `between`: the
-    length that stands for this word in the table."""
+    length that stands for this word in the table; `more`: fields in place of the table's."""
     architecture = ARCHITECTURES[name]
-    fields = dict(architecture.fields)
+    fields = architecture.fields | more
     for key, value in fields.items():
         if value == "between":
             fields[key] = between

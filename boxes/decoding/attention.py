@@ -8,9 +8,15 @@ G = H / K, D head size.
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import causal_mask_function
+
+from boxes.decoding.kernels import Scoring, TwoTensors, added, merge, part, seen, weighted
 
 ATTENTION_NAME = "prefix_shared"
-TwoTensors = tuple[torch.Tensor, torch.Tensor]  # keys and values, or an output and its log-sum-exp
+UNREADABLE = 0  # in place of a window
+# What transformers' models pass to attention and what changes nothing here: nobody drops anything
+# in inference, positions are in queries and keys already, the window is read off the mask.
+WITHOUT_EFFECT = {"dropout", "position_ids", "use_cache", "cache_position", "sliding_window"}
 
 
 class KVCache:
@@ -36,6 +42,7 @@ class KVCache:
         # Nothing is stored for these rows yet: own tokens attend causally among themselves.
         self.fresh = True
         self.width = 0  # none of these rows has more own tokens than this, the new ones included
+        self.masks: dict[tuple, torch.Tensor] = {}  # made by the first layer that needs them
         self.filled = 0  # no row ever had
 
     def begin(
@@ -57,6 +64,38 @@ class KVCache:
         self.packed = packed
         self.fresh, self.width = not width, min(width or new, self.shape[1])
         self.filled = max(self.filled, self.width)
+        self.masks = {}
+
+    @property
+    def before(self) -> int:
+        """Tokens of the prefix."""
+        return self.prefix.shape[1] if self.prefix else 0
+
+    def prefix_mask(self, window: int, query: torch.Tensor) -> torch.Tensor:
+        """Which tokens of the prefix the new ones see, (B * T, P) or (M, P), on the query's
+        device."""
+        return self._mask("prefix", window, query, self.positions.flatten(), self.before)
+
+    def own_mask(self, window: int, query: torch.Tensor) -> torch.Tensor:
+        """Which own tokens those of fresh rows see, (T, T)."""
+        return self._mask("own", window, query, self.slots[0], self.width)
+
+    def stored_mask(self, window: int | None, query: torch.Tensor, groups: int) -> torch.Tensor:
+        """Which stored tokens of their row those of each see, (B, 1, G * T, C)."""
+        key = ("stored", window, query.device, query.dtype)
+        if key not in self.masks:
+            visible = seen(self.slots.to(query.device), 0, self.width, window)  # (B, T, C)
+            visible = visible[:, None].expand(-1, groups, -1, -1).flatten(1, 2)
+            mask = added(visible.flatten(0, 1), query.dtype)
+            self.masks[key] = mask.unflatten(0, visible.shape[:2])[:, None]
+        return self.masks[key]
+
+    def _mask(self, over: str, window: int, query, positions, count: int) -> torch.Tensor:
+        key = (over, window, query.device, query.dtype)
+        if key not in self.masks:
+            visible = seen(positions.to(query.device), 0, count, window)
+            self.masks[key] = added(visible, query.dtype)
+        return self.masks[key]
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
@@ -107,8 +146,7 @@ class KVCache:
     @property
     def positions(self) -> torch.Tensor:
         """Where each new token stands in its text, (B, T) or (1, M)."""
-        before = self.prefix.shape[1] if self.prefix else 0
-        return self._places(self.slots.device)[1] + before
+        return self._places(self.slots.device)[1] + self.before
 
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
         """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
@@ -128,87 +166,54 @@ class KVCache:
         return 0
 
     def get_mask_sizes(self, query_length, layer: int = 0) -> tuple[int, int]:
-        """For transformers' mask, which is not used."""
-        if isinstance(query_length, int):
-            return query_length, 0
-        return len(query_length), 0
+        """How many tokens the longest row has behind this forward; for `window_of`."""
+        return self.before + self.width, 0
 
     def get_query_offset(self, layer: int = 0) -> int:
         """For transformers' mask, which is not used."""
         return 0
 
 
-def full(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, causal: bool):
-    """Attention, causal or without a mask, (B, H, T, D), and its log-sum-exp (B, H, T); H = K."""
-    options = {"dropout_p": 0.0, "is_causal": causal, "scale": scale}
-    if query.device.type == "cpu":
-        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return flash(query, keys, values, **options)
-    if query.dtype in (torch.float16, torch.bfloat16):
-        flash = torch.ops.aten._scaled_dot_product_flash_attention
-        output, logsumexp, *_ = flash(query, keys, values, **options)
-        return output, logsumexp
-    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    output, logsumexp, *_ = efficient(query, keys, values, None, True, **options)
-    return output, logsumexp[..., : query.shape[2]]
-
-
-def _over_prefix(query: torch.Tensor, layer: TwoTensors, scale: float) -> TwoTensors:
+def _over_prefix(query: torch.Tensor, cache: KVCache, layer: int, scoring: Scoring) -> TwoTensors:
     """Every row's queries over the one prefix: the rows are laid out as more queries of one
     sequence, without a copy where memory is laid out as projections leave it, (B, T, H, D)."""
     rows, heads, new, size = query.shape
-    groups = heads // layer[0].shape[1]
-    keys, values = (stored.repeat_interleave(groups, 1) for stored in layer)  # (1, H, P, D)
     together = query.transpose(1, 2).reshape(1, rows * new, heads, size)
     together = together.transpose(1, 2)  # (1, H, B * T, D)
-    output, logsumexp = full(together, keys, values, scale, causal=False)
+    mask = None if scoring.window is None else cache.prefix_mask(scoring.window, query)
+    output, logsumexp = part(together, *cache.prefix.stored[layer], scoring, mask=mask)
     output = output.transpose(1, 2).reshape(rows, new, heads, size).transpose(1, 2)  # (B, H, T, D)
     return output, logsumexp.reshape(heads, rows, new).transpose(0, 1)  # (B, H, T)
 
 
-def _over_own(query: torch.Tensor, cache: KVCache, layer: TwoTensors, scale: float) -> TwoTensors:
-    """A few new queries a row over its own tokens; grouped heads share their keys uncopied."""
-    rows, heads, new, size = query.shape
-    keys, values = (stored[cache.rows, :, : cache.width] for stored in layer)  # (B, K, C, D)
-    grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
-    scores = (grouped @ keys.transpose(2, 3)).float() * scale
-    scores = scores.view(rows, heads, new, -1)  # (B, H, T, C)
-    slots = cache.slots.to(query.device)[:, :, None]  # (B, T, 1)
-    visible = torch.arange(keys.shape[2], device=query.device) <= slots  # (B, T, C)
-    scores.masked_fill_(~visible[:, None], -torch.inf)
-    logsumexp = scores.logsumexp(dim=-1)  # (B, H, T)
-    weights = (scores - logsumexp[..., None]).exp().to(values.dtype)
-    weights = weights.view(rows, keys.shape[1], -1, keys.shape[2])  # (B, K, G * T, C)
-    return (weights @ values).view(rows, heads, new, -1), logsumexp
+def _over_own(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cache: KVCache,
+    layer: int,
+    scoring: Scoring,
+) -> TwoTensors:
+    """New queries over their row's own tokens: fresh rows among themselves, others over what is
+    stored."""
+    if not cache.fresh:
+        return _over_stored(query, cache, layer, scoring)
+    if scoring.window is None or scoring.window >= cache.width:
+        return part(query, key, value, scoring, causal=True)
+    return part(query, key, value, scoring, mask=cache.own_mask(scoring.window, query))
 
 
-def _own(query, key, value, cache: KVCache, layer: TwoTensors, scale: float) -> TwoTensors:
-    """Every row's queries over its own tokens, the new ones included; packed as they are."""
-    query = cache.unpacked(query)
-    if cache.fresh:
-        groups = query.shape[1] // key.shape[1]
-        if groups > 1:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        output, logsumexp = full(query, key, value, scale, causal=True)
-    else:
-        output, logsumexp = _over_own(query, cache, layer, scale)
-    return cache.repacked(output), cache.repacked(logsumexp)
-
-
-def merge(own: TwoTensors, shared: TwoTensors) -> torch.Tensor:
-    """One attention (B, H, T, D), in float32, of two over parts of the keys, by log-sum-exps.
-
-    Part i has scores s_ij, L_i = log sum_j exp(s_ij) and output o_i = sum_j exp(s_ij - L_i) v_ij.
-    The softmax over both parts gives
-
-        (exp(L_1) o_1 + exp(L_2) o_2) / (exp(L_1) + exp(L_2)) = o_1 + sigmoid(L_2 - L_1) (o_2 - o_1)
-
-    for a softmax over two parts is the sigmoid of the difference of their log-sum-exps. Source: the
-    online softmax (Milakov & Gimelshein 2018); FlashAttention (Dao et al. 2022) merges blocks so.
-    """
-    (output, logsumexp), (prefix_output, prefix_logsumexp) = own, shared
-    share = torch.sigmoid(prefix_logsumexp.float() - logsumexp.float())[..., None]
-    return torch.lerp(output.float(), prefix_output.float(), share)
+def _over_stored(query: torch.Tensor, cache: KVCache, layer: int, scoring: Scoring) -> TwoTensors:
+    """A few new queries a row over what is stored of it; grouped heads share their keys uncopied."""
+    keys, values = (stored[cache.rows, :, : cache.width] for stored in cache.stored[layer])
+    if query.device.type == "cpu" and not scoring.cap:
+        rows, heads, new, size = query.shape
+        grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
+        mask = cache.stored_mask(scoring.window, query, heads // keys.shape[1])
+        output, logsumexp = part(grouped, keys, values, scoring, mask=mask)
+        return output.reshape(rows, heads, new, size), logsumexp.reshape(rows, heads, new)
+    visible = seen(cache.slots.to(query.device), 0, cache.width, scoring.window)  # (B, T, C)
+    return weighted(query, keys, values, scoring, visible[:, None])
 
 
 def attend(
@@ -216,32 +221,58 @@ def attend(
     query: torch.Tensor,  # (B, H, T, D)
     key: torch.Tensor,  # (B, K, T, D)
     value: torch.Tensor,  # (B, K, T, D)
-    attention_mask=None,
-    scaling=None,
+    attention_mask: int | None = None,  # what `window_of` gave
+    scaling: float | None = None,
     kv_cache: KVCache | None = None,
-    s_aux=None,
-    **_,
+    softcap: float | None = None,
+    **more,
 ):
-    """transformers' attention function: over the prefix and a row's own tokens; (B, T, H, D)."""
+    """transformers' attention function: over the prefix and a row's own tokens; (B, T, H, D).
+    ValueError where the layer asks for more than that."""
     if kv_cache is None:
         raise ValueError("prefix-shared attention needs kv_cache as a keyword of the model's call")
-    if s_aux is not None:
-        raise ValueError("its attention has sinks")
+    _refuse(attention_mask, more)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    own = _own(query, key, value, kv_cache, kv_cache.stored[module.layer_idx], scale)
+    scoring, layer = Scoring(scale, attention_mask, softcap), module.layer_idx
+    own = _over_own(kv_cache.unpacked(query), key, value, kv_cache, layer, scoring)
+    own = kv_cache.repacked(own[0]), kv_cache.repacked(own[1])
     output = own[0]
     if kv_cache.prefix is not None:
-        shared = _over_prefix(query, kv_cache.prefix.stored[module.layer_idx], scale)
+        shared = _over_prefix(query, kv_cache, layer, scoring)
         output = merge(own, shared).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None
 
 
-def no_mask(*_, **__) -> None:
-    """transformers' mask function: none is made, lengths do its work."""
+def _refuse(attention_mask, more: dict) -> None:
+    """ValueError where attention is asked for what is not done here."""
+    if more.get("s_aux") is not None:
+        raise ValueError("its attention has sinks")
+    if attention_mask is not None and not isinstance(attention_mask, int):
+        raise ValueError("it makes an attention mask of its own")
+    if attention_mask == UNREADABLE:
+        raise ValueError("its attention mask is no sliding window")
+    for name, value in more.items():
+        if name not in WITHOUT_EFFECT and value is not None:
+            raise ValueError(f"its attention takes {name}")
+
+
+def window_of(*_, mask_function, kv_length: int, **__) -> int | None:
+    """transformers' mask function. No mask is made, lengths do its work; what it gives in place of
+    one is the window that can be read off the model's own rule, `mask_function`, over so many
+    tokens: how many a query sees; None, all before it; UNREADABLE, others than the last ones."""
+    if mask_function is causal_mask_function:
+        return None
+    keys = torch.arange(kv_length)
+    queries = keys[-2:, None]  # two: what they see begins one farther where it is a window
+    visible = mask_function(0, 0, queries, keys)
+    window = int(visible[-1].sum())
+    if not visible.equal(seen(queries[:, 0], 0, kv_length, window)):
+        return UNREADABLE
+    return window if window < kv_length else None
 
 
 AttentionInterface.register(ATTENTION_NAME, attend)
-AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
+AttentionMaskInterface.register(ATTENTION_NAME, window_of)
 
 
 class prefix_sharing:
@@ -258,14 +289,8 @@ class prefix_sharing:
         self.model.set_attn_implementation(self.before)
 
 
-def why_not(model, longest: int) -> str | None:
-    """Why a model cannot use prefix-shared attention over `longest` tokens; None where it can."""
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window and getattr(config, "use_sliding_window", True) and window < longest:
-        return f"its sliding window of {window} tokens is shorter than {longest}"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "it caps attention scores"
+def why_not(model) -> str | None:
+    """Why a model cannot use prefix-shared attention; None where a trial may show that it can."""
     if not getattr(model, "_supports_attention_backend", False):
         return "it does not take a custom attention function"
     return None

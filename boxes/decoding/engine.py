@@ -122,7 +122,7 @@ class Decoder:
         longest = max(map(len, encoded)) + self.max_new_tokens
         if longest > self.tried:
             check_length(self.model, longest)
-            reason = other_cache(self.model) or attention.why_not(self.model, longest)
+            reason = other_cache(self.model) or attention.why_not(self.model)
             trial = trial_of(self.model, encoded, self.max_new_tokens)
             self.way, reason = choose_way(self.model, WAYS, trial, reason)
             self.tried, self.work.way = longest, self.way.name

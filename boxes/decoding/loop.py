@@ -20,6 +20,7 @@ from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.automaton import masked_argmax
 from boxes.decoding.drafting import CONTENT, KINDS
 from boxes.decoding.forward import forward, padded, share_prefix, states_at, together
+from boxes.decoding.head import head_of
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.decoding.proposals import (
     FADING,
@@ -269,7 +270,7 @@ def verify(
 
 def decide(job: Job, hidden: torch.Tensor, states: torch.Tensor, packed: torch.Tensor | None) -> list[torch.Tensor]:
     """masked_argmax for (B, N) tokens, of which perhaps only some are there."""
-    head = job.model.get_output_embeddings()
+    head = head_of(job.model)
     if packed is None:
         return list(masked_argmax(job.automaton, head, hidden, states))
     found = masked_argmax(job.automaton, head, hidden, states.reshape(1, -1)[:, packed])

@@ -14,6 +14,7 @@ import torch
 
 from boxes.decoding import fallback, forward, loop, memory
 from boxes.decoding.attention import KVCache, prefix_sharing
+from boxes.decoding.head import head_of
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.records import UserError
 
@@ -69,6 +70,8 @@ def trial_of(model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> Tr
     if len(long) + max_new_tokens > rope_limit(model)[1]:
         tail = max(TAIL, max_new_tokens)
         long = _lengthened(long, len(long) + tail)
+    elif window_limit(model) < len(long) + max_new_tokens:
+        long = _lengthened(long, len(long) + max_new_tokens)
     short = _lengthened(last, SHORTEST - 3)
     if len(short) >= len(long):
         middle = len(long) // 2
@@ -96,6 +99,11 @@ def rope_limit(model) -> tuple[str, float]:
     return "", float("inf")
 
 
+def window_limit(model) -> float:
+    """Up to how many tokens a sliding window hides nothing; infinity without one."""
+    return getattr(model.config.get_text_config(), "sliding_window", None) or float("inf")
+
+
 # ----------------------------------------------------------------------------------------- the ways
 def engine_logits(model, trial: Trial) -> torch.Tensor:
     """Those of loop.py: both rows behind what they share, the last tokens in cached steps."""
@@ -118,7 +126,7 @@ def engine_logits(model, trial: Trial) -> torch.Tensor:
             hidden = forward.forward(model, cache, 0, tokens, lengths, width, packed)
             found.append(hidden.reshape(*tokens.shape, -1))
             lengths = lengths + tokens.shape[1]
-    return model.get_output_embeddings()(torch.cat(found, dim=1))
+    return head_of(model)(torch.cat(found, dim=1))
 
 
 def batch_logits(model, trial: Trial) -> torch.Tensor:
@@ -271,7 +279,7 @@ def _what_differs(model, trial: Trial, own: torch.Tensor, found: float) -> str:
     try:
         row = torch.tensor([trial.rows[1]], device=model.device)
         hidden = forward.backbone(model)(row).last_hidden_state[0, -trial.looked_at :]
-        straight = model.get_output_embeddings()(hidden)[None]
+        straight = head_of(model)(hidden)[None]
         if logits_apart(own[1:], straight) > found / 2:
             return f"{far}: its head changes the hidden states"
     except Exception:  # this is an attempt to say more

@@ -92,6 +92,7 @@ SAID = {
     "mamba": "its cache is called cache_params",
     "gpt_oss": "the engine cannot run it (ValueError: its attention has sinks)",
     "diffllama": "the engine's logits differ from the model's own by ",
+    "llama4": "the engine cannot run it (ValueError: its attention mask is no sliding window)",
 }
 
 

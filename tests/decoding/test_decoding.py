@@ -89,16 +89,16 @@ def test_random_weights_decode_64_prompts_as_the_reference(shape, kind):
 
 @pytest.mark.parametrize("window", [8, 700])
 def test_a_sliding_window_is_respected(window):
-    """Within the window nothing changes; a narrower one needs another way of decoding, with the
-    same answers."""
+    """A window narrower than the prompts, and one that nothing reaches."""
     tokenizer = TOKENIZERS["sentencepiece"]()
     config = miniature("mistral", len(tokenizer)).config.to_diff_dict()
     config = MistralConfig(**config | {"sliding_window": window})
     torch.manual_seed(1)
     model = MistralForCausalLM(config).eval()
     asked = prompts(4)
-    completions = Decoder(model, tokenizer, regex=SHORT_REGEX, max_new_tokens=40).decode(asked)
-    assert completions == reference_decode(model, tokenizer, asked, SHORT_REGEX, 40)
+    decoder = Decoder(model, tokenizer, regex=SHORT_REGEX, max_new_tokens=40)
+    assert decoder.decode(asked) == reference_decode(model, tokenizer, asked, SHORT_REGEX, 40)
+    assert decoder.work.way == "engine"
 
 
 GROUPED = [{"batch_size": 1}, {"batch_size": 7}, {"draft": False}, {"max_new_tokens": 400}]

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from boxes.decoding.attention import full, merge
+from boxes.decoding.kernels import Scoring, merge, part
 from boxes.decoding.rows import close_up
 
 
@@ -28,6 +28,6 @@ def test_attention_over_two_parts_is_attention_over_both():
     keys, values = (torch.randn(2, 4, 90, 16, generator=generator) for _ in range(2))
     keys *= 9  # sharp: exponentials of the scores themselves would overflow
     parts = [slice(0, 70), slice(70, 90)]
-    shared, own = (full(query, keys[:, :, p], values[:, :, p], 1.0, causal=False) for p in parts)
-    whole, _ = full(query, keys, values, 1.0, causal=False)
+    shared, own = (part(query, keys[:, :, p], values[:, :, p], Scoring(1.0)) for p in parts)
+    whole, _ = part(query, keys, values, Scoring(1.0))
     torch.testing.assert_close(merge(own, shared), whole)
