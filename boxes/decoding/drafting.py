@@ -27,7 +27,8 @@ CONTENT = 2  # what a box contains
 WRITTEN = 3  # of a statement that the model wrote itself, in another run
 COPIED = 4  # what followed the last two tokens where they stood before
 REPEATED = 5  # what followed the last three
-KINDS = 6
+KIND_NAMES = ("fixed", "clause", "content", "written", "copied", "repeated")
+KINDS = len(KIND_NAMES)
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,15 @@ class Work:
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def count(self, **found: torch.Tensor) -> None:
-        """Add numbers: drafted tokens that were run (`proposed`) and that the model confirmed
-        (`accepted`; their ratio: the acceptance rate), texts without a finite logit (`broken`)."""
+        """Add numbers: drafted tokens of each kind (K,) that were run (`proposed`) and that the
+        model confirmed (`accepted`; their ratio: the acceptance rate), texts without a finite logit
+        (`broken`)."""
         for name, number in found.items():
             self.sums[name] = self.sums.get(name, 0) + number
 
     def counted(self, name: str) -> int:
-        """A number that was added up."""
-        return int(self.sums.get(name, 0))
+        """A number that was added up, over all kinds."""
+        return int(torch.as_tensor(self.sums.get(name, 0)).sum())
 
 
 @dataclass(frozen=True)

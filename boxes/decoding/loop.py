@@ -25,6 +25,7 @@ from boxes.decoding.job import Finished, Job, Prompt
 from boxes.decoding.proposals import (
     FADING,
     Proposal,
+    by_kind,
     choose,
     from_statement,
     from_text,
@@ -295,8 +296,8 @@ def note(
     run = proposed >= 0
     written = taken & run & (choice == proposed)
     job.work.count(
-        proposed=(run & taken[:, :1]).sum(),
-        accepted=written.sum(),
+        proposed=by_kind(kinds, run & taken[:, :1]),
+        accepted=by_kind(kinds, written),
     )
     if not job.draft:
         return

@@ -116,6 +116,12 @@ def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tens
     return torch.stack(path, dim=1)
 
 
+def by_kind(kinds: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """How many of some tokens (B, N) are of each kind (K,)."""
+    counts = torch.zeros(KINDS, dtype=torch.long, device=kinds.device)
+    return counts.scatter_add_(0, kinds.flatten(), which.flatten().long())
+
+
 def learn(
     rows: Rows,
     acceptance: Acceptance,

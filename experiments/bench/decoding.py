@@ -30,7 +30,7 @@ from boxes.dataset import read_examples
 from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.constraint import build_index, end_ids_of, token_bytes
 from boxes.decoding.engine import Decoder
-from boxes.decoding.forward import forward, padded, share_prefix
+from boxes.decoding.forward import forward, share_prefix, together
 from boxes.decoding.job import Work
 from boxes.decoding.loop import prefill_tokens
 from boxes.models import load
@@ -137,10 +137,12 @@ def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completio
             count = max(1, prefill_tokens(device) // width)
             whole = [[*own, *tokens] for own, tokens in rows[:count]]
             store = KVCache(len(whole), width, shared)
-            hidden = forward(model, store, 0, padded(whole, width, 0, device))
-            written = []  # the states that the tokens of a statement are decided from
-            for state, (own, _), ids in zip(hidden, rows[:count], whole, strict=True):
-                written.append(state[len(own) - 1 : len(ids)])
+            tokens, packed = together(whole, device)
+            hidden = forward(model, store, 0, tokens, packed=packed).flatten(0, 1)
+            written, row = [], 0  # the states that the tokens of a statement are decided from
+            for (own, _), ids in zip(rows[:count], whole, strict=True):
+                written.append(hidden[row + len(own) - 1 : row + len(ids)])
+                row += width if packed is None else len(ids)
             model.get_output_embeddings()(torch.cat(written)).argmax(dim=-1)
             rows = rows[count:]
 
@@ -174,11 +176,11 @@ def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
     ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
     for way, make in processors(model, tokenizer).items():
         ways[way] = partial(batched_generate, model, tokenizer, prompts, sizes[way], make)
-    ways |= _engine_ways(fast, slow, prompts, answers)
+    ways |= engine_ways(fast, slow, prompts, answers)
     best = f"the best of {GENERATE_BATCHES}"
     notes = {way: f"batches of {size}, {best}" for way, size in sizes.items()}
     runs = rounds(ways, count, model.device)
-    return _rows(runs, [one.tokens for one in answers], {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
+    return rows_of(runs, answers, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -186,7 +188,9 @@ def spread(items: Sequence, count: int) -> list:
     return list(items[:: max(1, len(items) // count)][:count]) if count else []
 
 
-def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list) -> dict:
+def engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list) -> dict:
+    """The engine without drafts and with them, and the floor, over the same prompts."""
+
     def run(decoder: Decoder):
         decoder.work = Work()
         return decoder.decode(prompts)
@@ -198,8 +202,9 @@ def _engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list
     }
 
 
-def _rows(runs: dict[str, list], expected: list[tuple], decoders: dict, notes: dict) -> list[dict]:
-    table = []
+def rows_of(runs: dict[str, list], answers: list, decoders: dict, notes: dict) -> list[dict]:
+    """A row a way. UserError where one did not give the answers."""
+    table, expected = [], [tuple(one.tokens) for one in answers]
     for way, taken in runs.items():
         for *_, result in taken:
             if way != FLOOR:
@@ -209,7 +214,7 @@ def _rows(runs: dict[str, list], expected: list[tuple], decoders: dict, notes: d
             work = decoders[way].work
             per_forward = work.tokens / work.forwards
         if way == ENGINE:
-            confirmed = work.counted("accepted") / work.counted("proposed")
+            confirmed = work.counted("accepted") / max(1, work.counted("proposed"))
         table.append(
             {
                 "way": way,

@@ -83,9 +83,9 @@ def test_the_floor_runs_every_token_once(monkeypatch):
     answers = decoder.decode(asked)
     shapes, forward = [], decoding.forward
 
-    def counted(model, cache, first, tokens, *more):
+    def counted(model, cache, first, tokens, packed=None):
         shapes.append(tuple(tokens.shape))
-        return forward(model, cache, first, tokens, *more)
+        return forward(model, cache, first, tokens, packed=packed)
 
     monkeypatch.setattr(decoding, "forward", counted)
     monkeypatch.setattr(decoding, "prefill_tokens", lambda _device: 3 * 350)
