@@ -25,7 +25,7 @@ from paper.style import MUTED, TEXT_WIDTH, own_settings
 
 BEGIN = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->"
 END = "<!-- end of figures -->"
-ENGINE, FLOOR, PAPER = "e engine", "f floor", "a paper"
+ENGINE, PLAIN, FLOOR, PAPER = "e engine", "d engine without drafts", "f floor", "a paper"
 NOT_MEASURED = "not measured"
 WAYS = {
     "a paper": "(a) the paper's way: `generate`, one prompt at a time, outlines",
@@ -81,6 +81,78 @@ def ways(table: pd.DataFrame) -> str:
         f"rounds in which the ways take turns, float32, on {first.device}; peak memory is what a "
         f"way had beyond what was there before it:\n\n{pipe(rows)}\n"
     )
+
+
+# What tells the cases of real.csv and drafts.csv apart.
+CASE = ["model", "decoding", "prompt_format", "batch_size", "prompts"]
+
+
+def cases(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a case of real.csv, with how many times as long as others the engine took."""
+    times = table.pivot_table(index=CASE, columns="way", values="times_engine", dropna=False)
+    times = times.dropna(how="all").reindex(table.drop_duplicates(CASE).set_index(CASE).index)
+    of_engine = table[table.way == ENGINE].set_index(CASE)
+    found = times.reindex(columns=list(WAYS)).reset_index()
+    for column in ("seconds", "tokens_per_forward", "drafted_confirmed", "rounds", "device"):
+        found[column] = of_engine[column].to_numpy()
+    return found
+
+
+def real(table: pd.DataFrame) -> str:
+    """Real models: the engine against its floor, itself without drafts and the slow ways."""
+    rows = []
+    for _, row in cases(table).iterrows():
+        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
+        generate = row[["b outlines", "c llguidance"]].min()
+        rows.append(
+            {
+                "model": row.model,
+                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
+                "prompts": number(row.prompts, 0),
+                "× the floor": number(1 / row[FLOOR], 2),
+                "without drafts, × the engine": number(row[PLAIN], 2),
+                "the best `generate`, ×": number(generate),
+                "the paper's way, ×": number(row[PAPER]),
+                "drafted tokens confirmed": share(row.drafted_confirmed),
+                "tokens a forward": number(row.tokens_per_forward, 0),
+                "seconds": number(row.seconds),
+            }
+        )
+    first = table.iloc[0]
+    return (
+        f"Pretrained models in 4 bits, dequantised; float32, median of {first['rounds']} rounds in "
+        f"which the ways take turns, on {first.device}. All ways give the same token ids:\n\n"
+        f"{pipe(rows, texts=2)}\n"
+    )
+
+
+KINDS = {
+    "fixed": "what every statement has, behind its comma",
+    "clause": "that a clause ends",
+    "content": "what the description says is in a box",
+    "written": "what the model wrote under the expression",
+    "copied": "what followed the last two tokens before",
+    "repeated": "what followed the last three",
+}
+
+
+def drafts(table: pd.DataFrame) -> str:
+    """Acceptance and gain by kind of draft."""
+    rows = []
+    for row in table[table.verified > 0].itertuples():
+        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
+        rows.append(
+            {
+                "model": row.model,
+                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
+                "kind of draft": KINDS[row.kind],
+                "verified": f"{row.verified:,}",
+                "confirmed": share(row.confirmed / row.verified),
+                "of all tokens": share(row.confirmed / row.tokens),
+            }
+        )
+    what = "Each confirmed token is one that needed no step of its own (`of all tokens`: of those written)"
+    return f"{what}:\n\n{pipe(rows, texts=3)}\n"
 
 
 def scaling(table: pd.DataFrame) -> str:
@@ -160,6 +232,8 @@ def faults(table: pd.DataFrame) -> str:
 
 # CSV -> (heading, what is rendered from it), in the order of the page.
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
+    "real": ("Real pretrained models", real),
+    "drafts": ("Which drafts are confirmed", drafts),
     "decoding": ("Ways to decode", ways),
     "scaling": ("How seconds grow", scaling),
     "bfloat16": ("What bfloat16 changes", bfloat16),
@@ -192,23 +266,55 @@ def page(folder: Path) -> str:
     return "\n".join(parts)
 
 
+FIGURES = {
+    "time, × the floor (one forward over the same tokens)": "{floor:.2f}",
+    "time without drafts, × the engine's": "{plain:.2f}",
+    "time of the best batched `generate`, × the engine's": "{generate:.1f}",
+    "time of the paper's way, × the engine's": "{paper:.1f}",
+    "descriptions, seconds for all of them": "{prompts:.0f}, {seconds:.1f}",
+}
+
+
 def block(folder: Path) -> str:
-    """What stands between the marks of the README: few figures, the one that travels between
-    machines first."""
-    path = folder / "decoding.csv"
-    if not path.exists():
+    """What stands between the marks of the README: few figures, real models first, and the figure
+    that travels between machines."""
+    columns, device = [], ""
+    for name in ("real", "decoding"):
+        path = folder / f"{name}.csv"
+        if path.exists():
+            table = pd.read_csv(path)
+            device = table.device[0]
+            columns += _columns(table)
+    if not columns:
         return f"{BEGIN}\n\nSpeed: {NOT_MEASURED}.\n\n{END}"
-    table = pd.read_csv(path).set_index("way")
-    floor, paper, engine = (table.loc[way] for way in (FLOOR, PAPER, ENGINE))
-    rows = [
-        ("time, × the floor (one forward over the same tokens)", f"{1 / floor.times_engine:.2f}"),
-        ("time of the paper's way, × the engine's", f"{paper.times_engine:.1f}"),
-        (f"seconds for {engine.prompts} descriptions", f"{engine.seconds:.1f}"),
-        ("drafted tokens that the model confirms", f"{engine.drafted_confirmed:.0%}"),
-    ]
-    lines = [f"| {what} | {value} |" for what, value in rows]
-    head = f"| {engine.model}, float32, {engine.device} | the engine |"
-    return "\n".join([BEGIN, "", head, "|:---|---:|", *lines, "", END])
+    lines = ["| " + " | ".join([f"the engine, float32, {device}", *(c["model"] for c in columns)])]
+    lines.append("|:---" + "|---:" * len(columns))
+    for what, form in FIGURES.items():
+        lines.append("| " + " | ".join([what, *(form.format(**column) for column in columns)]))
+    return "\n".join([BEGIN, "", *(f"{line} |" for line in lines), "", END])
+
+
+def _columns(table: pd.DataFrame) -> list[dict]:
+    """A column a model: plain prompts under the expression. The slow ways may have had fewer."""
+    if "decoding" in table:
+        asked = (table.decoding == "constrained") & (table.prompt_format == "plain")
+        table = table[asked & table.batch_size.isna()]
+    found = []
+    for model, rows in table.groupby("model", sort=False):
+        whole = rows[rows.prompts == rows.prompts.max()].set_index("way")
+        slow = rows.drop_duplicates("way", keep="last").set_index("way").times_engine
+        found.append(
+            {
+                "model": model,
+                "floor": 1 / whole.times_engine[FLOOR],
+                "plain": whole.times_engine[PLAIN],
+                "generate": slow[["b outlines", "c llguidance"]].min(),
+                "paper": slow[PAPER],
+                "prompts": whole.prompts[ENGINE],
+                "seconds": whole.seconds[ENGINE],
+            }
+        )
+    return found
 
 
 def replaced(text: str, new: str, name: Path) -> str:

@@ -68,7 +68,8 @@ def measure_case(loaded: Loaded, case: Case, texts: list[str], count: int) -> tu
     proposed, accepted = (fast.work.sums[name].tolist() for name in ("proposed", "accepted"))
     drafts = []
     for kind, name in enumerate(KIND_NAMES):
-        drafts.append({"kind": name, "verified": proposed[kind], "confirmed": accepted[kind]})
+        counts = {"verified": proposed[kind], "confirmed": accepted[kind]}
+        drafts.append({"kind": name} | counts | {"tokens": fast.work.tokens})
     return [about(case) | row for row in table], [about(case) | row for row in drafts]
 
 
@@ -86,7 +87,8 @@ def texts_of(loaded: Loaded, case: Case, descriptions: list[str]) -> list[str]:
     if case.prompt_format == "chat" and not loaded.tokenizer.chat_template:
         return []
     make_prompt = prompt_maker(PromptSettings(case.prompt_format), loaded.tokenizer)
-    return [make_prompt(description) for description in spread(descriptions, case.most or 0)]
+    chosen = spread(descriptions, case.most or len(descriptions))
+    return [make_prompt(description) for description in chosen]
 
 
 def measure_model(name: str, descriptions: list[str], slow: int, count: int) -> tuple[list, list]:

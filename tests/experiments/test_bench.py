@@ -14,7 +14,7 @@ from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
 from experiments.bench import all as all_benches
-from experiments.bench import decoding, measure, precision, scaling
+from experiments.bench import decoding, measure, precision, real, scaling
 from paper import bench
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +100,23 @@ def test_the_floor_runs_every_token_once(monkeypatch):
     assert sum(rows for rows, _ in shapes) == len(lengths)
     assert shapes[0][1] == lengths[0]
     assert sum(rows * width for rows, width in shapes) < 1.3 * sum(lengths)
+
+
+def test_real_models_are_measured_in_every_case(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(decoding, "GENERATE_BATCHES", (2,))
+    out, drafts = tmp_path / "real.csv", tmp_path / "drafts.csv"
+    paths = ["--data", data, "--out", out, "--drafts", drafts]
+    more = ["--models", "tiny-base", "--rounds", 1, "--prompts", 2, "--slow", 1]
+    assert run(monkeypatch, real, *paths, *more) == 0
+    table = bench.cases(pd.read_csv(out))
+    assert list(table.prompts) == [2] * len(real.CASES) + [1]
+    assert (table[["f floor", "d engine without drafts"]] > 0).all().all()
+    assert table["a paper"].notna().tolist() == [False] * len(real.CASES) + [True]
+    counts = pd.read_csv(drafts)
+    assert (counts.confirmed <= counts.verified).all()
+    assert counts.groupby("kind").verified.sum()["fixed"] > 0
+    for name, path in (("real", out), ("drafts", drafts)):
+        assert "tiny-base" in bench.TABLES[name][1](pd.read_csv(path))
 
 
 def test_growth_is_measured(monkeypatch, tmp_path, data):
