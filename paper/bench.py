@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
@@ -21,215 +20,25 @@ from matplotlib.axes import Axes
 
 from boxes.commandline import argument_parser, command, in_folder
 from boxes.records import UserError, write_text
+from paper.bench_tables import (
+    ENGINE,
+    FLOOR,
+    NOT_MEASURED,
+    PAPER,
+    PLAIN,
+    WAYS,
+    bfloat16,
+    drafts,
+    faults,
+    real,
+    scaling,
+    shapes,
+    ways,
+)
 from paper.style import MUTED, TEXT_WIDTH, own_settings
 
 BEGIN = "<!-- figures: written by paper/bench.py from data/bench/*.csv -->"
 END = "<!-- end of figures -->"
-ENGINE, PLAIN, FLOOR, PAPER = "e engine", "d engine without drafts", "f floor", "a paper"
-NOT_MEASURED = "not measured"
-WAYS = {
-    "a paper": "(a) the paper's way: `generate`, one prompt at a time, outlines",
-    "b outlines": "(b) `generate` in batches, outlines",
-    "c llguidance": "(c) `generate` in batches, llguidance",
-    "d engine without drafts": "(d) the engine without drafts",
-    "e engine": "(e) the engine",
-    "f floor": "(f) the floor: one teacher-forced forward over the same tokens",
-}
-
-
-def number(value: float, digits: int = 1) -> str:
-    """Rounded to digits behind the point, or to three figures where it is small; a dash where there
-    is none."""
-    if pd.isna(value):
-        return "–"
-    return f"{value:,.{digits}f}" if abs(value) >= 1 or value == 0 else f"{value:.{digits + 1}f}"
-
-
-def share(value: float, digits: int = 0) -> str:
-    """A share in per cent; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{value:.{digits}%}"
-
-
-def with_note(text: str, note: object, form: str) -> str:
-    """A text and a remark of a CSV, which may be empty, in a form of both."""
-    return form.format(text, note) if isinstance(note, str) and note else text
-
-
-def pipe(rows: list[dict], texts: int = 1) -> str:
-    """A Markdown table whose first columns are `texts`, the others numbers."""
-    align = ["left"] * texts + ["right"] * (len(rows[0]) - texts)
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
-
-
-def ways(table: pd.DataFrame) -> str:
-    """How the ways compare: ratios first."""
-    rows = [
-        {
-            "way": with_note(WAYS[row.way], row.note, "{} ({})"),
-            "× the engine's time": number(row.times_engine, 2),
-            "statements/s": number(row.statements_per_second),
-            "seconds": number(row.seconds, 2),
-            "peak memory, MiB": number(row.peak_memory_mib, 0),
-            "tokens a forward": number(row.tokens_per_forward, 0),
-            "drafted tokens confirmed": share(row.drafted_confirmed),
-        }
-        for row in table.itertuples()
-    ]
-    first = table.iloc[0]
-    return (
-        f"{first.model}, the same {first.prompts} prompts for all, median of {first['rounds']} "
-        f"rounds in which the ways take turns, float32, on {first.device}; peak memory is what a "
-        f"way had beyond what was there before it:\n\n{pipe(rows)}\n"
-    )
-
-
-# What tells the cases of real.csv and drafts.csv apart.
-CASE = ["model", "decoding", "prompt_format", "batch_size", "prompts"]
-
-
-def cases(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a case of real.csv, with how many times as long as others the engine took."""
-    times = table.pivot_table(index=CASE, columns="way", values="times_engine", dropna=False)
-    times = times.dropna(how="all").reindex(table.drop_duplicates(CASE).set_index(CASE).index)
-    of_engine = table[table.way == ENGINE].set_index(CASE)
-    found = times.reindex(columns=list(WAYS)).reset_index()
-    for column in ("seconds", "tokens_per_forward", "drafted_confirmed", "rounds", "device"):
-        found[column] = of_engine[column].to_numpy()
-    return found
-
-
-def real(table: pd.DataFrame) -> str:
-    """Real models: the engine against its floor, itself without drafts and the slow ways."""
-    rows = []
-    for _, row in cases(table).iterrows():
-        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
-        generate = row[["b outlines", "c llguidance"]].min()
-        rows.append(
-            {
-                "model": row.model,
-                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
-                "prompts": number(row.prompts, 0),
-                "× the floor": number(1 / row[FLOOR], 2),
-                "without drafts, × the engine": number(row[PLAIN], 2),
-                "the best `generate`, ×": number(generate),
-                "the paper's way, ×": number(row[PAPER]),
-                "drafted tokens confirmed": share(row.drafted_confirmed),
-                "tokens a forward": number(row.tokens_per_forward, 0),
-                "seconds": number(row.seconds),
-            }
-        )
-    first = table.iloc[0]
-    return (
-        f"Pretrained models in 4 bits, dequantised; float32, median of {first['rounds']} rounds in "
-        f"which the ways take turns, on {first.device}. All ways give the same token ids:\n\n"
-        f"{pipe(rows, texts=2)}\n"
-    )
-
-
-KINDS = {
-    "fixed": "what every statement has, behind its comma",
-    "clause": "that a clause ends",
-    "content": "what the description says is in a box",
-    "written": "what the model wrote under the expression",
-    "copied": "what followed the last two tokens before",
-    "repeated": "what followed the last three",
-}
-
-
-def drafts(table: pd.DataFrame) -> str:
-    """Acceptance and gain by kind of draft."""
-    rows = []
-    for row in table[table.verified > 0].itertuples():
-        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
-        rows.append(
-            {
-                "model": row.model,
-                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
-                "kind of draft": KINDS[row.kind],
-                "verified": f"{row.verified:,}",
-                "confirmed": share(row.confirmed / row.verified),
-                "of all tokens": share(row.confirmed / row.tokens),
-            }
-        )
-    what = "Each confirmed token is one that needed no step of its own (`of all tokens`: of those written)"
-    return f"{what}:\n\n{pipe(rows, texts=3)}\n"
-
-
-def scaling(table: pd.DataFrame) -> str:
-    """Seconds by prompts and threads."""
-    rows = [
-        {
-            "prompts": f"{row.prompts:,} ({row.times_test_set}× the test set)",
-            "threads": number(row.threads, 0),
-            "× the first with all threads": number(row.times_first, 2),
-            "seconds": number(row.seconds, 2),
-            "statements/s": number(row.statements_per_second),
-            "peak memory, MiB": number(row.peak_memory_mib, 0),
-        }
-        for row in table.itertuples()
-    ]
-    return f"{table.model[0]}, float32, the engine:\n\n{pipe(rows)}\n"
-
-
-def bfloat16(table: pd.DataFrame) -> str:
-    """Flips against batch 1 without drafts."""
-    rows = [
-        {
-            "model": row.model,
-            "way": f"{row.dtype}: {row.way}",
-            "flips": f"{row.flips} of {row.statements}",
-            "flip rate": share(row.flip_rate, 1),
-            "accuracy": number(row.accuracy, 2),
-            "points from the first": f"{row.points_from_base:+.2f}",
-        }
-        for row in table.itertuples()
-    ]
-    return (
-        "A flip is another statement than bfloat16's at batch 1 without drafts. Measured on "
-        f"{table.device[0]}:\n\n{pipe(rows)}\n"
-    )
-
-
-def shapes(table: pd.DataFrame) -> str:
-    """Inflated models in the shapes of real ones."""
-    rows = []
-    for row in table.itertuples(name="Row"):
-        device = f"{row.device}, {row.dtype}"
-        if row.status == NOT_MEASURED:
-            device = "–"
-        rows.append(
-            {
-                "shape": row.shape,
-                "parameters": f"{row.parameters / 1e9:.2f}B",
-                "device": device,
-                "prompts": number(row.prompts, 0),
-                "seconds": number(row.seconds, 1),
-                "× the floor": number(row.floor_ratio, 2),
-                "FLOP utilisation": share(row.mfu),
-                "peak memory, MB": number(row.peak_memory_mb, 0),
-                "× faster than the paper's way": number(row.speedup, 1),
-                "same statements": share(row.agree, 1),
-                "": with_note(row.status, row.reason, "{}: {}"),
-            }
-        )
-    what = "tiny-base, inflated to the shape of a real model, so that its answers are known"
-    return f"{what}:\n\n{pipe(rows)}\n"
-
-
-def faults(table: pd.DataFrame) -> str:
-    """What was injected, and whether what must hold then held."""
-    rows = [
-        {
-            "what happens": row.fault,
-            "what must hold": row.held_to,
-            "tried": f"{row.injected:,}",
-            "held": f"{row.survived:,}",
-        }
-        for row in table.itertuples()
-    ]
-    return pipe(rows, texts=2) + "\n"
-
-
 # CSV -> (heading, what is rendered from it), in the order of the page.
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
     "real": ("Real pretrained models", real),

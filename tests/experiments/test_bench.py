@@ -15,7 +15,7 @@ from boxes.models import load
 from boxes.records import UserError
 from experiments.bench import all as all_benches
 from experiments.bench import decoding, measure, precision, real, scaling
-from paper import bench
+from paper import bench, bench_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,7 +108,7 @@ def test_real_models_are_measured_in_every_case(monkeypatch, tmp_path, data):
     paths = ["--data", data, "--out", out, "--drafts", drafts]
     more = ["--models", "tiny-base", "--rounds", 1, "--prompts", 2, "--slow", 1]
     assert run(monkeypatch, real, *paths, *more) == 0
-    table = bench.cases(pd.read_csv(out))
+    table = bench_tables.cases(pd.read_csv(out))
     assert list(table.prompts) == [2] * len(real.CASES) + [1]
     assert (table[["f floor", "d engine without drafts"]] > 0).all().all()
     assert table["a paper"].notna().tolist() == [False] * len(real.CASES) + [True]
