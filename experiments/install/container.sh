@@ -109,6 +109,11 @@ echo "root $(awk "\$2 == \"/\" { now = \$4 } END { print now ~ /^ro,/ ? \"read-o
 echo "network $(awk "NR > 2 && \$1 != \"lo:\" { now = \$1 } END { print now ? now : \"none\" }" /proc/net/dev)"'
 WANTED=$'user other\ncapabilities none\nroot read-only\nnetwork none'
 
+# What computes in there, seen from inside, in one line.
+VERSIONS='import os, pathlib, platform, torch
+lock = pathlib.Path(os.environ["VENV"], ".installed").read_text().split()[0]
+print(f"Python {platform.python_version()}, torch {torch.__version__}, {lock}")'
+
 take_away() { # adds to options all that the engine can; sets cannot, a pattern of the facts that it cannot change
     options+=(--cap-drop all)
     case $engine,${BUILDAH_ISOLATION:-} in
@@ -149,6 +154,8 @@ check() {
     take_away
     options+=("${more_for_run[@]}")
     look_inside
+    in_container python -c "$VERSIONS" > "$work/versions"
+    say "inside: $(< "$work/versions")"
     compare_files
     for command in "make all PROFILE=tiny" "make table6" "make test"; do
         SECONDS=0

@@ -1,6 +1,7 @@
 """The container's scripts: which profile the entry point takes, and what an engine is asked to build and run."""
 
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("install/container.sh", "install/entrypoint.sh", "install/setup.sh")
@@ -94,6 +96,7 @@ name=$(basename "$0")
 echo "$name $*" | tr '\\n' ' ' >> "$CALLS"; echo >> "$CALLS"
 [[ $1 != from ]] || echo working-container
 case "$*" in
+    *"python -c"*) echo "${SAYS:-Python 3.13.5, torch 2.13.0+cu130, requirements.lock}" ;;
     *"bash -c"*) printf '%s\\n' "${INSIDE:-user other;capabilities none;root read-only;network none}" | tr ';' '\\n' ;;
     *"make all"*)
         out=$(sed -nE 's|.*--volume ([^ :]+):/artifact/paper/out .*|\\1|p' <<< "$*")/tiny
@@ -220,6 +223,21 @@ def test_check_looks_whether_it_was_taken_away(container, engine, facts, status)
     assert ("inside is not as wanted" in result.stderr) is (status == 2)
     assert any("make all" in call for call in container.calls()) is (status == 0)
     assert ("buildah cannot take away more" in result.stdout) is (status == 0)
+
+
+def test_check_says_what_computed(container):
+    said = "Python 3.12.3, torch 2.13.0+cpu, requirements-cpu.lock"
+    result = container("check", SAYS=said)
+    assert f"container: inside: {said}\n" in result.stdout
+
+
+def test_python_torch_and_lock_are_those_that_run(tmp_path):
+    (tmp_path / ".installed").write_text(f"requirements.lock\n{'0' * 64}\n")
+    script = (ROOT / "experiments/install/container.sh").read_text()
+    code = re.search(r"^VERSIONS='(.*?)'$", script, re.MULTILINE | re.DOTALL)[1]
+    result = run(sys.executable, "-c", code, VENV=tmp_path)
+    python = platform.python_version()
+    assert result.stdout == f"Python {python}, torch {torch.__version__}, requirements.lock\n", result.stderr
 
 
 @pytest.mark.parametrize(

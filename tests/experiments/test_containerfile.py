@@ -106,6 +106,13 @@ def passes(path: str) -> bool:
     return allowed
 
 
+def test_exceptions_name_their_folders():
+    """Podman 4 leaves a folder out, whatever is excepted below it, unless an exception begins with the folder's name."""
+    exceptions = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert exceptions
+    assert [line for line in exceptions if "*" in line.rpartition("/")[0]] == []
+
+
 def test_all_that_git_tracks_goes_in():
     if not shutil.which("git") or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")

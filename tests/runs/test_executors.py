@@ -20,7 +20,7 @@ SHARES = min(2, CORES)
 # Runs one work on what it is given, as 04_decode.py does; it notes when it began and ended, and on
 # what, and ends when the file that it is told is there.
 DRIVER = """
-import argparse, json, os, sys, time
+import argparse, json, os, signal, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from boxes.commandline import command
@@ -28,6 +28,7 @@ from boxes.records import UserError
 from boxes.runs.devices import Machine, gpus
 from boxes.runs.executors import run_all
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit it ignored
 parser = argparse.ArgumentParser()
 parser.add_argument("log", type=Path)
 parser.add_argument("until", type=Path)
