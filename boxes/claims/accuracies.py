@@ -6,16 +6,7 @@ boxes/claims/predicates.py.
 from collections.abc import Sequence
 
 from boxes.claims.evidence import Evidence, NotRun
-from boxes.claims.findings import (
-    Finding,
-    Number,
-    Predicate,
-    above_chance,
-    at,
-    in_points,
-    listed,
-    number_of,
-)
+from boxes.claims.findings import Finding, Number, Predicate, above_chance, at, in_points, listed, number_of
 from boxes.claims.thresholds import AHEAD, CHANCE, CLEAR, FULL, PRINTED, SATURATED
 from boxes.models.table import models_of, spec_of
 from boxes.score_tables import Score

@@ -84,11 +84,7 @@ class TableVerdict:
 
 
 def compare_table(
-    name: str,
-    tables: tuple[pd.DataFrame, pd.DataFrame],
-    judged: bool,
-    run: list[str],
-    sizes: dict[str, int],
+    name: str, tables: tuple[pd.DataFrame, pd.DataFrame], judged: bool, run: list[str], sizes: dict[str, int]
 ) -> TableVerdict:
     """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the
     scores are all there and the same, or where it does not follow from them."""
