@@ -93,12 +93,7 @@ def expected_accuracy(pool: Sequence[str], contents: str) -> float:
     return exactly / (MAX_DRAWS + 1)
 
 
-def sample_correct(
-    pool: Sequence[str],
-    contents: str,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-) -> np.ndarray:
+def sample_correct(pool: Sequence[str], contents: str, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
     """Whether each of `draws` answers sampled from the baseline is right: (draws,) of bool."""
     gold = _gold(contents)
     lengths = rng.integers(0, MAX_DRAWS + 1, size=draws)

@@ -122,12 +122,7 @@ _SHARED = {
 }
 
 
-def add_shared(
-    parser: argparse.ArgumentParser,
-    profiles: Sequence[str],
-    *needed: str,
-    **optional: object,
-) -> None:
+def add_shared(parser: argparse.ArgumentParser, profiles: Sequence[str], *needed: str, **optional: object) -> None:
     """--profile, one of `profiles`, and arguments of _SHARED: those that are needed, and the
     optional ones with their defaults."""
     parser.add_argument("--profile", required=True, choices=profiles, help="which models")

@@ -18,11 +18,7 @@ _KEY = ["sample_id", "num_operations", "box"]
 _SEED = 20240531  # of the bootstrap
 
 
-def compare_pairs(
-    wanted: list[MinimalPair],
-    scores: pd.DataFrame,
-    queries: pd.DataFrame | None,
-) -> pd.DataFrame:
+def compare_pairs(wanted: list[MinimalPair], scores: pd.DataFrame, queries: pd.DataFrame | None) -> pd.DataFrame:
     """COLUMNS, a row for each pair and bucket; one row with status "not run" for a pair with a
     model not run.
 

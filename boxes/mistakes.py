@@ -14,17 +14,7 @@ import pandas as pd
 from boxes.completion import Status
 from boxes.score_tables import NUM_OPS, in_bucket
 from boxes.scoring import read_statement, score_statement
-from boxes.world import (
-    Move,
-    Operation,
-    Put,
-    Remove,
-    State,
-    apply,
-    changed_boxes,
-    contents_text,
-    parse,
-)
+from boxes.world import Move, Operation, Put, Remove, State, apply, changed_boxes, contents_text, parse
 
 CAUSES = {
     "missed put": "a Put put it into the box, and it is not stated",
@@ -87,23 +77,13 @@ def stated_objects(prediction: str, status: str = Status.OK) -> dict[int, frozen
     return stated
 
 
-def repeats_the_beginning(
-    box: int,
-    description: str,
-    prediction: str,
-    status: str = Status.OK,
-) -> bool:
+def repeats_the_beginning(box: int, description: str, prediction: str, status: str = Status.OK) -> bool:
     """Whether a statement gives a box the contents it had before any operation."""
     initial, _ = parse(description)
     return stated_objects(prediction, status).get(box) == frozenset(initial[box])
 
 
-def _kind(
-    box: int,
-    stated: dict[int, frozenset[str]],
-    states: list[State],
-    operations: Sequence[Operation],
-) -> str:
+def _kind(box: int, stated: dict[int, frozenset[str]], states: list[State], operations: Sequence[Operation]) -> str:
     answer, truth = stated.get(box), frozenset(states[-1][box])
     if answer is None:
         return "other"
@@ -137,11 +117,7 @@ def _surplus(thing: str, box: int, states: list[State], operations: Sequence[Ope
 
 
 def _missing(
-    thing: str,
-    box: int,
-    stated: dict[int, frozenset[str]],
-    states: list[State],
-    operations: Sequence[Operation],
+    thing: str, box: int, stated: dict[int, frozenset[str]], states: list[State], operations: Sequence[Operation]
 ) -> str:
     """Why an object is not stated in the box that holds it."""
     elsewhere = [other for other, objects in stated.items() if other != box and thing in objects]
@@ -163,13 +139,7 @@ def _last_change(thing: str, box: int, operations: Sequence[Operation]) -> Opera
     return None
 
 
-def wrong_answers(
-    model: str,
-    description: str,
-    num_ops: Sequence[int],
-    prediction: str,
-    status: str,
-) -> list[tuple]:
+def wrong_answers(model: str, description: str, num_ops: Sequence[int], prediction: str, status: str) -> list[tuple]:
     """QUERY_COLUMNS of every wrong answer in a statement; `initial`: a changed box has its contents
     of the beginning."""
     rows = []

@@ -92,10 +92,7 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
 
 
 def read_csv(
-    path: Path | str,
-    columns: tuple[str, ...] = (),
-    numbers: tuple[str, ...] = (),
-    mend: str = _MAKE,
+    path: Path | str, columns: tuple[str, ...] = (), numbers: tuple[str, ...] = (), mend: str = _MAKE
 ) -> "pd.DataFrame":
     """Read a CSV that write_csv wrote; `columns` must be there, and those of `numbers` must hold a
     number of 0 or more in every line. num_ops stays text ('0'..'7', 'all', '1+') unless it is one
@@ -131,12 +128,7 @@ def read_csv(
     return frame
 
 
-def number_or_none(
-    value: object,
-    where: str,
-    low: float = 0.0,
-    high: float = 100.0,
-) -> float | None:
+def number_or_none(value: object, where: str, low: float = 0.0, high: float = 100.0) -> float | None:
     """A cell of read_csv as a float within [low, high]; None for an empty one. UserError begins
     with `where`."""
     if value is None or value != value:  # pandas' NaN

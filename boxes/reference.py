@@ -17,11 +17,7 @@ from boxes.prompting import STATEMENT_REGEX, encode_prompt
 
 
 def reference_decode(
-    model,
-    tokenizer,
-    prompts: Sequence[str],
-    regex: str = STATEMENT_REGEX,
-    max_new_tokens: int = 256,
+    model, tokenizer, prompts: Sequence[str], regex: str = STATEMENT_REGEX, max_new_tokens: int = 256
 ) -> list[Completion]:
     """Greedy constrained decoding. A prompt that ends in the literal beginning has begun it."""
     literal, spelled = literal_beginning(regex), token_bytes(tokenizer)

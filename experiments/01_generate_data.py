@@ -14,14 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import argument_parser, command, natural, out_file, out_folder
-from boxes.dataset import (
-    SUBSET,
-    checksum_lines,
-    read_examples,
-    unpack_release,
-    verify_checksums,
-    write_generated,
-)
+from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated
 from boxes.records import write_text
 from boxes.world import NUM_BOXES
 

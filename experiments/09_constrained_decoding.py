@@ -61,12 +61,7 @@ def accepted_alone(mine: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
     return statements.model.value_counts().to_dict()
 
 
-def model_rows(
-    spec: ModelSpec,
-    task: Task,
-    folders: dict[str, Path],
-    runs: dict[str, dict],
-) -> pd.DataFrame:
+def model_rows(spec: ModelSpec, task: Task, folders: dict[str, Path], runs: dict[str, dict]) -> pd.DataFrame:
     """COLUMNS of a model decoded both ways and scored by both scorers; what the expression gains
     stands beside "constrained"."""
     queries = {scorer: answers(spec, task, folders, scorer) for scorer in SCORERS}

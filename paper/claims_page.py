@@ -21,11 +21,10 @@ from boxes.claims.findings import Number
 from boxes.claims.judging import NOT_RUN, Claim, counted, judge
 from boxes.claims.sentences import claims_of
 from boxes.commandline import argument_parser, command, out_file
-from boxes.models.shapes import WEIGHT_WIDTH, file_bytes, gigabytes, weight_bytes
+from boxes.models.shapes import MEASURED, WEIGHT_WIDTH, file_bytes, gigabytes, weight_bytes
 from boxes.models.table import MODELS, ModelSpec, models_of
 from boxes.records import read_csv, write_text
 from boxes.score_tables import RANDOM, read_score_table
-from experiments.bench.shapes import MEASURED
 from paper.deviations import DEVIATION_COLUMNS, DEVIATIONS
 from paper.report import TEMPLATES
 

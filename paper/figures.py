@@ -26,17 +26,7 @@ from boxes.commandline import command
 from boxes.models.pairs import Panel, figure_panels
 from boxes.records import write_bytes
 from paper.results import BUCKETS, NOT_RUN, RANDOM, Results, arguments, read_results
-from paper.style import (
-    GRID,
-    INK,
-    MUTED,
-    RANDOM_LABEL,
-    RC,
-    STROKES,
-    TEXT_WIDTH,
-    Stroke,
-    own_settings,
-)
+from paper.style import GRID, INK, MUTED, RANDOM_LABEL, RC, STROKES, TEXT_WIDTH, Stroke, own_settings
 
 NUMBERS = (1, 2, 3)
 PANEL_HEIGHT = 1.75  # inches

@@ -11,11 +11,7 @@ from paper.style import GRID, INK, MUTED, STROKES, Stroke, own_settings
 WIDTH = 4.4  # inches: as wide as a phone can show without scrolling
 ROW_HEIGHT = 0.36  # inches a pair, whose label has two lines
 BUCKET = "1+"
-_STROKES = {
-    "code": STROKES[1]["code"],
-    "math": STROKES[2]["math"],
-    "alignment": STROKES[3]["aligned"],
-}
+_STROKES = {"code": STROKES[1]["code"], "math": STROKES[2]["math"], "alignment": STROKES[3]["aligned"]}
 
 
 def draw_forest(effects: dict[str, list[dict]], labels: dict[str, str]) -> Figure | None:

@@ -41,19 +41,9 @@ class Line:
     faults: tuple[str, ...] = ()
 
 
-def opening(
-    results: Results,
-    folder: Path,
-    reference: Path,
-    claims: Claims,
-    runs: Provenance,
-) -> list[Line]:
+def opening(results: Results, folder: Path, reference: Path, claims: Claims, runs: Provenance) -> list[Line]:
     """The lines of a profile's report. claims: of the paper; runs: those of run_tables."""
-    return [
-        agreement(results, folder, reference),
-        models_run(results, runs),
-        claims_held(results, claims),
-    ]
+    return [agreement(results, folder, reference), models_run(results, runs), claims_held(results, claims)]
 
 
 def agreement(results: Results, folder: Path, reference: Path) -> Line:

@@ -23,15 +23,7 @@ from boxes.commandline import command
 from boxes.records import write_text
 from boxes.score_tables import RANDOM
 from experiments.tools.verdict import default_reference
-from paper import (
-    figures,
-    opening,
-    run_tables,
-    sample_statements,
-    sections,
-    tables,
-    wrong_answers,
-)
+from paper import figures, opening, run_tables, sample_statements, sections, tables, wrong_answers
 from paper.compared import compared_rows
 from paper.formats import Table, markdown_escape, pipe_table
 from paper.page_figures import drawings

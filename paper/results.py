@@ -95,12 +95,7 @@ class Results:
         return [spec for spec in self.specs if not self.is_run(spec.name)]
 
 
-def read_results(
-    profile: str,
-    folder: Path,
-    reported: Path = REPORTED,
-    reference: Path = REFERENCE,
-) -> Results:
+def read_results(profile: str, folder: Path, reported: Path = REPORTED, reference: Path = REFERENCE) -> Results:
     """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
     known = {RANDOM, *(spec.name for spec in specs)}

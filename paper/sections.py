@@ -8,24 +8,12 @@ from boxes.score_tables import BUCKETS
 from boxes.scoring import AUTHORS, OURS
 from boxes.statistics import MCNEMAR_CAVEAT
 from paper.formats import Table, or_dash, p_value, whole
-from paper.results import (
-    NOT_RUN,
-    Names,
-    difference,
-    read_table,
-    read_written,
-    signed,
-    two_digits,
-)
+from paper.results import NOT_RUN, Names, difference, read_table, read_written, signed, two_digits
 
 Labels = dict[str, str]  # model -> as Table 6 calls it
 HEADLINE = ("all", "0", "1+")  # the buckets that summarise an effect
 NAMES = {"all": "Overall"} | {bucket: bucket for bucket in (*BUCKETS, "1+")}
-EFFECTS = {
-    "code": "Experiment 1: code",
-    "math": "Experiment 2: math",
-    "alignment": "Experiment 3: alignment",
-}
+EFFECTS = {"code": "Experiment 1: code", "math": "Experiment 2: math", "alignment": "Experiment 3: alignment"}
 # What is said beside the numbers it is about.
 NOTES = {
     "intervals": "Intervals of decoded rows take scenarios, not answers, as independent; those of "

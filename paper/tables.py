@@ -29,16 +29,7 @@ from boxes.models.table import ModelSpec, lineage, spec_of
 from boxes.records import write_csv, write_text
 from paper.compared import Rows, accuracy_cells, stacked
 from paper.formats import Table, alignments, to_latex, to_markdown
-from paper.results import (
-    BUCKETS,
-    COLUMNS,
-    NOT_RUN,
-    PRINTED,
-    RANDOM,
-    Results,
-    arguments,
-    read_results,
-)
+from paper.results import BUCKETS, COLUMNS, NOT_RUN, PRINTED, RANDOM, Results, arguments, read_results
 
 NUMBERS = (1, 3, 4, 6)
 TABLE3_COLUMNS = {"all": "Aggregate", "0": "NumOps = 0", "1+": "NumOps ≥ 1"}
@@ -161,10 +152,7 @@ def table4(results: Results) -> Table:
 def table6(results: Results) -> Table:
     """The detailed results in the paper's layout; rows that were not run hold no number."""
     sizes = {column: f"({n})" for column, n in results.bucket_sizes().items()}
-    header = (
-        ("Model", "Overall", *BUCKETS),
-        ("", *(sizes.get(column, "") for column in COLUMNS)),
-    )
+    header = (("Model", "Overall", *BUCKETS), ("", *(sizes.get(column, "") for column in COLUMNS)))
     body = [(label, *accuracy_cells(results, model, COLUMNS)) for model, label in all_rows(results)]
     by = "by the number of operations affecting the box (number of queries in brackets)"
     caption = f"Accuracy in per cent {by}."

@@ -6,18 +6,9 @@ boxes/claims/predicates.py.
 from collections.abc import Sequence
 
 from boxes.claims.evidence import Evidence, NotRun
-from boxes.claims.findings import (
-    Finding,
-    Number,
-    Predicate,
-    above_chance,
-    at,
-    in_points,
-    listed,
-    number_of,
-)
+from boxes.claims.findings import Finding, Number, Predicate, above_chance, at, in_points, listed, number_of
 from boxes.claims.thresholds import AHEAD, CHANCE, CLEAR, FULL, PRINTED, SATURATED
-from boxes.models.table import MODELS, models_of
+from boxes.models.table import models_of, spec_of
 from boxes.score_tables import Score
 from boxes.statistics import unpaired_difference, wilson
 
@@ -146,7 +137,7 @@ def formats_as_used(models: Sequence[str]) -> Predicate:
             raise NotRun(f"no development set accuracies of {some}")
         differ = []
         for model in models:
-            best_format, used = evidence.formats[model], MODELS[model].prompt_format
+            best_format, used = evidence.formats[model], spec_of(model).prompt_format
             if best_format != used:
                 differ.append(f"{model} does best in {best_format}, used was {used}")
         same = len(models) - len(differ)

@@ -47,11 +47,7 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
     return Judgement(verdict, said, number, near)
 
 
-_COUNTED = {
-    HOLDS: ("holds", "hold"),
-    FAILS: ("does not hold", "do not hold"),
-    NOT_RUN: ("not judged", "not judged"),
-}
+_COUNTED = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), NOT_RUN: ("not judged", "not judged")}
 
 
 def counted(verdicts: Iterable[str]) -> str:

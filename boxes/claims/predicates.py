@@ -46,11 +46,7 @@ from boxes.score_tables import BUCKETS, NONTRIVIAL
 from boxes.statistics import Difference
 
 
-def consistently(
-    wanted: Sequence[PairNames],
-    buckets: Sequence[str] = NONTRIVIAL,
-    reverse: bool = False,
-) -> Predicate:
+def consistently(wanted: Sequence[PairNames], buckets: Sequence[str] = NONTRIVIAL, reverse: bool = False) -> Predicate:
     """The one meaning of "consistently": each treated model (with `reverse`, each base model) is
     clearly ahead on non-trivial queries, and clearly behind in none of the buckets."""
 
@@ -92,13 +88,7 @@ def _where_ahead(leads: dict[str, Difference]) -> str:
     return ", ".join(words)
 
 
-def gain_within(
-    base: str,
-    treated: str,
-    bucket: str,
-    most: float = math.inf,
-    clear: bool = False,
-) -> Predicate:
+def gain_within(base: str, treated: str, bucket: str, most: float = math.inf, clear: bool = False) -> Predicate:
     """The gain in a bucket is above zero (with `clear`, its interval, too), at most `most` points."""
 
     def decide(evidence: Evidence) -> Finding:
@@ -206,10 +196,7 @@ def smaller_gains(smaller: Sequence[PairNames], larger: Sequence[PairNames]) -> 
 
 
 def every_gain(
-    wanted: Sequence[PairNames],
-    most: float | None = None,
-    clear: bool = False,
-    positive: bool = False,
+    wanted: Sequence[PairNames], most: float | None = None, clear: bool = False, positive: bool = False
 ) -> Predicate:
     """Every pair's gain on non-trivial queries is above zero (with `clear`, so is its interval),
     or, where `most` is given, at most that many points (with `positive`, above zero, too)."""

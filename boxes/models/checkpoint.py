@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxes.models.files import WeightsMissing, tokenizer_files, weight_files
 from boxes.models.hub import cache_folder, check_sums, file_sums, recorded
-from boxes.models.table import MODELS, ModelSpec, spec_of
+from boxes.models.table import ModelSpec, all_models, spec_of
 from boxes.records import sha256_text
 
 # The pinned commit, where nothing recorded says that the files are of it.
@@ -114,7 +114,7 @@ def find(name_or_path: str | Path | Checkpoint) -> Checkpoint:
     if isinstance(name_or_path, Checkpoint):
         return name_or_path
     name, folder = str(name_or_path), Path(name_or_path)
-    if name in MODELS or not folder.is_dir():
+    if name in all_models() or not folder.is_dir():
         return find_row(spec_of(name))
     row = (folder.name, folder.name, folder.name, "?", None, None, None, None, "unknown")
     return Checkpoint(ModelSpec(*row, profile="local"), folder, folder)

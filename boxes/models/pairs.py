@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from boxes.models.table import MODELS, ModelSpec, lineage, models_of
+from boxes.models.table import ModelSpec, lineage, models_of, spec_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def pairs(experiment: int, profile: str, extra: bool = True) -> list[MinimalPair
     found = []
     for spec in models_of(profile, extra):
         if spec.base and spec.added == _TRAINED_ON[experiment]:
-            base = MODELS[spec.base]
+            base = spec_of(spec.base)
             titled = spec if experiment == 2 else base
             found.append(MinimalPair(experiment, base, spec, _title(titled)))
     return sorted(found, key=_pair_order)

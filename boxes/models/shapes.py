@@ -10,6 +10,7 @@ from boxes.models.table import ModelSpec
 
 GB = 1e9
 WEIGHT_WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
+MEASURED = "measured"  # the status of a row of data/bench/shapes.csv that has numbers
 TIED = {"gemma"}  # architectures whose output matrix is the embedding
 
 

@@ -7,8 +7,8 @@ first downloaded. Behind the rows of the table follow those that `make model` ad
 """
 
 import difflib
+import functools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +133,12 @@ _ROWS = (
     _modern("OLMo 2 7B Instruct", "OLMo 2", "7B", "OLMo-2-1124-7B", "alignment", "allenai/OLMo-2-1124-7B-Instruct", "apache-2.0"),
 )
 # fmt: on
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _ROWS}  # without those that were added
 
 
-def read_added(path: Path = ADDED_ROWS) -> list[ModelSpec]:
+def read_added() -> list[ModelSpec]:
     """The rows that were added on this machine. UserError where add_model.py did not write them."""
+    path = ADDED_ROWS
     if not path.exists():
         return []
     try:
@@ -153,15 +155,15 @@ def read_added(path: Path = ADDED_ROWS) -> list[ModelSpec]:
     return rows
 
 
-def _all_rows() -> tuple[ModelSpec, ...]:
-    try:
-        return *_ROWS, *read_added()
-    except UserError as error:  # who imports this table is not yet where such errors are caught
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+@functools.cache
+def _added() -> dict[str, ModelSpec]:
+    return {spec.name: spec for spec in read_added()}
 
 
-MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _all_rows()}
+def all_models() -> dict[str, ModelSpec]:
+    """Every row by its name: MODELS, then those that were added, as they were at the first call.
+    UserError where read_added has one."""
+    return MODELS | _added()
 
 
 def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
@@ -170,19 +172,22 @@ def models_of(profile: str, extra: bool = True) -> list[ModelSpec]:
         raise UserError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
     if profile == "reported":
         profile, extra = "paper", False
-    rows = [spec for spec in MODELS.values() if spec.profile == profile]
-    return rows if extra else [spec for spec in rows if not spec.extra]
+    rows = all_models() if extra else MODELS
+    return [spec for spec in rows.values() if spec.profile == profile]
 
 
 def spec_of(name: str) -> ModelSpec:
     """The row of a name. UserError names the closest ones where there is none."""
-    if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
-        hint = f"known: {', '.join(MODELS)}"
+    if name in MODELS:  # which needs nothing that was added
+        return MODELS[name]
+    known = all_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"known: {', '.join(known)}"
         if close:
             hint = f"did you mean {', '.join(close)}?"
         raise UserError(f"unknown model {name!r}; {hint}")
-    return MODELS[name]
+    return known[name]
 
 
 def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
@@ -202,5 +207,5 @@ def lineage(spec: ModelSpec) -> Iterator[ModelSpec]:
     """A row, the row it was trained from, and so on back."""
     yield spec
     while spec.base:
-        spec = MODELS[spec.base]
+        spec = spec_of(spec.base)
         yield spec

@@ -91,20 +91,13 @@ def _finish(run: Run, provenance: dict) -> dict:
 
 
 def _decode(
-    run: Run,
-    checkpoint: Checkpoint,
-    task: Task,
-    settings: Settings,
-    check: Callable[[], None],
-    load_model: Callable,
+    run: Run, checkpoint: Checkpoint, task: Task, settings: Settings, check: Callable[[], None], load_model: Callable
 ) -> dict:
     old = read_json(run.provenance) if run.provenance.exists() else {}
     if _is_done(run, old, checkpoint, task, settings):
         return old
     chosen = PromptSettings(
-        settings.prompt_format or checkpoint.spec.prompt_format,
-        settings.prompt_style,
-        checkpoint.spec.system_role,
+        settings.prompt_format or checkpoint.spec.prompt_format, settings.prompt_style, checkpoint.spec.system_role
     )
     decoder = _decoder(load_model(checkpoint, settings.device, settings.dtype), settings)
     make_prompt = prompt_maker(chosen, decoder.tokenizer)
@@ -196,12 +189,7 @@ def _statements(run: Run, task: Task) -> dict[Key, str]:
 
 
 def _decode_missing(
-    run: Run,
-    decoder,
-    task: Task,
-    missing: dict[Key, str],
-    proposed: dict[Key, str] | None,
-    progress: Progress | None,
+    run: Run, decoder, task: Task, missing: dict[Key, str], proposed: dict[Key, str] | None, progress: Progress | None
 ) -> Iterator[tuple[list[dict], float]]:
     """Lines of what is not there yet, the prompts `missing`, a batch at a time, and the seconds
     since the first."""

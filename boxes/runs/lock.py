@@ -4,6 +4,9 @@ is taken over.
 On the owner's machine a lock is stale when its process is gone; from elsewhere (a shared folder,
 another container) when it has shown no sign of life for STALE seconds of the waiter's own monotonic
 clock: clocks that differ or jump change nothing.
+
+Not filelock's lease (4.3.1), which waits for ever where a kill left the lock empty, or where the
+file system cannot exchange two names (NFS), and robs an owner on another host of the same name.
 """
 
 import json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from boxes import models
 from boxes.models import Checkpoint, WeightsMissing, find
-from boxes.models.table import MODELS, ModelSpec
+from boxes.models.table import ModelSpec, spec_of
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError
 from boxes.runs.decode import decode_run
@@ -69,7 +69,7 @@ def find_or_row(name: str) -> tuple[Checkpoint | str, ModelSpec]:
     try:
         checkpoint = find(name)
     except WeightsMissing:
-        return name, MODELS[name]
+        return name, spec_of(name)
     return checkpoint, checkpoint.spec
 
 

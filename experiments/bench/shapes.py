@@ -36,7 +36,7 @@ from boxes.decoding.engine import Decoder
 from boxes.decoding.forward import common_prefix
 from boxes.decoding.memory import release
 from boxes.models import load
-from boxes.models.shapes import SHAPES, Shape
+from boxes.models.shapes import MEASURED, SHAPES, Shape
 from boxes.prompting import encode_prompts, statement_prompt
 from boxes.records import UserError, read_csv, write_csv
 from boxes.reference import reference_decode
@@ -52,7 +52,7 @@ COLUMNS = (
     "reference_prompts", "reference_seconds_per_prompt", "speedup", "agree", "status", "reason",
 )  # fmt: skip
 COUNTS = ("parameters", "prompts", "batch_size", "runs", "reference_prompts")
-MEASURED, FAILED, NOT_MEASURED = "measured", "failed", "not measured"
+FAILED, NOT_MEASURED = "failed", "not measured"
 # The least share of statements that must be the tiny model's own.
 AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
 ENOUGH = 30  # seconds of a way's runs behind which no more are made

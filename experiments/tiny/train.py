@@ -239,14 +239,7 @@ def save(model, tokenizer, folder: Path, card: dict) -> None:
     write_text(folder / "README.md", text)
 
 
-def card_of(
-    model,
-    data: str,
-    phases: tuple[Phase, ...],
-    measured: dict,
-    base: str,
-    arguments: Namespace,
-) -> dict:
+def card_of(model, data: str, phases: tuple[Phase, ...], measured: dict, base: str, arguments: Namespace) -> dict:
     """What a reader must know of a checkpoint: data seen, steps, tokens, seconds, hardware, seed,
     versions."""
     hardware = f"{arguments.threads} CPU threads"

@@ -96,7 +96,7 @@ def new_row(place: dict, base: ModelSpec | None, profile: str, size: str, **more
     name = more.get("name") or place["name"]
     if not PLAIN_NAME.fullmatch(name):
         raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
-    if name.lower() in {spec.name.lower() for spec in MODELS.values() if not spec.extra}:
+    if name.lower() in map(str.lower, MODELS):
         raise UserError(f"{name}: the table has a row of this name; {OTHER_NAME}")
     fields = {"label": name, "family": name, "base": None, "added": None, "revision": None,
               "licence": "unknown", "profile": profile}  # fmt: skip

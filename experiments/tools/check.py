@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout c
 
 from boxes.claims.judging import NOT_RUN, counted
 from boxes.commandline import add_shared, argument_parser, command
-from boxes.models.table import MODELS, PROFILES, models_of
+from boxes.models.table import PROFILES, models_of, read_added
 from boxes.records import UserError, write_text
 from boxes.score_tables import RANDOM, read_score_table
 from boxes.statistics import newcombe
@@ -86,10 +86,10 @@ def write_reference(profile: str, results: Path, reference: Path) -> int:
     if profile == "paper":
         why = "the reference of profile paper is the paper"
         raise UserError(f"{reference}: {why}; it is not written from results")
-    added = [spec.name for spec in MODELS.values() if spec.extra]
+    added = read_added()
     if added:
         mend = "a reference is made without (experiments/tools/add_model.py --remove NAME)"
-        raise UserError(f"{added[0]} was added on this machine; {mend}")
+        raise UserError(f"{added[0].name} was added on this machine; {mend}")
     scores = results / "scores.csv"
     run = set(read_score_table(scores).model)
     missing = {spec.name for spec in models_of(profile, extra=False)} - run

@@ -6,7 +6,7 @@ from pathlib import Path
 from boxes.models import Checkpoint, WeightsMissing, find_row
 from boxes.models.files import check_files
 from boxes.models.loading import load_tokenizer
-from boxes.models.shapes import weight_bytes
+from boxes.models.shapes import MEASURED, weight_bytes
 from boxes.models.table import ModelSpec
 from boxes.records import UserError, read_csv
 from boxes.runs.devices import USABLE, needed
@@ -68,7 +68,7 @@ def seconds_of(spec: ModelSpec, bench: Path, gpu: str | None) -> float | None:
     if not spec.shape or not gpu or not bench.exists():
         return None
     table = read_csv(bench, ("shape", "device", "status", "seconds"))
-    same = (table["shape"] == spec.shape) & (table.device == gpu) & (table.status == "measured")
+    same = (table["shape"] == spec.shape) & (table.device == gpu) & (table.status == MEASURED)
     seconds = table.seconds[same]
     return float(seconds.iloc[0]) if len(seconds) else None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.models.table import ALL, PROFILES, models_of
+from boxes.records import UserError
 
 # What make hands on to the programs below it.
 PROGRAMS = re.compile(
@@ -145,7 +146,10 @@ def main() -> None:
     arguments = parser.parse_args()
     values = dict(value.partition("=")[::2] for value in arguments.values)
     known = re.findall(r"^([A-Z_]+) \?=", arguments.makefile.read_text(encoding="utf-8"), re.MULTILINE)
-    wrong = judge(arguments.goals, known, arguments.given, values)
+    try:
+        wrong = judge(arguments.goals, known, arguments.given, values)
+    except UserError as error:  # of the models that were added
+        wrong = str(error)
     if wrong:
         print(wrong)
 

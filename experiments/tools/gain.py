@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, command
 from boxes.models import Checkpoint, find_row
 from boxes.models.loading import load_tokenizer
-from boxes.models.table import MODELS, PROFILES, ModelSpec, choose
+from boxes.models.table import PROFILES, ModelSpec, choose, spec_of
 from boxes.records import UserError, read_csv
 from boxes.runs.folder import read_run
 from boxes.runs.plan import compares_formats
@@ -169,7 +169,7 @@ def main() -> int:
     if not arguments.questions and None in (arguments.runs, arguments.results):
         raise UserError("--runs and --results are missing; only --questions does without them")
     [spec] = choose(arguments.profile, [arguments.model])
-    base = MODELS[spec.base] if spec.base else None
+    base = spec_of(spec.base) if spec.base else None
     status = 0 if arguments.questions else answer(spec, base, arguments.runs, arguments.results)
     for question in questions(spec, base) if base else []:
         print(

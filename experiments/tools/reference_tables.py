@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boxes.models.table import MODELS
+from boxes.models.table import read_added
 from boxes.records import UserError, read_csv
 
 TOLERATED_SHARE = 0.01  # of a cell's queries, tiny
@@ -23,7 +23,7 @@ KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_o
 
 def own(frame: pd.DataFrame) -> pd.DataFrame:
     """A table without the models that were added on this machine: no reference knows them."""
-    extra = [spec.name for spec in MODELS.values() if spec.extra]
+    extra = [spec.name for spec in read_added()]
     keys = [key for key in ("model", "base", "treated") if key in frame.columns]
     return frame[~frame[keys].isin(extra).any(axis=1)]
 
@@ -84,11 +84,7 @@ class TableVerdict:
 
 
 def compare_table(
-    name: str,
-    tables: tuple[pd.DataFrame, pd.DataFrame],
-    judged: bool,
-    run: list[str],
-    sizes: dict[str, int],
+    name: str, tables: tuple[pd.DataFrame, pd.DataFrame], judged: bool, run: list[str], sizes: dict[str, int]
 ) -> TableVerdict:
     """One table (ours, the reference's) beside its reference, cell by cell. It is judged where the
     scores are all there and the same, or where it does not follow from them."""

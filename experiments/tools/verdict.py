@@ -24,14 +24,7 @@ from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
 from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table
-from experiments.tools.reference_tables import (
-    ROUNDING,
-    TableVerdict,
-    compare_table,
-    own,
-    read_tables,
-    tolerance,
-)
+from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, own, read_tables, tolerance
 
 CLAIM_COLUMNS = ("id", "verdict", "verdict_reported", "measure", "number", "low", "high")
 CLAIM_COLUMNS += ("number_reported",)
@@ -147,16 +140,7 @@ def compare(profile: str, results: Path, reference: Path) -> Verdict:
     sizes = dict(zip(random.num_ops, random.n_reference.astype(int), strict=True))
     tables = [compare_table(name, both, same, run, sizes) for name, both in behind.items()]
     not_run = tuple(name for name in chosen if name not in run)
-    return Verdict(
-        profile,
-        cells,
-        claims,
-        tuple(tables),
-        tuple(run),
-        not_run,
-        tuple(left_out),
-        reasons,
-    )
+    return Verdict(profile, cells, claims, tuple(tables), tuple(run), not_run, tuple(left_out), reasons)
 
 
 def read_statuses(path: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -172,13 +156,7 @@ def read_statuses(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 CELL = ["model", "num_ops"]
 
 
-def check_cells(
-    path: Path,
-    table: pd.DataFrame,
-    wanted: pd.MultiIndex,
-    profile: str,
-    mend: str,
-) -> None:
+def check_cells(path: Path, table: pd.DataFrame, wanted: pd.MultiIndex, profile: str, mend: str) -> None:
     """UserError for a cell that stands twice, or that no row of the profile has."""
     cells = pd.MultiIndex.from_frame(table[CELL])
     if cells.has_duplicates:

@@ -2,74 +2,73 @@
 stays as it was."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from scripts_fixture import run_script
+from results_fixture import write_scores
+from scripts_fixture import refusal, run_script
 
-from boxes.models.table import TINY_FOLDER, read_added
-
-ROOT = Path(__file__).resolve().parents[2]
-COMMIT = "a" * 40
-LOOK = """
-import json
+from boxes.claims.sentences import claims_of
+from boxes.models import hub, table
 from boxes.models.pairs import figure_panels, pairs
-from boxes.models.table import MODELS, models_of
-profile = {profile!r}
-seen = {{
-    "rows": [spec.name for spec in models_of(profile)],
-    "own": [spec.name for spec in models_of(profile, extra=False)],
-    "pairs": [],
-    "panels": [],
-}}
-for number in (1, 2, 3):
-    found = pairs(number, profile)
-    seen["pairs"].append([(pair.base.name, pair.treated.name) for pair in found])
-    seen["panels"].append([])
-    for panel in figure_panels(number, profile):
-        seen["panels"][-1].append([panel.row, *(line[1].name for line in panel.lines)])
-print(json.dumps(seen))
-"""
+from boxes.models.table import TINY_FOLDER, models_of, read_added
+from paper import figures, tables
+
+COMMIT = "a" * 40
 
 
 class Machine:
-    """A machine with records of its own."""
+    """A machine with records of its own, in this process."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.records = folder, folder / "records"
+    def __init__(self, folder: Path, capsys):
+        self.folder, self.records, self.capsys = folder, folder / "records", capsys
 
-    def run(self, *line: object) -> subprocess.CompletedProcess:
-        path = f"{ROOT}:{ROOT / 'tests'}"
-        variables = os.environ | {"MODELS_RECORDS": str(self.records), "PYTHONPATH": path}
-        words = [sys.executable, *map(str, line)]
-        return subprocess.run(words, env=variables, cwd=ROOT, capture_output=True, text=True)
+    def run(self, *options: object) -> tuple[int | str | None, str, str]:
+        """add_model.py: its status, what it says on stdout, on stderr."""
+        self.capsys.readouterr()
+        status = run_script("tools/add_model.py", *options)
+        table._added.cache_clear()  # as in a new process
+        out, err = self.capsys.readouterr()
+        return status, out.strip(), err.removeprefix("add_model.py: ").strip()
 
     def add(self, *options: object) -> str:
         """The last line on stdout: profile and name."""
-        ran = self.run("experiments/tools/add_model.py", *options)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.strip()
+        status, out, err = self.run(*options)
+        assert status == 0, err
+        return out
 
     def refused(self, *options: object) -> str:
-        ran = self.run("experiments/tools/add_model.py", *options)
-        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
-        return ran.stderr.removeprefix("add_model.py: ").strip()
+        status, out, err = self.run(*options)
+        assert (status, out, err.count("\n")) == (2, "", 0), err
+        return err
 
     def look(self, profile: str) -> dict:
-        return json.loads(self.run("-c", LOOK.format(profile=profile)).stdout)
+        """What the table, the pairs and the panels of a profile are now."""
+        seen = {
+            "rows": [spec.name for spec in models_of(profile)],
+            "own": [spec.name for spec in models_of(profile, extra=False)],
+            "pairs": [],
+            "panels": [],
+        }
+        for number in (1, 2, 3):
+            found = pairs(number, profile)
+            seen["pairs"].append([[pair.base.name, pair.treated.name] for pair in found])
+            panels = figure_panels(number, profile)
+            seen["panels"].append([[panel.row, *(line[1].name for line in panel.lines)] for panel in panels])
+        return seen
 
     def rows(self) -> list[dict]:
         return json.loads((self.records / "added.json").read_text())["models"]
 
 
 @pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
+def machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table, "ADDED_ROWS", tmp_path / "records" / "added.json")
+    table._added.cache_clear()
+    yield Machine(tmp_path, capsys)
+    table._added.cache_clear()
 
 
 @pytest.fixture
@@ -78,18 +77,9 @@ def checkpoint(tmp_path) -> Path:
 
 
 @pytest.fixture
-def alone(tmp_path, monkeypatch, capsys):
-    """add_model.py in this process, where nothing was added before: (status, what it says on stdout,
-    on stderr)."""
-    monkeypatch.setattr("boxes.models.table.ADDED_ROWS", tmp_path / "records" / "added.json")
-
-    def run(*options: object) -> tuple[int | str | None, str, str]:
-        capsys.readouterr()
-        status = run_script("tools/add_model.py", *options)
-        out, err = capsys.readouterr()
-        return status, out.strip(), err.removeprefix("add_model.py: ").strip()
-
-    return run
+def alone(machine):
+    """add_model.py where nothing was added before."""
+    return machine.run
 
 
 TINY = ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
@@ -227,7 +217,8 @@ def test_a_folder_without_a_tokenizer_leaves_no_record(alone, checkpoint, line):
     assert not (checkpoint.parent / "records").exists()
 
 
-def test_a_snapshot_in_the_hubs_cache_is_named_as_its_repository(machine, checkpoint, tmp_path):
+def test_a_snapshot_in_the_hubs_cache_is_named_as_its_repository(machine, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hub, "REVISIONS", machine.records / "revisions.json")
     blobs = tmp_path / "hub" / "models--some-org--new--model" / "blobs"
     snapshot = blobs.parent / "snapshots" / COMMIT
     shutil.copytree(checkpoint, blobs)
@@ -238,9 +229,9 @@ def test_a_snapshot_in_the_hubs_cache_is_named_as_its_repository(machine, checkp
     [row] = machine.rows()
     assert (row["path"], "hub_id" in row and row["hub_id"]) == (str(snapshot), None)
     which = ("--profile", "tiny", "--models", "new--model")
-    fetched = machine.run("experiments/tools/fetch_weights.py", *which)
-    assert fetched.returncode == 0, fetched.stderr
-    assert fetched.stdout.splitlines()[0] == f"new--model: in {snapshot}"
+    capsys.readouterr()
+    assert run_script("tools/fetch_weights.py", *which) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"new--model: in {snapshot}"
     assert not (machine.records / "revisions.json").exists()
 
 
@@ -250,7 +241,7 @@ def test_a_folder_lies_where_it_may(alone, checkpoint, tmp_path, parent):
     moved.parent.mkdir()
     checkpoint.rename(moved)
     assert alone("--model", moved, "--base", "tiny-base")[:2] == (0, "tiny mine tiny-base")
-    [row] = read_added(tmp_path / "records" / "added.json")
+    [row] = read_added()
     assert row.path == str(moved)
 
 
@@ -265,34 +256,31 @@ def test_a_row_needs_a_plain_name(alone, checkpoint, tmp_path, name):
 
 
 @pytest.mark.parametrize("content", ["{", '{"models": [{"name": "x"}]}', '{"models": 3}', "{}"])
-def test_a_damaged_file_is_one_line(machine, content):
+def test_a_damaged_file_is_one_line_where_the_table_is_asked_for(machine, content, tmp_path, capsys):
     machine.records.mkdir()
     (machine.records / "added.json").write_text(content)
-    ran = machine.run("experiments/04_decode.py", "--help")
-    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
-    assert f"{machine.records}/added.json: " in ran.stderr
-
-
-RENDER = """
-from pathlib import Path
-from results_fixture import write_scores
-write_scores(Path({folder!r}), "tiny")
-"""
+    unfinished = ("tools/unfinished.py", "--profile", "tiny", "--runs", tmp_path)
+    assert refusal(capsys, *unfinished).startswith(f"{machine.records}/added.json: ")
+    assert machine.refused("--remove", "x").startswith(f"{machine.records}/added.json: ")
+    assert len(models_of("paper", extra=False)) == len(models_of("reported")) == 29
+    assert table.spec_of("tiny-base").name == "tiny-base"
 
 
 @pytest.mark.slow
-def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint, tmp_path):
+def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint, tmp_path, monkeypatch):
     machine.add("--model", checkpoint, "--base", "tiny-base", "--label", "My Code")
     results, out = tmp_path / "results", tmp_path / "out"
-    assert machine.run("-c", RENDER.format(folder=str(results))).returncode == 0
-    for module in ("paper.tables", "paper.figures"):
-        ran = machine.run("-m", module, "--profile", "tiny", "--results", results, "--out", out)
-        assert ran.returncode == 0, ran.stderr
+    write_scores(results, "tiny")
+    for module in (tables, figures):
+        given = ["--profile", "tiny", "--results", str(results), "--out", str(out)]
+        monkeypatch.setattr("sys.argv", [module.__name__, *given])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        assert ended.value.code == 0
     assert re.search(r"^\| My Code +\|", (out / "table6.md").read_text(), re.MULTILINE)
     assert "mine,My Code,run,all" in (out / "table6.csv").read_text()
     assert "My Code" in (out / "table4.csv").read_text()
     assert b"mine" not in (out / "figure2.pdf").read_bytes()
-    code = "from boxes.claims.sentences import claims_of; print([c.id for c in claims_of('tiny')])"
-    ids = machine.run("-c", code).stdout
-    assert ids.count("'tiny-code'") == 1
+    ids = [claim.id for claim in claims_of("tiny")]
+    assert ids.count("tiny-code") == 1
     assert "mine" not in ids

@@ -232,6 +232,17 @@ def test_a_wrong_name_is_named(checkout, arguments, message):
     assert not (checkout / "data/runs").exists()
 
 
+def test_a_damaged_file_of_added_models_is_one_line_and_no_matter_of_help(checkout, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/added.json").write_text("{")
+    records = f"MODELS_RECORDS={tmp_path}/records"
+    for goals in (["table6", "MODELS=tiny-base"], ["model", "REMOVE=mine"]):
+        result = make(checkout, "-n", *goals, records)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert f"*** {tmp_path}/records/added.json: not a readable JSON file" in result.stderr
+    assert make(checkout, "help", records).returncode == 0
+
+
 def test_the_environment_and_what_programs_read_are_not_judged(checkout):
     strange = {"profile": "paper", "MODEL": "gpt-2", "BASE": "x", "SHAPES": "7b", "XYZZY": "1"}
     assert names(make(checkout, "-n", "table6", "PROFILE=reported", **strange))[0] == "05_score"
