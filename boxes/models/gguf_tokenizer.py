@@ -21,8 +21,8 @@ BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"  # tokenizer.ggml.model
 _FOLDER = "give the folder of its safetensors and tokenizer.json"
 # Ways to split a text before a byte-level vocabulary is applied. GPT-2's is what transformers has
 # where it knows no other; some split digits off first.
-_GPT2 = ("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling")
-_DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+_GPT2 = ("gpt-2", "phi-2", "olmo")
+_DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r")
 # Llama 3's and Mistral's begin with a BOS unless the file says otherwise, and take a piece that is
 # a token whole.
 _WHOLE_PIECES = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken")

@@ -6,7 +6,7 @@ each. A row of no known shape counts by the size it is called by ("7B").
 
 from dataclasses import dataclass
 
-from boxes.models.table import ModelSpec
+from boxes.models.table import ModelSpec, size_number
 
 GB = 1e9
 WEIGHT_WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
@@ -83,7 +83,7 @@ def parameter_count(spec: ModelSpec) -> float:
     shape = shape_of(spec)
     if shape:
         return shape.parameters
-    return float(spec.size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[spec.size[-1]]
+    return size_number(spec.size)
 
 
 def weight_bytes(spec: ModelSpec, width: int = WEIGHT_WIDTH) -> float:

@@ -183,8 +183,8 @@ _ROWS = (
     _small("OLMo 2 1B", "OLMo 2", "1B", None, None, "allenai/OLMo-2-0425-1B", "apache-2.0", float32_files=True, shape="olmo-2-1b"),
     _small("OLMo 2 1B Instruct", "OLMo 2", "1B", "OLMo-2-0425-1B", "alignment", "allenai/OLMo-2-0425-1B-Instruct", "apache-2.0", shape="olmo-2-1b"),
     # Of no pair: a 4-bit Instruct and a 4-bit base of two families.
-    _packaged("smollm2-135m-instruct-q4_1", "SmolLM2 135M Instruct (Q4_1)", "SmolLM2", "135M", "apache-2.0", packaged=_SMOLLM2_Q4_1, shape="smollm2-135m"),
-    _packaged("gemma-3-270m-q4_k_m", "Gemma 3 270M (Q4_K_M)", "Gemma 3", "270M", "gemma", packaged=_GEMMA_3_Q4_K_M, shape="gemma-3-270m"),
+    _packaged("smollm2-135m-instruct-q4_1", "SmolLM2 135M Instruct (Q4_1)", "SmolLM2-Instruct (Q4_1)", "135M", "apache-2.0", packaged=_SMOLLM2_Q4_1, shape="smollm2-135m"),
+    _packaged("gemma-3-270m-q4_k_m", "Gemma 3 270M (Q4_K_M)", "Gemma 3 (Q4_K_M)", "270M", "gemma", packaged=_GEMMA_3_Q4_K_M, shape="gemma-3-270m"),
     # Later minimal pairs, which the paper does not have.
     _modern("Qwen2.5 7B", "Qwen2.5", "7B", None, None, "Qwen/Qwen2.5-7B", "apache-2.0"),
     _modern("Qwen2.5 7B Instruct", "Qwen2.5", "7B", "Qwen2.5-7B", "alignment", "Qwen/Qwen2.5-7B-Instruct", "apache-2.0"),
@@ -265,6 +265,11 @@ def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
         wrong = f"{min(strangers)} is no model of profile {profile}"
         raise UserError(f"{wrong}; choose from {listed}")
     return [spec for spec in known if not names or spec.name in names]
+
+
+def size_number(size: str) -> float:
+    """How many weights a model has by the size that it is called by: "7B", "135M"."""
+    return float(size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[size[-1]]
 
 
 def lineage(spec: ModelSpec) -> Iterator[ModelSpec]:

@@ -92,13 +92,13 @@ def test_the_rows_are_those_of_table_6(profile):
 
 
 def test_a_name_is_one_folder_and_one_model():
-    assert len(MODELS) == 46
+    assert len(MODELS) == 70
     for name, spec in MODELS.items():
         assert name == spec.name
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
         if spec.hub_id:
             assert name == spec.hub_id.split("/")[1]
-    assert len(set(map(str.lower, MODELS))) == 46  # some file systems do not tell case apart
+    assert len(set(map(str.lower, MODELS))) == 70  # some file systems do not tell case apart
 
 
 def test_every_checkpoint_is_pinned_at_a_commit():
@@ -226,7 +226,7 @@ def test_an_unknown_name_brings_the_closest_ones(name, hint):
 
 
 def test_an_unknown_profile_brings_the_known_ones():
-    said = r"^unknown profile 'full'; choose one of reported, tiny, paper, modern$"
+    said = r"^unknown profile 'full'; choose one of reported, tiny, small, paper, modern$"
     for ask in (models_of, partial(pairs, 1), partial(figure_panels, 3)):
         with pytest.raises(UserError, match=said):
             ask("full")
@@ -238,4 +238,4 @@ def test_the_table_is_read_without_any_package():
     code = f"{path}; from boxes.models import table; print(len(table.MODELS))"
     line = [sys.executable, "-I", "-S", "-c", code]
     ran = subprocess.run(line, capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("46\n", "")
+    assert (ran.stdout, ran.stderr) == ("70\n", "")
