@@ -20,6 +20,7 @@ from markupsafe import Markup
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout before others
 
 from boxes.commandline import command
+from boxes.models.table import WITH_REFERENCE
 from boxes.records import write_text
 from boxes.score_tables import RANDOM
 from experiments.tools.verdict import default_reference

@@ -7,9 +7,9 @@ python experiments/tools/add_model.py --model ../my-model.Q4_K_M.gguf --base tin
 python experiments/tools/add_model.py --remove my-model
 
 The model is a folder with a checkpoint, a GGUF file, which is written out once, or a repository of
-the hub; so is its base, unless it is a row already. The row goes into the profile of its base (without one, into --profile). A row that was
-added stays as it is until it is removed. The last line on stdout is "PROFILE NAME BASE", for make
-model.
+the hub; so is its base, unless it is a row already. The row goes into the profile of its base
+(without one, into --profile). A row that was added stays as it is until it is removed. The last line
+on stdout is "PROFILE NAME BASE", for make model.
 """
 
 import dataclasses
