@@ -106,7 +106,7 @@ def no_space(*_):
 def test_another_file_of_the_same_name_is_refused(plain, tmp_path):
     written_out(plain)
     (tmp_path / "plain.gguf").write_bytes(plain.read_bytes() + b"x")
-    with pytest.raises(UserError, match="is of another file than .*; delete that folder, or rename the file$"):
+    with pytest.raises(UserError, match=r"is of another file than .*; delete that folder, or rename the file$"):
         written_out(tmp_path / "plain.gguf")
 
 
