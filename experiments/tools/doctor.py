@@ -123,8 +123,8 @@ def time_line(rows: list[Checkup]) -> str:
     measured = [row.seconds for row in rows if row.seconds]
     predicted = [row.predicted for row in rows if row.predicted]
     if predicted and not measured:
-        ends = f"{minutes(min(predicted))} to {minutes(max(predicted))} a model"
-        return f"predicted for this processor: {ends}, {minutes(sum(predicted))} for {len(predicted)}"
+        models = "1 model" if len(predicted) == 1 else f"{len(predicted)} models"
+        return f"{minutes(sum(predicted))} predicted for {models} on this processor"
     if not measured:
         return "not measured on this kind of device"
     models = f"{len(measured)} of {len(rows)} models, the others not measured"

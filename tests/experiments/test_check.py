@@ -217,7 +217,7 @@ def test_a_claim_that_cannot_be_judged_flips_nothing_and_is_listed(tmp_path, cap
 # --- a reference of some rows ---
 
 SMALL = ["SmolLM2-135M", "Qwen2.5-0.5B"]
-RUNS = "model,status,device\nSmolLM2-135M,complete,cpu\nQwen2.5-0.5B,complete,cpu\ngemma-3-270m,not run,\n"
+RUNS = "model,status,reason\nSmolLM2-135M,complete,\nQwen2.5-0.5B,complete,\ngemma-3-270m,not run,no weights\n"
 
 
 def small_reference(tmp_path, capsys, *models: str) -> None:
