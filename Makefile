@@ -22,7 +22,7 @@ $(if $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),
 .DEFAULT_GOAL := help
 
 # ---------------------------------------------------------------------------------------------------- variables
-PROFILE ?= tiny#          tiny: four miniature models | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
+PROFILE ?= tiny#          tiny: four miniatures | small: for a laptop | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
 MODELS ?=#                only these models of the profile, by name (default, and MODELS=all: all of them)
 MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
 DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP
@@ -31,7 +31,7 @@ SEED ?= 27#               of the generated data; data/checksums.sha256 has the c
 DATA_DIR ?= data/boxes#   where the dataset goes
 HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
 GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); all GPUs are used
-MODEL ?=#                 for make model: a checkpoint's folder, or org/name on the hub
+MODEL ?=#                 for make model: a checkpoint's folder, a GGUF file, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
 ADDED ?=#                 for make model: what BASE was trained on further: code (default), math or alignment
@@ -231,7 +231,7 @@ clean: ## delete figures, tables and results; data, predictions and the environm
 	rm -rf paper/out data/results .pytest_cache .ruff_cache .hypothesis
 distclean: clean ## delete also data, predictions (hours of a GPU), what make model and make weights recorded, and VENV
 	rm -rf data/runs $(TEST) $(OTHER_DATA) $(DATA_DIR)/.settings
-	rm -f $(addprefix $(RECORDS)/,added.json revisions.json verified.json)
+	rm -rf $(addprefix $(RECORDS)/,added.json revisions.json verified.json gguf)
 	if test -e $(VENV)/pyvenv.cfg; then rm -rf $(VENV:%/=%); elif test -e $(VENV); then \
 	    echo "$(VENV): no virtual environment, it stays"; fi
 help: ## this text

@@ -17,12 +17,14 @@ LISTED = 6  # faults or machines in the first lines; of more, the number is said
 QUESTIONS = {
     "reported": "Are all numbers those that the paper prints?",
     "tiny": "Does the pipeline agree with the committed reference?",
+    "small": "Do the rows that were run agree with the committed reference?",
     "paper": "Do the rows that were run agree with the reported numbers?",
     "modern": "Does it agree with reported numbers?",
 }
 TOLERANCES = {
     "reported": "to the last digit",
     "tiny": "within 1 % of the queries behind it (two queries at least)",
+    "small": "within 1 % of the queries behind it (two queries at least)",
     "paper": "within 5 points, overall and on changed boxes",
 }
 
@@ -57,6 +59,9 @@ def agreement(results: Results, folder: Path, reference: Path) -> Line:
         return Line(question, "cannot be compared", str(error))
     if not found.run:
         return Line(question, "nothing was run", f"None of {found.chosen} models has results.")
+    if not found.compared:
+        nothing = "The reference has none of the models that were run."
+        return Line(question, "nothing to compare", nothing)
     if found.faults:
         faults, more = found.faults[:LISTED], len(found.faults) - LISTED
         if more > 0:
@@ -71,7 +76,7 @@ def _agreed(results: Results, found: Verdict) -> str:
     gaps = found.cells[found.cells.judged].difference.abs().dropna()
     same = bool((gaps <= ROUNDING).all())
     closely = TOLERANCES["reported" if same else results.profile]
-    text = f"{len(found.run)} of {of} models: every accuracy {closely}"
+    text = f"{len(found.compared)} of {of} models: every accuracy {closely}"
     largest = _largest_difference(results)
     if largest and not same:
         text += f" (largest difference overall: {signed(largest)})"

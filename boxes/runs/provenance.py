@@ -59,6 +59,7 @@ def provenance_of(checkpoint: Checkpoint, task: Task, decoder, chosen: PromptSet
         "model": spec.name,
         "hub_id": spec.hub_id,
         **identity(checkpoint),
+        **({"gguf": checkpoint.gguf} if checkpoint.gguf else {}),
         "tokenizer": spec.tokenizer[0] if spec.tokenizer else spec.hub_id,
         "prompt_format": chosen.format,
         "prompt_style": chosen.style if chosen.format == "plain" else None,

@@ -3,17 +3,19 @@ boxes/models/table.py reads.
 
 python experiments/tools/add_model.py --model ../my-model --base tiny-base --added code
 python experiments/tools/add_model.py --model org/name --base Llama-2-7b-hf --added math
+python experiments/tools/add_model.py --model ../my-model.Q4_K_M.gguf --base tiny-base
 python experiments/tools/add_model.py --remove my-model
 
-The model is a folder with a checkpoint, or a repository of the hub; so is its base, unless it is a
-row already. The row goes into the profile of its base (without one, into --profile). A row that was
-added stays as it is until it is removed. The last line on stdout is "PROFILE NAME BASE", for make
-model.
+The model is a folder with a checkpoint, a GGUF file, which is written out once, or a repository of
+the hub; so is its base, unless it is a row already. The row goes into the profile of its base
+(without one, into --profile). A row that was added stays as it is until it is removed. The last line
+on stdout is "PROFILE NAME BASE", for make model.
 """
 
 import dataclasses
 import math
 import re
+import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -22,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 
 from boxes.commandline import argument_parser, command
 from boxes.models.files import check_files, tensor_shapes, weight_files
+from boxes.models.gguf_files import is_gguf, record_of, sha256_of, written_out
 from boxes.models.reading import read_tokenizer
-from boxes.models.table import ADDED_ROWS, MODELS, PROFILES, ModelSpec, read_added, spec_of
+from boxes.models.table import ADDED_ROWS, GGUF_FOLDER, MODELS, PROFILES, ModelSpec, read_added, spec_of
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError, write_json
 
@@ -40,7 +43,7 @@ OTHER_NAME = 'give another with ARGS="--name NAME"'
 def parse_arguments() -> Namespace:
     parser = argument_parser(__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", help="a folder with a checkpoint, or a repository (org/name)")
+    which.add_argument("--model", help="a folder with a checkpoint, a GGUF file, or a repository (org/name)")
     which.add_argument("--remove", metavar="NAME", help="take a row out again; its runs stay")
     option = parser.add_argument
     option("--revision", help="the repository's commit (default: pinned at the first download)")
@@ -59,9 +62,12 @@ def parse_arguments() -> Namespace:
     return parser.parse_args()
 
 
-def place_of(name_or_path: str) -> dict[str, str | None]:
-    """hub_id, path and name of a folder or a repository. UserError for what is neither."""
+def place_of(name_or_path: str, name: str | None = None) -> dict[str, str | None]:
+    """hub_id, path and name of a folder, a GGUF file or a repository, and the label of a file. UserError
+    for what is neither."""
     folder = Path(name_or_path).expanduser()
+    if is_gguf(folder):
+        return place_of_file(folder, name)
     if folder.is_dir():
         check_files(folder)
         read_tokenizer(folder)
@@ -70,6 +76,35 @@ def place_of(name_or_path: str) -> dict[str, str | None]:
     if not HUB_ID.fullmatch(name_or_path):
         raise UserError(f"{name_or_path}: neither a folder nor a repository of the hub (org/name)")
     return {"name": name_or_path.split("/")[1], "hub_id": name_or_path, "path": None}
+
+
+def place_of_file(path: Path, name: str | None) -> dict[str, str | None]:
+    """That of the folder which a GGUF file is written out to, under the row's name; the label says
+    its quantisation."""
+    name = name or path.stem
+    check_name(name)
+    folder = written_out(path, GGUF_FOLDER / name)
+    label = f"{name} ({record_of(folder)['quantisation']})"
+    return {"name": name, "hub_id": None, "path": str(folder), "label": label}
+
+
+def row_of_file(path: Path) -> ModelSpec | None:
+    """The row of the table that a GGUF file is the checkpoint of, which is then there; None for
+    other files, and for what is none."""
+    if not is_gguf(path) or not path.is_file():
+        return None
+    sha256 = sha256_of(path)
+    for spec in MODELS.values():
+        if spec.packaged and spec.packaged.sha256 == sha256:
+            written_out(path, spec.folder)
+            return spec
+    return None
+
+
+def check_name(name: str) -> None:
+    """UserError for what cannot be the name of a row and of its runs."""
+    if not PLAIN_NAME.fullmatch(name):
+        raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
 
 
 def folder_name(folder: Path) -> str:
@@ -94,8 +129,7 @@ def new_row(place: dict, base: ModelSpec | None, profile: str, size: str, **more
     """A row from where a model lies and what it was trained from. UserError where its name or size
     cannot be. An empty `size` is looked for."""
     name = more.get("name") or place["name"]
-    if not PLAIN_NAME.fullmatch(name):
-        raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
+    check_name(name)
     if name.lower() in map(str.lower, MODELS):
         raise UserError(f"{name}: the table has a row of this name; {OTHER_NAME}")
     fields = {"label": name, "family": name, "base": None, "added": None, "revision": None,
@@ -129,9 +163,16 @@ def base_of(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec | None:
         known = spec.folder and folder.is_dir() and folder.resolve() == spec.folder.resolve()
         if known or arguments.base in (spec.name, spec.hub_id):
             return spec
-    if not folder.is_dir() and not HUB_ID.fullmatch(arguments.base):
+    if row := row_of_file(folder):
+        return row
+    is_place = folder.is_dir() or is_gguf(folder) or HUB_ID.fullmatch(arguments.base)
+    if not is_place:
         return spec_of(arguments.base)  # which says what names there are
-    base = new_row(place_of(arguments.base), None, arguments.profile, arguments.size)
+    place = place_of(arguments.base)
+    for spec in rows:
+        if place["path"] and spec.path == place["path"]:
+            return spec
+    base = new_row(place, None, arguments.profile, arguments.size)
     check_same(base, rows)
     rows.append(base)
     return base
@@ -153,7 +194,7 @@ def add(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec:
     if arguments.revision and not re.fullmatch(r"[0-9a-f]{40}", arguments.revision):
         wrong = f"--revision {arguments.revision}: not a commit of 40 digits"
         raise UserError(f"{wrong}; without one, the newest is pinned when fetched")
-    place = place_of(arguments.model)
+    place = place_of(arguments.model, arguments.name)
     if place["path"] and arguments.revision:
         wrong = f"--revision: {arguments.model} is a folder"
         raise UserError(f"{wrong}; only a repository of the hub has commits")
@@ -167,7 +208,7 @@ def add(arguments: Namespace, rows: list[ModelSpec]) -> ModelSpec:
     row = new_row(place, base, arguments.profile, arguments.size, **given)
     if row.profile == "reported":
         wrong = "profile reported has the paper's printed numbers"
-        raise UserError(f"{wrong}; add a model to tiny, paper or modern")
+        raise UserError(f"{wrong}; add a model to tiny, small, paper or modern")
     check_lineage(row, rows)
     check_same(row, rows)
     rows[:] = [other for other in rows if other.name != row.name]
@@ -195,6 +236,8 @@ def remove(name: str, rows: list[ModelSpec]) -> ModelSpec:
     if leaning:
         raise UserError(f"{name} is the base of {leaning[0]}; remove that first")
     rows.remove(row)
+    if row.path and Path(row.path).parent == GGUF_FOLDER:  # what make model wrote, and can again
+        shutil.rmtree(row.path, ignore_errors=True)
     return row
 
 
@@ -210,6 +253,13 @@ def as_json(row: ModelSpec) -> dict:
 def main() -> None:
     arguments = parse_arguments()
     rows = read_added()
+    known = None
+    if arguments.model and not arguments.base:
+        known = row_of_file(Path(arguments.model).expanduser())
+    if known:
+        print(f"{known.name} is this file's row of profile {known.profile}", file=sys.stderr)
+        print(known.profile, known.name)
+        return
     row = remove(arguments.remove, rows) if arguments.remove else add(arguments, rows)
     write_json(ADDED_ROWS, {"models": [as_json(row) for row in rows]})
     change = "is out of" if arguments.remove else "is in"

@@ -34,6 +34,7 @@ class Checkup:
     tokenizer: str = "not here"
     access: str = "not asked"
     seconds: float | None = None  # for the test set, where somebody measured it
+    predicted: float | None = None  # for all runs, on this machine's processor
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -54,8 +55,8 @@ def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu:
         check_tokenizer(checkpoint, row)
         folder = checkpoint.folder
     except WeightsMissing as missing:
-        row.weights = TO_FETCH if spec.hub_id else MISSING
-        if not spec.hub_id:
+        row.weights = TO_FETCH if spec.hub_id or spec.packaged else MISSING
+        if row.weights == MISSING:
             row.faults.append(str(missing))
     except UserError as error:
         row.faults.append(str(error))
@@ -151,7 +152,7 @@ def ask_hub(specs: list[ModelSpec], rows: list[Checkup]) -> None:
     """check_access of what is to be fetched, until the hub does not answer: it would not answer for
     the others either."""
     for spec, row in zip(specs, rows, strict=True):
-        if row.weights == TO_FETCH:
+        if row.weights == TO_FETCH and spec.hub_id:
             check_access(spec, row)
             if row.access not in (OPEN, CLOSED):
                 return

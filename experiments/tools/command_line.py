@@ -88,7 +88,7 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
     if "model" in goals and "MODELS" in said:
         return "MODELS= chooses models of the table; make model takes one with MODEL=, and its base with BASE="
     if "model" in goals and not (values.get("MODEL") or values.get("REMOVE")):
-        return "make model needs MODEL=folder or MODEL=org/name, or REMOVE=name"
+        return "make model needs MODEL=folder, MODEL=file.gguf or MODEL=org/name, or REMOVE=name"
     if "FROM" in said:
         return from_archive(said, goals)
     return None
@@ -110,7 +110,7 @@ def wrong_choice(values: dict[str, str]) -> str | None:
     """A profile, model, kind of data, file or folder that is not there."""
     profile = values.get("PROFILE", "").strip() or "tiny"
     if profile not in PROFILES:
-        return f'unknown PROFILE "{profile}"; choose tiny, paper, modern or reported'
+        return f'unknown PROFILE "{profile}"; choose tiny, small, paper, modern or reported'
     known = [spec.name for spec in models_of(profile)]
     models = values.get("MODELS", "").split()
     strangers = [name for name in models if name not in known and models != [ALL]]

@@ -6,8 +6,9 @@ python experiments/tools/doctor.py --profile paper --models CodeLlama-7b-hf gemm
 A line a kind, whatever the number of models; what is here has a row of its own (the checks are in
 checkup.py). Nothing is loaded or fetched. The hub is asked whether a gated repository is open to
 HF_TOKEN, unless HF_HUB_OFFLINE=1 or the weights are here. Times are those of data/bench/shapes.csv,
-measured on this kind of device, or "not measured". The last line is "can run", or "cannot run,
-because ..." with exit status 1.
+measured on this kind of device, or "not measured"; without a GPU they are predicted for models that
+the memory holds (prediction.py), and each of these has a row. The last line is "can run", or "cannot
+run, because ..." with exit status 1.
 """
 
 import argparse
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 
 from boxes.commandline import add_models, argument_parser, command, positive
 from boxes.models.hub import cache_folder
-from boxes.models.shapes import GB, file_bytes, gigabytes
+from boxes.models.shapes import GB, download_bytes, file_bytes, gigabytes
 from boxes.models.table import PROFILES, ModelSpec, choose
 from boxes.runs.devices import gpus
 from experiments.tools.checkup import HERE, TO_FETCH, Checkup, ask_hub, examine
@@ -45,14 +46,30 @@ def check_disk(specs: list[ModelSpec], rows: list[Checkup]) -> tuple[str, list[s
     waiting = to_fetch(specs, rows)
     if not waiting:
         return "nothing to fetch", []
-    need = sum(map(file_bytes, waiting))
-    cache = cache_folder(waiting[0].hub_id, "none")
-    place = next(place for place in cache.parents if place.exists())
-    free = shutil.disk_usage(place).free
-    line = f"{gigabytes(need)} to fetch, {gigabytes(free)} free in {place}"
-    if need <= free:
+    line = f"{gigabytes(sum(map(download_bytes, waiting)))} to fetch"
+    places: dict[int, Path] = {}  # of each disk the first
+    needs: Counter[int] = Counter()
+    for spec in waiting:
+        place = place_of(spec)
+        places.setdefault(place.stat().st_dev, place)
+        needs[place.stat().st_dev] += room(spec)
+    free = {disk: shutil.disk_usage(place).free for disk, place in places.items()}
+    for disk, place in places.items():
+        line += f", {gigabytes(free[disk])} free in {place}"
+    if all(need <= free[disk] for disk, need in needs.items()):
         return line, []
     return line, [f"{line}: free some, or set HF_HOME"]
+
+
+def place_of(spec: ModelSpec) -> Path:
+    """A folder that is there, of the disk that a row's weights go to."""
+    folder = spec.folder or cache_folder(spec.hub_id, "none")
+    return next(place for place in folder.parents if place.exists())
+
+
+def room(spec: ModelSpec) -> float:
+    """Bytes that fetching a row's weights needs: of a GGUF file also those that it is written out to."""
+    return file_bytes(spec) + (spec.packaged.size if spec.packaged else 0)
 
 
 def to_fetch(specs: list[ModelSpec], rows: list[Checkup]) -> list[ModelSpec]:
@@ -104,10 +121,21 @@ def tally(words: Iterable[str]) -> str:
 def time_line(rows: list[Checkup]) -> str:
     """The seconds of all models, where they were measured."""
     measured = [row.seconds for row in rows if row.seconds]
+    predicted = [row.predicted for row in rows if row.predicted]
+    if predicted and not measured:
+        models = "1 model" if len(predicted) == 1 else f"{len(predicted)} models"
+        return f"{minutes(sum(predicted))} predicted for {models} on this processor"
     if not measured:
         return "not measured on this kind of device"
     models = f"{len(measured)} of {len(rows)} models, the others not measured"
     return f"{sum(measured):.0f} s of decoding for {models}"
+
+
+def minutes(seconds: float) -> str:
+    """Whole minutes, one at least; hours where there are many."""
+    if seconds < 2 * 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.0f} h"
 
 
 def hub_line(specs: list[ModelSpec], rows: list[Checkup]) -> str:
@@ -129,16 +157,35 @@ def gpus_line(there: dict[str, int], gpu: str | None) -> str:
     return f"{line} ({gpu})" if gpu else line
 
 
-def show_those_here(specs: list[ModelSpec], rows: list[Checkup]) -> None:
-    """A row for each model whose weights are on this machine."""
+def show_models(specs: list[ModelSpec], rows: list[Checkup]) -> None:
+    """A row for each model whose weights are on this machine, or that it could decode."""
     cells = []
     for spec, row in zip(specs, rows, strict=True):
-        if row.weights == HERE:
-            seconds = f"{row.seconds:.0f} s" if row.seconds else "not measured"
-            cells.append((spec.name, gigabytes(row.need), row.tokenizer, seconds))
+        if row.weights == HERE or row.predicted:
+            weights = row.weights
+            if weights == TO_FETCH:
+                weights += f", {gigabytes(download_bytes(spec))}"
+            cells.append((spec.name, weights, gigabytes(row.need), row.tokenizer, time_of(row)))
     if cells:
-        head = ("here", "memory", "tokenizer", "time")
+        head = ("model", "weights", "memory", "tokenizer", "time")
         print(f"\n{tabulate(cells, head, disable_numparse=True)}")
+
+
+def time_of(row: Checkup) -> str:
+    """How long a model takes, as far as anybody knows."""
+    if row.seconds:
+        return f"{row.seconds:.0f} s"
+    return f"predicted {minutes(row.predicted)}" if row.predicted else "not measured"
+
+
+def predict(specs: list[ModelSpec], rows: list[Checkup]) -> None:
+    """How long the models take that the memory holds, on a processor."""
+    from experiments.tools.prediction import predicted_seconds
+
+    speeds: dict[tuple[int, int], float] = {}
+    for spec, row in zip(specs, rows, strict=True):
+        if not row.short:
+            row.predicted = predicted_seconds(spec, speeds)
 
 
 def last_line(profile: str, waiting: list[ModelSpec], faults: list[str]) -> int:
@@ -150,7 +197,7 @@ def last_line(profile: str, waiting: list[ModelSpec], faults: list[str]) -> int:
         print(f"\ncannot run, because{because}", file=sys.stderr)
         return 1
     if waiting:
-        size = gigabytes(sum(map(file_bytes, waiting)))
+        size = gigabytes(sum(map(download_bytes, waiting)))
         print(f"\ncan run, once make weights PROFILE={profile} has fetched {size}")
     else:
         print("\ncan run")
@@ -177,6 +224,8 @@ def main() -> int:
     there, gpu = gpus(), gpu_name()
     rows = [examine(spec, there, arguments.gpus, arguments.bench, gpu) for spec in specs]
     ask_hub(specs, rows)
+    if not there:
+        predict(specs, rows)
     memory, short = memory_line(specs, rows)
     disk, full = check_disk(specs, rows)
     faults = [*short, *full, *one_a_kind(specs, rows)]
@@ -188,7 +237,7 @@ def main() -> int:
     print(f"weights   {tally(row.weights or 'damaged' for row in rows)}; {disk}")
     print(f"hub       {hub_line(specs, rows)}")
     print(f"time      {time_line(rows)}")
-    show_those_here(specs, rows)
+    show_models(specs, rows)
     sys.stdout.flush()
     return last_line(arguments.profile, to_fetch(specs, rows), faults)
 

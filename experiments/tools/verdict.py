@@ -6,12 +6,13 @@ What has to agree depends on what can:
 - tiny: decoding in float32 on another processor may turn a near tie, so that a cell may differ by
   1 % of its queries, two at least, and so may a kind of error. Where a cell does, what follows from
   it (differences, p values) is shown and not compared.
+- small: as tiny, for the rows that the reference has; other rows are shown and not compared.
 - paper: overall and 1+ may differ by 5 points. The test set is another draw of the same size (the
   paper's is not published), which alone gives an interval of 2 points to either side were all
   queries independent; the seven of a description are not, and number formats differ.
 
 A claim flips where its verdict is another than the expected one: on the paper's numbers, for tiny
-in the reference. One that cannot be judged on either side flips nothing.
+and small in the reference. One that cannot be judged on either side flips nothing.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from boxes.claims.judging import FAILS, HOLDS, NOT_RUN
-from boxes.models.table import NOT_CHOSEN, models_of
+from boxes.models.table import NOT_CHOSEN, WITH_REFERENCE, models_of
 from boxes.records import UserError, read_csv
 from boxes.score_tables import NUM_OPS, RANDOM, REPORTED, read_score_table
 from experiments.tools.reference_tables import ROUNDING, TableVerdict, compare_table, own, read_tables, tolerance
@@ -58,7 +59,13 @@ class Verdict:
     @property
     def theirs(self) -> str:
         """What the expected ones are called."""
-        return "reference" if self.profile == "tiny" else "reported"
+        return "reference" if self.profile in WITH_REFERENCE else "reported"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The models that were run and that the reference has."""
+        judged = set(self.cells.model[self.cells.judged])
+        return tuple(name for name in self.run if name in judged)
 
     @property
     def chosen(self) -> int:
@@ -128,14 +135,16 @@ def compare(profile: str, results: Path, reference: Path) -> Verdict:
     cells = read_cells(profile, results, reference)
     claims = read_claims(profile, results, reference)
     behind = {}
+    judged = set(cells.model[cells.judged])
     if profile != "paper":
-        behind = read_tables(results, reference)
+        behind = read_tables(results, reference, set(cells.model) - judged)
     statuses, reasons = read_statuses(results / "runs.csv")
     names = [spec.name for spec in models_of(profile, extra=False)]
     left_out = [name for name in names if statuses.get(name) == NOT_CHOSEN]
     chosen = [name for name in names if name not in left_out]
     run = [name for name in chosen if not cells[cells.model == name].accuracy.isna().all()]
-    same = profile == "reported" or bool((cells.difference.abs() <= ROUNDING).all())  # all there
+    gaps = cells.difference[cells.judged].abs()
+    same = profile == "reported" or bool((gaps <= ROUNDING).all())  # all there
     random = cells[cells.model == RANDOM]
     sizes = dict(zip(random.num_ops, random.n_reference.astype(int), strict=True))
     tables = [compare_table(name, both, same, run, sizes) for name, both in behind.items()]
@@ -181,11 +190,15 @@ def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
     check_cells(theirs_path, theirs, wanted, profile, mend)
     check_cells(ours_path, ours, wanted, profile, "score again")
     lacking = wanted.difference(pd.MultiIndex.from_frame(theirs[CELL]))
+    compared = set(names)
+    if profile == "small":  # of which nobody has run all
+        compared = set(theirs.model)
+        lacking = lacking[lacking.get_level_values("model").isin(compared)]
     if len(lacking):
         raise UserError(f"{theirs_path}: {' '.join(lacking[0])} is lacking; {mend}")
     both = pd.DataFrame(index=wanted).reset_index().merge(theirs, how="left")
     both = both.merge(ours, on=CELL, how="left", suffixes=("_reference", ""))
-    other = both[both.n.notna() & (both.n != both.n_reference)]
+    other = both[both.n.notna() & both.n_reference.notna() & (both.n != both.n_reference)]
     if profile != "paper" and len(other):
         first = other.iloc[0]
         found = f"{int(first.n)} queries at {first.num_ops} and not {int(first.n_reference)}"
@@ -199,6 +212,7 @@ def read_cells(profile: str, results: Path, reference: Path) -> pd.DataFrame:
     both["wrong"] = run & ((both.difference.abs() > allowed) | uneven)
     # The cells of the random baseline are compared in random.csv.
     both["judged"] = (profile != "paper") | (both.model != RANDOM)
+    both["judged"] &= both.model.isin(compared)
     both["wrong"] &= both.judged
     return both
 

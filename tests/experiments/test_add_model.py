@@ -1,19 +1,22 @@
 """A model is added without touching the code: its row, its pair, its panel; what is refused; what
 stays as it was."""
 
+import dataclasses
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from gguf_fixture import write_gguf
 from results_fixture import write_scores
 from scripts_fixture import refusal, run_script
 
 from boxes.claims.sentences import claims_of
 from boxes.models import hub, table
 from boxes.models.pairs import figure_panels, pairs
-from boxes.models.table import TINY_FOLDER, models_of, read_added
+from boxes.models.table import MODELS, TINY_FOLDER, Packaged, models_of, read_added
+from boxes.records import sha256_file
 from paper import figures, tables
 
 COMMIT = "a" * 40
@@ -284,3 +287,56 @@ def test_tables_and_figures_have_it_and_the_claims_have_not(machine, checkpoint,
     ids = [claim.id for claim in claims_of("tiny")]
     assert ids.count("tiny-code") == 1
     assert "mine" not in ids
+
+
+# --- GGUF files ---
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch) -> Path:
+    """Where GGUF files are written out to."""
+    for module in ("boxes.models.table", "boxes.models.gguf_files"):
+        monkeypatch.setattr(f"{module}.GGUF_FOLDER", tmp_path / "gguf")
+    return tmp_path / "gguf"
+
+
+def test_a_gguf_file_is_a_row_that_says_its_quantisation(alone, written, tmp_path):
+    write_gguf(tmp_path / "mini-Q4_0.gguf", "Q4_0")
+    which = ("--model", tmp_path / "mini-Q4_0.gguf", "--base", "tiny-base")
+    status, out, _ = alone(*which, "--name", "mini")
+    assert (status, out) == (0, "tiny mini tiny-base")
+    [row] = json.loads((tmp_path / "records/added.json").read_text())["models"]
+    assert (row["label"], row["path"]) == ("mini (Q4_0)", str(written / "mini"))
+    assert (written / "mini/model.safetensors").is_file()
+    assert alone(*which, "--name", "mini")[0] == 0  # again: the same row
+    assert alone("--remove", "mini")[0] == 0
+    assert not (written / "mini").exists()
+
+
+def test_a_gguf_file_of_the_table_is_its_row(alone, written, tmp_path, monkeypatch):
+    write_gguf(tmp_path / "some.gguf")
+    packaged = Packaged((), 0, sha256_file(tmp_path / "some.gguf"))
+    spec = dataclasses.replace(MODELS["gemma-3-270m-q4_k_m"], packaged=packaged)
+    monkeypatch.setitem(MODELS, spec.name, spec)
+    status, out, err = alone("--model", tmp_path / "some.gguf")
+    assert (status, out) == (0, "small gemma-3-270m-q4_k_m")
+    assert "is this file's row of profile small" in err
+    assert (written / spec.name / "config.json").is_file()
+    assert not (tmp_path / "records/added.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model {}/none.gguf", "{}/none.gguf: no such file"),
+        ("--model {}/text.gguf", "{}/text.gguf: not a GGUF file; fetch the file again"),
+        ("--model {}/text.gguf --name a/b", "a/b: a name has letters, digits"),
+        ("--model org/x --size 1B --base {}/none.gguf", "{}/none.gguf: no such file"),
+    ],
+)
+def test_a_gguf_file_that_cannot_be(alone, written, tmp_path, options, message):
+    (tmp_path / "text.gguf").write_text("a page that says no")
+    status, out, err = alone(*options.format(*[tmp_path] * options.count("{}")).split())
+    assert (status, out, err.count("\n")) == (2, "", 0)
+    assert err.startswith(message.format(tmp_path))
+    assert not (tmp_path / "records/added.json").exists()

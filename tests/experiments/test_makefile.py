@@ -203,7 +203,7 @@ def test_a_lacking_file_is_made_again(checkout):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, paper, modern or reported'),
+        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, small, paper, modern or reported'),
         (["all", "MODELS=tiny-bse"], "unknown in MODELS: tiny-bse; PROFILE=tiny has tiny-base"),
         (["data", "DATA=release"], "DATA=release needs RELEASE_ZIP"),
         (["data", "DATA=release", "RELEASE_ZIP=/nope"], "RELEASE_ZIP=/nope: no such file; name the authors'"),
@@ -218,7 +218,7 @@ def test_a_lacking_file_is_made_again(checkout):
         (["all", "REMOVE=mine"], "REMOVE= is for make model, not for all"),
         (["all", "SHAPES=7b"], "SHAPES= is for make bench, not for all"),
         (["model", "MODELS=tiny-base"], "make model takes one with MODEL=, and its base with BASE="),
-        (["model", "BASE=tiny-base"], "make model needs MODEL=folder or MODEL=org/name, or REMOVE=name"),
+        (["model", "BASE=tiny-base"], "make model needs MODEL=folder, MODEL=file.gguf or MODEL=org/name, or REMOVE=name"),
         (["bench", "FROM=x.tar.zst"], "FROM= is for all table6 tables figures check, which need nothing but the archive; not"),
         (["check", "archive", "FROM=x.tar.zst"], "; not for archive"),
         (["table6", "FROM=x.tar.zst", "MODELS=tiny-base"], "FROM= shows what is in the archive; leave out MODELS"),

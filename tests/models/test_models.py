@@ -92,13 +92,13 @@ def test_the_rows_are_those_of_table_6(profile):
 
 
 def test_a_name_is_one_folder_and_one_model():
-    assert len(MODELS) == 46
+    assert len(MODELS) == 70
     for name, spec in MODELS.items():
         assert name == spec.name
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
         if spec.hub_id:
             assert name == spec.hub_id.split("/")[1]
-    assert len(set(map(str.lower, MODELS))) == 46  # some file systems do not tell case apart
+    assert len(set(map(str.lower, MODELS))) == 70  # some file systems do not tell case apart
 
 
 def test_every_checkpoint_is_pinned_at_a_commit():
@@ -173,6 +173,72 @@ def test_the_tiny_models_are_a_pair_an_experiment():
         assert (spec.folder / "tokenizer.json").is_file()
 
 
+# Of the profile `small`: repository, what it was trained from and on.
+SMALL = """\
+Qwen/Qwen2.5-0.5B
+Qwen/Qwen2.5-0.5B-Instruct|Qwen2.5-0.5B|alignment
+Qwen/Qwen2.5-Coder-0.5B|Qwen2.5-0.5B|code
+Qwen/Qwen2.5-Coder-0.5B-Instruct|Qwen2.5-Coder-0.5B|alignment
+Qwen/Qwen2.5-1.5B
+Qwen/Qwen2.5-1.5B-Instruct|Qwen2.5-1.5B|alignment
+Qwen/Qwen2.5-Coder-1.5B|Qwen2.5-1.5B|code
+Qwen/Qwen2.5-Coder-1.5B-Instruct|Qwen2.5-Coder-1.5B|alignment
+Qwen/Qwen2.5-Math-1.5B|Qwen2.5-1.5B|math
+Qwen/Qwen2.5-Math-1.5B-Instruct|Qwen2.5-Math-1.5B|alignment
+HuggingFaceTB/SmolLM2-135M
+HuggingFaceTB/SmolLM2-135M-Instruct|SmolLM2-135M|alignment
+HuggingFaceTB/SmolLM2-360M
+HuggingFaceTB/SmolLM2-360M-Instruct|SmolLM2-360M|alignment
+google/gemma-3-270m
+google/gemma-3-270m-it|gemma-3-270m|alignment
+google/gemma-3-1b-pt
+google/gemma-3-1b-it|gemma-3-1b-pt|alignment
+meta-llama/Llama-3.2-1B
+meta-llama/Llama-3.2-1B-Instruct|Llama-3.2-1B|alignment
+allenai/OLMo-2-0425-1B
+allenai/OLMo-2-0425-1B-Instruct|OLMo-2-0425-1B|alignment"""
+PACKAGED = ["smollm2-135m-instruct-q4_1", "gemma-3-270m-q4_k_m"]
+SMALL_CODE = ["Qwen2.5 (0.5B)", "Qwen2.5 (1.5B)"]
+LICENCES = {"Qwen": "apache-2.0", "HuggingFaceTB": "apache-2.0", "google": "gemma",
+            "meta-llama": "llama3.2", "allenai": "apache-2.0"}  # fmt: skip
+
+
+def test_the_small_models_are_pairs_of_the_hub():
+    rows = [spec for spec in models_of("small") if spec.hub_id]
+    said = ["|".join(filter(None, (spec.hub_id, spec.base, spec.added))) for spec in rows]
+    assert said == SMALL.splitlines()
+    for spec in rows:
+        owner = spec.hub_id.split("/")[0]
+        assert spec.licence == LICENCES[owner]
+        assert spec.gated == (owner in ("google", "meta-llama"))
+        assert (spec.revision, spec.prompt_format) == (None, "plain")  # pinned when it is fetched
+        assert spec.base is None or MODELS[spec.base].size == spec.size
+
+
+def test_the_pairs_and_panels_of_the_small_models():
+    assert [pair.panel for pair in pairs(1, "small")] == SMALL_CODE
+    assert [pair.panel for pair in pairs(2, "small")] == ["Qwen2.5-Math (1.5B)"]
+    assert len(pairs(3, "small")) == 11
+    sizes = [pair.panel for pair in pairs(3, "small") if "Gemma" in pair.panel]
+    assert sizes == ["Gemma 3 (270M)", "Gemma 3 (1B)"]  # by size: M is less than B
+    panels = figure_panels(3, "small")
+    assert [panel.title for panel in panels if panel.row][:2] == ["Qwen2.5-Coder (0.5B)", "Qwen2.5-Coder (1.5B)"]
+    assert len(panels) == 11
+
+
+def test_models_of_packages_are_of_no_pair():
+    rows = [spec for spec in models_of("small") if spec.packaged]
+    assert names(rows) == PACKAGED
+    for spec in rows:
+        assert (spec.base, spec.added, spec.hub_id) == (None, None, None)
+        assert spec.name.rsplit("-", 1)[1].upper() in spec.label  # its quantisation
+        assert re.fullmatch(r"[0-9a-f]{64}", spec.packaged.sha256)
+        assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", package) for package, _ in spec.packaged.parts)
+        assert spec.folder.parts[-2:] == ("gguf", spec.name)
+    families = [spec.family for spec in models_of("small")]
+    assert all(families.count(spec.family) == 1 for spec in rows)  # Table 1 has a line for each
+
+
 def panel_lines(figure: int) -> list[list[tuple[str, str, str]]]:
     found = []
     for panel in figure_panels(figure, "paper"):
@@ -226,7 +292,7 @@ def test_an_unknown_name_brings_the_closest_ones(name, hint):
 
 
 def test_an_unknown_profile_brings_the_known_ones():
-    said = r"^unknown profile 'full'; choose one of reported, tiny, paper, modern$"
+    said = r"^unknown profile 'full'; choose one of reported, tiny, small, paper, modern$"
     for ask in (models_of, partial(pairs, 1), partial(figure_panels, 3)):
         with pytest.raises(UserError, match=said):
             ask("full")
@@ -238,4 +304,4 @@ def test_the_table_is_read_without_any_package():
     code = f"{path}; from boxes.models import table; print(len(table.MODELS))"
     line = [sys.executable, "-I", "-S", "-c", code]
     ran = subprocess.run(line, capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("46\n", "")
+    assert (ran.stdout, ran.stderr) == ("70\n", "")

@@ -14,7 +14,7 @@ from boxes.models.table import NOT_CHOSEN, models_of
 from boxes.records import read_csv, write_csv
 from boxes.score_tables import BUCKETS, RANDOM
 from paper import figures
-from paper.results import REFERENCE, read_results
+from paper.results import REFERENCES, read_results
 from paper.style import INK, STROKES
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "llama-7b"]
@@ -186,9 +186,9 @@ def test_models_that_were_not_chosen_have_neither_line_nor_panel(tmp_path, chose
 
 
 def test_the_picture_of_the_readme_is_the_reference_s(tmp_path):
-    drawn = figures.draw(1, read_results("tiny", REFERENCE))
+    drawn = figures.draw(1, read_results("tiny", REFERENCES / "tiny"))
     (tmp_path / "new.png").write_bytes(figures.render(drawn, "png"))
-    new, committed = (image.imread(path) for path in (tmp_path / "new.png", REFERENCE / "figure1.png"))
+    new, committed = (image.imread(path) for path in (tmp_path / "new.png", REFERENCES / "tiny" / "figure1.png"))
     assert new.shape == committed.shape
     assert np.abs(new - committed).mean() < 0.002  # make reference writes it anew
 

