@@ -1,23 +1,27 @@
 """Two small pretrained models, rebuilt by fetch.py: they load, pass doctor, and the engine decodes as the paper's way does."""
 
 import os
-import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import regex as re
+import torch
 from scenarios_fixture import prompts
 
+from boxes.completion import Completion
+from boxes.decoding.constraint import token_bytes
 from boxes.decoding.engine import Decoder
 from boxes.models import find, load
 from boxes.models.tokenizer import tokens_by_files
-from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
+from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompt
 from boxes.reference import reference_decode
 from experiments.tools.checkup import Checkup, check_tokenizer
 
 pytestmark = pytest.mark.real
 NAMES = ("smollm2-135m-instruct-q4", "gemma-3-270m-q4")
-LIMIT = 48  # tokens: half a statement, and the first look at each box
+COUNT = 64  # prompts
 
 
 @cache
@@ -40,12 +44,88 @@ def test_smollm2_has_no_bos_and_gemma_has_one():
         assert tokenizer.convert_ids_to_tokens(by_files(prompt)[:1]) == [first]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_engine_decodes_as_the_reference_does(name):
+# --- 64 prompts of each model: engine = reference = what one forward over the whole text says ---
+
+
+REST = re.compile(STATEMENT_REGEX.removeprefix(STATEMENT_HEAD))
+
+
+class Case(NamedTuple):
+    """A way of asking, and of how many prompts the slow reference decodes."""
+
+    prompt_format: str
+    constrained: bool
+    reference: int
+
+    @property
+    def expression(self) -> str | None:
+        return STATEMENT_REGEX if self.constrained else None
+
+
+CASES = {
+    "plain": Case("plain", True, 64),
+    "chat": Case("chat", True, 8),
+    "free": Case("plain", False, 8),
+}
+# The base model has no chat template.
+ASKED = [(name, case) for name in NAMES for case in CASES if (name, case) != (NAMES[1], "chat")]
+
+
+@cache
+def asked(name: str, case: str) -> list[str]:
+    return prompts(COUNT, loaded(name).tokenizer, format=CASES[case].prompt_format)
+
+
+@cache
+def decoded(name: str, case: str) -> list[Completion]:
+    decoder = Decoder(loaded(name).model, loaded(name).tokenizer, CASES[case].expression)
+    completions = decoder.decode(asked(name, case))
+    assert decoder.work.way == "engine"
+    assert decoder.work.counted("accepted") > 0
+    return completions
+
+
+@pytest.mark.parametrize(("name", "case"), ASKED)
+def test_one_prompt_at_a_time_gives_the_same(name, case):
+    decoder = Decoder(loaded(name).model, loaded(name).tokenizer, CASES[case].expression, batch_size=1)
+    assert decoder.decode(asked(name, case)) == decoded(name, case)
+
+
+@pytest.mark.parametrize(("name", "case"), ASKED)
+def test_the_engine_decodes_as_the_reference_does(name, case):
+    count = CASES[case].reference
+    few = asked(name, case)[:count]
+    found = reference_decode(loaded(name).model, loaded(name).tokenizer, few, CASES[case].expression)
+    assert found == decoded(name, case)[:count]
+
+
+@pytest.mark.parametrize(("name", "case"), ASKED)
+def test_every_token_is_the_likeliest_legal_one(name, case):
+    """By the model's own forward over prompt and answer at once, and by the regex package: no KV
+    cache, no automaton, no draft."""
     model, tokenizer = loaded(name).model, loaded(name).tokenizer
-    asked = prompts(2)
-    found = Decoder(model, tokenizer, max_new_tokens=LIMIT).decode(asked)
-    assert found == reference_decode(model, tokenizer, asked, max_new_tokens=LIMIT)
-    for completion in found:
-        assert completion.text.startswith(STATEMENT_HEAD)
-        assert completion.status.value == "truncated" or re.fullmatch(STATEMENT_REGEX, completion.text)
+    expression = REST if CASES[case].prompt_format == "plain" else re.compile(STATEMENT_REGEX)
+    spelled = token_bytes(tokenizer)
+    for prompt, completion in zip(asked(name, case), decoded(name, case), strict=True):
+        ids = encode_prompt(tokenizer, prompt)
+        with torch.inference_mode():
+            whole = torch.tensor([[*ids, *completion.tokens]])
+            logits = model(whole, use_cache=False).logits[0, len(ids) - 1 :, : len(tokenizer)]
+        written = b""
+        for token, scores in zip(completion.tokens, logits, strict=False):
+            if CASES[case].constrained:
+                assert token == likeliest(scores, written, spelled, expression)
+            else:
+                assert token == int(scores.argmax())
+            written += spelled[token]
+        if completion.status.value == "ok" and CASES[case].constrained:
+            assert expression.fullmatch(written.decode())
+
+
+def likeliest(scores: torch.Tensor, written: bytes, spelled: dict[int, bytes], expression) -> int:
+    """The token of the highest score behind which the expression can still be met."""
+    for token in scores.argsort(descending=True).tolist():
+        text = (written + spelled.get(token, b"\xff")).decode("latin-1")
+        if spelled.get(token) and expression.fullmatch(text, partial=True):
+            return token
+    raise AssertionError(f"no token is legal behind {written!r}")
