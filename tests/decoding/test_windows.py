@@ -23,6 +23,8 @@ from boxes.reference import reference_decode
 
 LIMIT = 12  # tokens
 # Where the window's edge lies in the prompts of `asked`.
+# OLMo 3's miniature: with 24 tokens two of its logits are 2e-6 apart, which rounding decides.
+SHIFTED = {("olmo3", "own tokens"): 25}
 PLACES = {"own tokens": 24, "prefix": 256, "seam": 330, "answer": 465}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +65,7 @@ ALL = [
 
 @pytest.mark.parametrize(("name", "place"), ALL)
 def test_wherever_the_edge_lies_ids_are_those_of_the_reference(name, place, asked):
-    model = build(name, sliding_window=PLACES[place])
+    model = build(name, sliding_window=SHIFTED.get((name, place), PLACES[place]))
     expected = reference_decode(model, byte_level_tokenizer(), asked, SHORT_REGEX, LIMIT)
     for options in ({}, {"batch_size": 1}, {"draft": False}, {"batch_size": 2, "draft": False}):
         decoder = decoder_of(model, **options)
