@@ -300,17 +300,16 @@ def written(tmp_path, monkeypatch) -> Path:
     return tmp_path / "gguf"
 
 
-def test_a_gguf_file_is_a_row_that_says_its_quantisation(alone, written, tmp_path):
+def test_a_gguf_file_is_a_row_that_says_its_quantisation(machine, tmp_path):
     write_gguf(tmp_path / "mini-Q4_0.gguf", "Q4_0")
-    which = ("--model", tmp_path / "mini-Q4_0.gguf", "--base", "tiny-base")
-    status, out, _ = alone(*which, "--name", "mini")
-    assert (status, out) == (0, "tiny mini tiny-base")
-    [row] = json.loads((tmp_path / "records/added.json").read_text())["models"]
-    assert (row["label"], row["path"]) == ("mini (Q4_0)", str(written / "mini"))
-    assert (written / "mini/model.safetensors").is_file()
-    assert alone(*which, "--name", "mini")[0] == 0  # again: the same row
-    assert alone("--remove", "mini")[0] == 0
-    assert not (written / "mini").exists()
+    which = ("--model", tmp_path / "mini-Q4_0.gguf", "--base", "tiny-base", "--name", "mini")
+    assert machine.add(*which) == "tiny mini tiny-base"
+    [row] = machine.rows()
+    folder = machine.records / "gguf/mini"
+    assert (row["label"], row["path"]) == ("mini (Q4_0)", str(folder))
+    assert (folder / "model.safetensors").is_file()
+    assert machine.add("--remove", "mini") == "tiny mini tiny-base"
+    assert not folder.exists()
 
 
 def test_a_gguf_file_of_the_table_is_its_row(alone, written, tmp_path, monkeypatch):
