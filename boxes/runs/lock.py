@@ -48,6 +48,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
             told = True
             print(f"{folder}: in use by {_name(now[0])}; waiting for it", file=sys.stderr)
         time.sleep(POLL if told else 0.01)
+    _sweep(folder)
     done = threading.Event()
     threading.Thread(target=_beat, args=(path, mine, done), daemon=True).start()
 
@@ -158,6 +159,14 @@ def _remove(path: Path, stale: str, mine: str) -> None:
         else:
             aside.unlink()
             print(f"{path.parent}: {_name(stale)} is gone; going on in its place", file=sys.stderr)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the locks of dead owners that others, killed in _remove, have left aside."""
+    for aside in folder.glob(f"{LOCK}.*"):
+        now = _look(aside)
+        if now and _is_dead(now[0], 0.0):
+            aside.unlink(missing_ok=True)
 
 
 def _beat(path: Path, mine: str, done: threading.Event) -> None:
