@@ -83,6 +83,17 @@ def test_what_a_kill_left_aside_is_swept_up_and_a_living_owners_lock_is_not(tmp_
         assert {path.name for path in tmp_path.iterdir()} == {LOCK, f"{LOCK}.living"}
 
 
+def test_a_signal_right_behind_the_taking_leaves_no_lock(tmp_path, monkeypatch):
+    def interrupt(folder):
+        assert (folder / LOCK).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock, "_sweep", interrupt)
+    with pytest.raises(KeyboardInterrupt), held(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_living_owner_elsewhere_is_not_robbed(tmp_path, monkeypatch):
     """Its lock shows signs of life, by a clock that jumps about."""
     monkeypatch.setattr(lock, "STALE", 0.5)
