@@ -208,7 +208,7 @@ archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/ou
 
 # ---------------------------------------------------------------------------------------------------- test, models, more
 test: $(READY) $(TEST) ## the tests, offline; ARGS="-m slow" for the long ones
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 ADD = $(PY) experiments/tools/add_model.py --model $(call quoted,MODEL) --profile $(PROFILE) \
     $(if $(REVISION),--revision $(call quoted,REVISION)) $(if $(BASE),--base $(call quoted,BASE)) $(ADDED:%=--added %) $(ARGS)
 GAIN = $(PY) experiments/tools/gain.py --profile $$profile --model $$name

@@ -18,7 +18,7 @@ from boxes.reference import reference_decode
 
 TINY = [spec.name for spec in models_of("tiny")]
 BASE = "tiny-base"
-COUNT = 32  # prompts a tiny model by default; 64 with -m slow
+COUNT = 16  # prompts a tiny model by default; 64 with -m slow
 # Random weights finish it, and Figure 4's hardly ever.
 SHORT_REGEX = r"Statement: Box 0 contains( [a-z]{1,4}){1,3}, Box 1\."
 
@@ -35,9 +35,9 @@ def tiny_prompts(name: str, count: int = COUNT, **settings) -> list[str]:
 
 
 @cache
-def tiny_reference(name: str) -> list[Completion]:
+def tiny_reference(name: str, count: int = COUNT) -> list[Completion]:
     loaded = tiny(name)
-    return reference_decode(loaded.model, loaded.tokenizer, tiny_prompts(name))
+    return reference_decode(loaded.model, loaded.tokenizer, tiny_prompts(name, count))
 
 
 def engine(name: str = BASE, **options) -> Decoder:

@@ -37,6 +37,29 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
     folder over since, CannotWrite where no lock can be written.
     """
     path, mine = folder / LOCK, _owner()
+    done = threading.Event()
+
+    def check() -> None:
+        now = _look(path)
+        if not now or now[0] != mine:
+            other = f"now {_name(now[0])} has it" if now else "its lock is gone"
+            raise UserError(f"{folder}: this process stood still and {other}; run again, what was written is kept")
+
+    try:  # from before there is a lock: a signal may come as soon as there is one
+        _acquire(path, mine)
+        _sweep(folder)
+        threading.Thread(target=_beat, args=(path, mine, done), daemon=True).start()
+        yield check
+    finally:
+        done.set()
+        with suppress(UserError):
+            now = _look(path)
+            if now and now[0] == mine:
+                path.unlink(missing_ok=True)
+
+
+def _acquire(path: Path, mine: str) -> None:
+    """Wait until the lock is ours."""
     told, seen, since = False, None, 0.0
     while not _created(path, mine):
         now = _look(path)
@@ -46,24 +69,8 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
             _remove(path, now[0], mine)
         elif now and not told:
             told = True
-            print(f"{folder}: in use by {_name(now[0])}; waiting for it", file=sys.stderr)
+            print(f"{path.parent}: in use by {_name(now[0])}; waiting for it", file=sys.stderr)
         time.sleep(POLL if told else 0.01)
-    done = threading.Event()
-    threading.Thread(target=_beat, args=(path, mine, done), daemon=True).start()
-
-    def check() -> None:
-        now = _look(path)
-        if not now or now[0] != mine:
-            other = f"now {_name(now[0])} has it" if now else "its lock is gone"
-            raise UserError(f"{folder}: this process stood still and {other}; run again, what was written is kept")
-
-    try:
-        yield check
-    finally:
-        done.set()
-        now = _look(path)
-        if now and now[0] == mine:
-            path.unlink(missing_ok=True)
 
 
 def _owner() -> str:
@@ -158,6 +165,14 @@ def _remove(path: Path, stale: str, mine: str) -> None:
         else:
             aside.unlink()
             print(f"{path.parent}: {_name(stale)} is gone; going on in its place", file=sys.stderr)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the locks of dead owners that others, killed in _remove, have left aside."""
+    for aside in folder.glob(f"{LOCK}.*"):
+        now = _look(aside)
+        if now and _is_dead(now[0], 0.0):
+            aside.unlink(missing_ok=True)
 
 
 def _beat(path: Path, mine: str, done: threading.Event) -> None:

@@ -42,7 +42,7 @@ def test_a_statement_that_is_cut_is_truncated(limit):
     completions = engine(max_new_tokens=limit).decode(asked)
     expected = reference_decode(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit)
     assert completions == expected
-    for completion, whole in zip(completions, tiny_reference(BASE), strict=False):
+    for completion, whole in zip(completions, tiny_reference(BASE, 6), strict=True):
         assert completion.status == Status.TRUNCATED
         assert completion.tokens == whole.tokens[:limit]
         assert whole.text.startswith(completion.text)
@@ -51,7 +51,7 @@ def test_a_statement_that_is_cut_is_truncated(limit):
 @pytest.mark.parametrize("draft", [True, False])
 @pytest.mark.parametrize("short_of", [0, 1])
 def test_a_statement_that_ends_exactly_at_the_limit_is_whole(short_of, draft):
-    loaded, asked, whole = tiny(BASE), tiny_prompts(BASE, 6), tiny_reference(BASE)[:6]
+    loaded, asked, whole = tiny(BASE), tiny_prompts(BASE, 6), tiny_reference(BASE, 6)
     limit = len(whole[3].tokens) - short_of
     completions = engine(max_new_tokens=limit, draft=draft).decode(asked)
     for completion, expected in zip(completions, whole, strict=True):
@@ -100,7 +100,7 @@ def test_an_end_at_once_in_free_decoding_is_invalid():
 
 
 def test_an_end_cannot_come_early_under_the_expression():
-    loaded, asked, expected = tiny(BASE), tiny_prompts(BASE, 3), tiny_reference(BASE)[:3]
+    loaded, asked, expected = tiny(BASE), tiny_prompts(BASE, 3), tiny_reference(BASE, 6)[:3]
     with logits_changed(loaded.model, favouring([loaded.tokenizer.eos_token_id])):
         assert engine().decode(asked) == expected
         assert reference_decode(loaded.model, loaded.tokenizer, asked) == expected
@@ -137,7 +137,7 @@ def test_a_text_ends_where_no_logit_is_a_number(monkeypatch, regex, value, way):
 @pytest.mark.parametrize("batch_size", [1, 6])
 def test_a_broken_text_does_not_break_those_beside_it_or_after_it(batch_size, draft):
     """One description's embedding is not a number, the others are decoded as ever."""
-    loaded, asked, expected = tiny(BASE), tiny_prompts(BASE, 6), tiny_reference(BASE)[:6]
+    loaded, asked, expected = tiny(BASE), tiny_prompts(BASE, 6), tiny_reference(BASE, 6)
     spoiled = encode_prompt(loaded.tokenizer, asked[2])
     decoder = engine(batch_size=batch_size, draft=draft)
 

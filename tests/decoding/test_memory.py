@@ -1,6 +1,8 @@
 """Running out of memory: the batch is halved, decoding goes on, the text is the same, and it is on
 record."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from boxes.prompting import statement_prompt
 from boxes.records import UserError
 from boxes.world import describe
 
-COUNT = 24
+COUNT = 12  # more than a batch of 8
 ONE = r"^out of memory with one prompt at a time; free memory, or spread the model over more GPUs$"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,18 +59,25 @@ def fail(monkeypatch, calls: set[int], error: Exception) -> None:
     monkeypatch.setattr(loop, "forward", failing(loop.forward, calls, error))
 
 
-def forwards_of(monkeypatch, tiny, prompts, **options) -> int:
-    counting = failing(loop.forward, set(), ValueError())
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "forward", counting)
-        Decoder(tiny.model, tiny.tokenizer, **options).decode(prompts)
-    return counting.count()
+@pytest.fixture(scope="module")
+def forwards_of(tiny, prompts):
+    """How many forwards the prompts take, for the options of a decoder."""
+
+    @cache
+    def count(**options) -> int:
+        counting = failing(loop.forward, set(), ValueError())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "forward", counting)
+            Decoder(tiny.model, tiny.tokenizer, **options).decode(prompts)
+        return counting.count()
+
+    return count
 
 
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 @pytest.mark.parametrize("draft", [True, False])
-def test_half_a_batch_goes_on(monkeypatch, capsys, tiny, prompts, truth, where, draft):
-    last = forwards_of(monkeypatch, tiny, prompts, batch_size=8, draft=draft)
+def test_half_a_batch_goes_on(monkeypatch, capsys, tiny, prompts, truth, forwards_of, where, draft):
+    last = forwards_of(batch_size=8, draft=draft)
     call = {"first": 1, "middle": last // 2, "last": last}[where]
     fail(monkeypatch, {call}, torch.OutOfMemoryError("injected"))
     decoder = Decoder(tiny.model, tiny.tokenizer, batch_size=8, draft=draft)
@@ -78,8 +87,8 @@ def test_half_a_batch_goes_on(monkeypatch, capsys, tiny, prompts, truth, where, 
     assert capsys.readouterr().err == "out of memory with 8 prompts at a time; going on with 4\n"
 
 
-def test_what_was_finished_is_not_decoded_again(monkeypatch, tiny, prompts):
-    last = forwards_of(monkeypatch, tiny, prompts, batch_size=8)
+def test_what_was_finished_is_not_decoded_again(monkeypatch, tiny, prompts, forwards_of):
+    last = forwards_of(batch_size=8, draft=True)
     fail(monkeypatch, {last - 1, last}, torch.OutOfMemoryError())
     found = []
     for indices, _ in Decoder(tiny.model, tiny.tokenizer, batch_size=8).batches(prompts):
@@ -102,10 +111,8 @@ def test_one_prompt_that_does_not_fit_is_an_error(monkeypatch, tiny, prompts):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)
 
 
-def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts):
-    last = forwards_of(
-        monkeypatch, tiny, prompts, batch_size=4
-    )  # the first ones are a trial, which another way would follow
+def test_another_error_is_not_taken_for_it(monkeypatch, tiny, prompts, forwards_of):
+    last = forwards_of(batch_size=4)  # the first ones are a trial, which another way would follow
     fail(monkeypatch, {last}, RuntimeError("device-side assert"))
     with pytest.raises(RuntimeError, match="device-side assert"):
         Decoder(tiny.model, tiny.tokenizer, batch_size=4).decode(prompts)

@@ -138,8 +138,9 @@ def test_thread_counts():
     assert [scaling.thread_counts(cores) for cores in (1, 2, 6)] == [[1], [1, 2], [1, 2, 4, 6]]
 
 
-def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path, data):
-    monkeypatch.setattr(precision, "BATCH", 3)
+def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "BATCH", 2)
+    data = write_dataset(tmp_path / "data.jsonl", 1)  # bfloat16 takes long on a CPU
     out = tmp_path / "bfloat16.csv"
     assert run(monkeypatch, precision, "--data", data, "--out", out) == 0
     table = pd.read_csv(out)

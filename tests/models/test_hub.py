@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from hub_fixture import Hub, Repository
+from huggingface_hub import constants
 
-from boxes.models import fetching
+from boxes.models import fetching, hub, load
 from boxes.models.table import MODELS, TINY_FOLDER, models_of
 from boxes.records import UserError
 
@@ -186,7 +187,7 @@ def test_a_disk_that_fills_up_is_one_line(machine):
     assert machine.fetch("CodeLlama-7b-hf").returncode == 0
 
 
-def test_a_file_that_changed_on_the_disk_is_told(machine):
+def test_a_file_that_changed_on_the_disk_is_told(machine, monkeypatch):
     machine.hub.repositories |= dict([repository("codegemma-7b")])
     assert machine.fetch("codegemma-7b").returncode == 0
     weights = machine.snapshot("codegemma-7b") / "model.safetensors"
@@ -196,8 +197,13 @@ def test_a_file_that_changed_on_the_disk_is_told(machine):
     told = f"codegemma-7b: {weights}: not the file that was recorded in"
     [line] = lines_of(machine.fetch("codegemma-7b"))
     assert line.startswith(told.removeprefix("codegemma-7b: "))
-    loaded = machine.run("-c", "from boxes.models import load; load('codegemma-7b', 'cpu')")
-    assert f"{weights}: not the file that was recorded" in loaded.stderr
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(machine.cache))
+    monkeypatch.setattr(hub, "REVISIONS", machine.folder / "records" / "revisions.json")
+    monkeypatch.setattr(hub, "VERIFIED", machine.folder / "records" / "verified.json")
+    monkeypatch.delenv("MODELS_DIR", raising=False)
+    with pytest.raises(UserError) as caught:
+        load("codegemma-7b", "cpu")
+    assert str(caught.value).startswith(f"{weights}: not the file that was recorded")
 
 
 def test_the_hub_is_held_to_what_was_recorded(machine):

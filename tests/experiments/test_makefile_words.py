@@ -1,0 +1,137 @@
+"""What may stand on make's command line, what is refused in one line, what help and clean do."""
+
+import re
+
+import pytest
+from checkout_fixture import ROOT, make, run
+from makefile_fixture import names
+
+from experiments.tools.command_line import nearest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["all", "PROFILE=tyni"], 'unknown PROFILE "tyni"; choose tiny, small, paper, modern or reported'),
+        (["all", "MODELS=tiny-bse"], "unknown in MODELS: tiny-bse; PROFILE=tiny has tiny-base"),
+        (["data", "DATA=release"], "DATA=release needs RELEASE_ZIP"),
+        (["data", "DATA=release", "RELEASE_ZIP=/nope"], "RELEASE_ZIP=/nope: no such file; name the authors'"),
+        (["all", "MODELS_DIR=/nope"], "MODELS_DIR=/nope: no such folder; name the one that has a folder a model"),
+        (["data", "DATA=realease"], 'unknown DATA "realease"; choose generated or release'),
+        (["table6", "profile=reported"], "unknown variable profile; did you mean PROFILE?"),
+        (["all", "MODLES=tiny-base"], "unknown variable MODLES; did you mean MODELS?"),
+        (["all", "GPUS=2"], "unknown variable GPUS; make help lists those there are"),
+        (["weights", "PROFILE=paper", "MODEL=CodeLlama-7b-hf"],
+         'MODEL= is for make model, not for weights; models of the table are chosen with MODELS="..."'),
+        (["all", "BASE=tiny-base"], "BASE= is for make model, not for all"),
+        (["all", "REMOVE=mine"], "REMOVE= is for make model, not for all"),
+        (["all", "SHAPES=7b"], "SHAPES= is for make bench, not for all"),
+        (["model", "MODELS=tiny-base"], "make model takes one with MODEL=, and its base with BASE="),
+        (["model", "BASE=tiny-base"], "make model needs MODEL=folder, MODEL=file.gguf or MODEL=org/name, or REMOVE=name"),
+        (["bench", "FROM=x.tar.zst"], "FROM= is for all table6 tables figures check, which need nothing but the archive; not"),
+        (["check", "archive", "FROM=x.tar.zst"], "; not for archive"),
+        (["table6", "FROM=x.tar.zst", "MODELS=tiny-base"], "FROM= shows what is in the archive; leave out MODELS"),
+    ],
+)  # fmt: skip
+def test_a_wrong_name_is_named(checkout, arguments, message):
+    result = make(checkout, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (checkout / "data/runs").exists()
+
+
+def test_a_damaged_file_of_added_models_is_one_line_and_no_matter_of_help(checkout, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/added.json").write_text("{")
+    records = f"MODELS_RECORDS={tmp_path}/records"
+    for goals in (["table6", "MODELS=tiny-base"], ["model", "REMOVE=mine"]):
+        result = make(checkout, "-n", *goals, records)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert f"*** {tmp_path}/records/added.json: not a readable JSON file" in result.stderr
+    assert make(checkout, "help", records).returncode == 0
+
+
+def test_the_environment_and_what_programs_read_are_not_judged(checkout):
+    strange = {"profile": "paper", "MODEL": "gpt-2", "BASE": "x", "SHAPES": "7b", "XYZZY": "1"}
+    assert names(make(checkout, "-n", "table6", "PROFILE=reported", **strange))[0] == "05_score"
+    handed_on = ("HF_HOME=/nowhere", "OMP_NUM_THREADS=1", "CUDA_VISIBLE_DEVICES=0", "V=1", "MODEL=")
+    assert names(make(checkout, "-n", "table6", "PROFILE=reported", *handed_on))[0] == "05_score"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("profile", "PROFILE"), ("MODLES", "MODELS"), ("Data", "DATA"), ("GPU_PER_MODEL", "GPUS_PER_MODEL"),
+                         ("xyzzy", None)]
+)  # fmt: skip
+def test_the_nearest_variable_is_named(given, meant):
+    known = re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert nearest(given, known) == meant
+
+
+def test_commands_are_shown_when_asked_for(checkout):
+    quiet, shown = (make(checkout, "tables", "PROFILE=reported", f"V={v}", "-B") for v in ("", "1"))
+    assert (quiet.returncode, shown.returncode) == (0, 0), quiet.stderr + shown.stderr
+    assert "experiments/" not in quiet.stdout
+    assert "tables: paper/out/reported\n" in quiet.stdout
+    assert len(quiet.stdout.splitlines()) < 8
+    assert {"05_score", "paper.tables"} <= set(names(shown))
+
+
+def test_make_model_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path):
+    records = {"MODELS_RECORDS": str(tmp_path / "records")}
+    shown = make(checkout, "-n", "model", "MODEL=it's $mine", "BASE=tiny-base", "PROFILE=paper", **records)
+    assert shown.returncode == 0, shown.stderr
+    assert r"--model 'it'\''s $mine' --profile paper" in shown.stdout
+    assert "--base 'tiny-base'" in shown.stdout
+    assert "05_score" not in shown.stdout
+    assert not (tmp_path / "records").exists()
+    assert "add_model.py --remove 'mine'" in make(checkout, "-n", "model", "REMOVE=mine", **records).stdout
+
+
+def test_clean_leaves_predictions_and_data(checkout):
+    for target, expected in (("clean", False), ("distclean", True)):
+        removed = make(checkout, "-n", target).stdout
+        assert ("data/runs" in removed) is expected
+        assert (".jsonl" in removed) is expected
+        assert "data/models/tiny" not in removed
+        assert "data/reported" not in removed
+
+
+def test_distclean_takes_what_was_recorded_and_the_environment_whatever_its_name(checkout, tmp_path):
+    records = tmp_path / "records"
+    for name in (
+        "records/added.json",
+        "records/revisions.json",
+        "records/other.json",
+        "my-env/pyvenv.cfg",
+        "thesis/all.tex",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for venv, stays in (("my-env/", False), ("thesis", True), ("nowhere", False)):
+        ran = run(checkout, "make", "distclean", f"VENV={tmp_path}/{venv}", MODELS_RECORDS=str(records))
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / venv).exists() is stays
+        assert ("no virtual environment, it stays" in ran.stdout) is stays
+    assert [path.name for path in records.iterdir()] == ["other.json"]
+    assert (tmp_path / "thesis/all.tex").exists()
+
+
+def test_predictions_are_no_target():
+    text = (ROOT / "Makefile").read_text()
+    assert not re.search(r"^[^\t\n#=:]*predictions[^\n=:]*:(?!=)", text, flags=re.MULTILINE)
+
+
+def test_help_has_every_target_and_variable(checkout):
+    makefile = (ROOT / "Makefile").read_text() + (ROOT / "experiments/tools/maintenance.mk").read_text()
+    shown = make(checkout, "help").stdout
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    for name in [*phony[:-1], *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:
+        assert len(re.findall(rf"^  {name}[ =]", shown, re.MULTILINE)) == 1, name
+    first = shown.partition("to begin with\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in first] == ["all", "table6", "test", "model"]
+    rooms = re.findall(r"^\n?([a-z][a-z ,-]*)$", shown, re.MULTILINE)
+    assert rooms[0] == "to begin with"
+    assert rooms[-1] == "variables"
+    assert set(rooms[1:-1]) < set(re.findall(r"^# -+ (.*)$", makefile, re.MULTILINE))
+    assert not (checkout / ".make").exists()
