@@ -300,12 +300,12 @@ def written(tmp_path, monkeypatch) -> Path:
     return tmp_path / "gguf"
 
 
-def test_a_gguf_file_is_a_row_that_says_its_quantisation(machine, tmp_path):
+def test_a_gguf_file_is_a_row_that_says_its_quantisation(machine, written, tmp_path):
     write_gguf(tmp_path / "mini-Q4_0.gguf", "Q4_0")
     which = ("--model", tmp_path / "mini-Q4_0.gguf", "--base", "tiny-base", "--name", "mini")
     assert machine.add(*which) == "tiny mini tiny-base"
     [row] = machine.rows()
-    folder = machine.records / "gguf/mini"
+    folder = written / "mini"
     assert (row["label"], row["path"]) == ("mini (Q4_0)", str(folder))
     assert (folder / "model.safetensors").is_file()
     assert machine.add("--remove", "mini") == "tiny mini tiny-base"
