@@ -112,9 +112,10 @@ def harvest(job: Job, cache: KVCache, rows: Rows) -> tuple[Rows | None, int, Fin
     if left and len(going) - left < part(TAKEN_OUT, job, len(going)):
         return rows, longest, []
     gone = [row for row, goes_on in enumerate(going) if not goes_on]
+    columns = (rows.prompts, rows.texts, rows.begins, rows.counts, rows.ended)
     finished = []
-    for row in gone:
-        finished.append((int(rows.prompts[row]), rows.written(row), bool(rows.ended[row])))
+    for prompt, text, begins, count, ended in zip(*(column[gone].tolist() for column in columns), strict=True):
+        finished.append((prompt, text[begins : begins + count], ended))
     if not left:
         return None, 0, finished
     movers, holes, order = close_up(going)
@@ -143,9 +144,9 @@ def prefill(
     width = tokens.shape[1]
     columns = rows.lengths[:, None] + torch.arange(count, device=job.device)  # (B, N)
     hidden = states_at(hidden, columns.clamp(max=width - 1), width, packed)
-    ahead = from_statement(rows, count)
+    statement = from_statement(rows, count)
     proposed = padded(drafted, count, -1, job.device)
-    verify(job, rows, hidden, proposed, ahead.kinds, [ahead])
+    verify(job, rows, hidden, proposed, statement.kinds, [statement])
 
 
 def begin(prompts: list[Prompt], skip: int, widths: tuple[int, int], device) -> Rows:
@@ -194,11 +195,7 @@ def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
     """Run each row's pending token and what is drafted behind it, and verify; the most tokens that
     a row may have become longer by."""
     began = time.perf_counter()
-    sources = [source(rows, most_drafted(job, len(rows))) for source in (from_statement, from_text)]
-    rates, least = job.acceptance.rates_of(rows), job.price.least(len(rows))
-    tokens, kinds = choose(rows, sources, job.automaton, rates, least)  # (B, N - 1)
-    if not job.draft or job.price.exploring:
-        tokens, kinds = tokens[:, :0], kinds[:, :0]
+    tokens, kinds, sources = ahead(job, rows)  # (B, N - 1)
     packed = None
     if job.device.type == "cpu":
         tokens, kinds, packed = uneven(tokens, kinds)
@@ -218,6 +215,19 @@ def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
     return count
 
 
+def ahead(job: Job, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, list[Proposal]]:
+    """The tokens (B, N - 1) to draft in a step and their kinds; the sources they are chosen from."""
+    nothing = rows.kinds[:, :0]
+    if not job.draft:
+        return nothing, nothing, []
+    most = most_drafted(job, len(rows))
+    sources = [from_statement(rows, most), from_text(rows, most)]
+    if job.price.exploring:
+        return nothing, nothing, sources
+    rates, least = job.acceptance.rates_of(rows), job.price.least(len(rows))
+    return *choose(rows, sources, job.automaton, rates, least), sources
+
+
 def most_drafted(job: Job, rows: int) -> int:
     """Drafted tokens a row that a step verifies at most."""
     if job.device.type == "cpu":
@@ -231,7 +241,7 @@ def uneven(tokens: torch.Tensor, kinds: torch.Tensor) -> tuple[torch.Tensor, tor
     attention over a row's own tokens is as wide as the widest."""
     there = tokens >= 0
     counts = there.sum(dim=1)
-    most = min(int(counts.max()), max(4, int(UNEVEN * counts.float().mean()))) if len(counts) else 0
+    most = min(int(counts.max()), max(4, int(UNEVEN * counts.float().mean())))
     tokens, kinds, there = tokens[:, :most], kinds[:, :most], there[:, :most]
     there = pad(there, (1, 0), value=True).flatten()
     if bool(there.all()):

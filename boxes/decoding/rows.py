@@ -38,11 +38,6 @@ class Rows:
             changed[field.name] = change(getattr(self, field.name), field.name)
         return Rows(**changed)
 
-    def written(self, row: int) -> list[int]:
-        """The tokens that a row generated."""
-        begin = int(self.begins[row])
-        return self.texts[row, begin : begin + int(self.counts[row])].tolist()
-
 
 def join(rows: Rows | None, new: Rows) -> Rows:
     """Both, the new ones behind."""
