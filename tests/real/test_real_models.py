@@ -21,7 +21,7 @@ from experiments.tools.checkup import Checkup, check_tokenizer
 
 pytestmark = pytest.mark.real
 NAMES = ("smollm2-135m-instruct-q4", "gemma-3-270m-q4")
-COUNT = 64  # prompts
+COUNT = int(os.environ.get("REAL_PROMPTS") or 64)  # fewer for a quick look
 
 
 @cache
