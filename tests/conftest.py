@@ -5,9 +5,13 @@ import os
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Read when boxes.models.table is imported.
 os.environ["MODELS_RECORDS"] = tempfile.mkdtemp(prefix="records-")
+# On a busy machine an example takes as long as it takes; only what it finds counts.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_where_nothing_can_be_written(tmp_path):
 # --- lines that grow ---
 
 values = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)
-anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @anywhere

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from boxes.world import (
@@ -119,7 +119,6 @@ def test_describe_golden():
     assert statement(START) == f"Statement: {START_TEXT}"
 
 
-@settings(deadline=None)
 @given(scenarios())
 def test_parse_is_the_inverse_of_describe(scenario):
     state, operations = scenario
@@ -135,7 +134,6 @@ def test_contents_and_operations_go_there_and_back(state):
                 assert parse_operation(sentence(operation).removesuffix(".")) == operation
 
 
-@settings(deadline=None)
 @given(scenarios(), st.data())
 def test_what_parse_accepts_has_one_spelling(scenario, data):
     """A description with something changed in it is refused, or is the description of what was
@@ -194,7 +192,6 @@ def test_parse_says_what_is_wrong(old, new, message):
 # --- what operations do ---
 
 
-@settings(deadline=None)
 @given(scenarios())
 def test_operations_do_what_an_independent_model_does(scenario):
     state, operations = scenario
