@@ -18,6 +18,7 @@ from scripts_fixture import files
 from boxes.models.table import MODELS
 from boxes.runs import provenance
 
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="no git here")  # as in the container
 ODD = "a b %p #h $d $(x) é'&;"
 # What would be found out at once were it heeded. {folder} holds the files below; {decoy} packages that must not be imported.
 SETTINGS: dict[str, dict[str, str]] = {
@@ -148,7 +149,8 @@ def test_settings_of_matplotlib_change_nothing_in_the_figures(place, clean):
     assert drawn == {name: content for name, content in clean[1].items() if "figure" in name}
 
 
-@pytest.mark.parametrize("kind", [ODD, *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("link", "inside"))])
+@pytest.mark.parametrize("kind", [ODD, pytest.param("link", marks=pytest.mark.slow),
+                                  pytest.param("inside", marks=[pytest.mark.slow, needs_git])])  # fmt: skip
 def test_the_place_of_a_checkout_changes_nothing(place, clean, kind, tmp_path):
     """In a path of odd characters, behind a link, below another repository."""
     folder = tmp_path / kind
@@ -253,6 +255,7 @@ def repository(folder: Path) -> str:
     return subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True).stdout.strip()
 
 
+@needs_git
 def test_the_commit_on_record_is_this_checkouts(tmp_path, monkeypatch):
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMIT"):
         monkeypatch.delenv(name, raising=False)
