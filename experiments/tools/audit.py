@@ -57,13 +57,13 @@ def verdict(lock: str) -> int:
     except UserError as error:
         print(f"{lock}: not audited ({error}); run make audit where the network allows", file=sys.stderr)
         return NOT_AUDITED
-    found = [(package, vulnerability) for package in asked for vulnerability in package["vulns"]]
-    for package, vulnerability in found:
-        mend = ", ".join(vulnerability["fix_versions"]) or "no version"
-        print(f"{lock}: {package['name']} {package['version']}: {vulnerability['id']}, mended in {mend}")
-    print(
-        f"{lock}: {len(found)} known vulnerabilities in {len(asked)} of {len(packages)} packages that were asked about"
-    )
+    found = 0
+    for package in asked:
+        for vulnerability in package["vulns"]:
+            mend = ", ".join(vulnerability["fix_versions"]) or "no version"
+            print(f"{lock}: {package['name']} {package['version']}: {vulnerability['id']}, mended in {mend}")
+            found += 1
+    print(f"{lock}: {found} known vulnerabilities in {len(asked)} of {len(packages)} packages that were asked about")
     return VULNERABLE if found else 0
 
 

@@ -46,7 +46,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.profile == "reported":  # of which nothing is run here
         return 0
-    rows = [row for spec in choose(arguments.profile, arguments.models) for row in unfinished(spec, arguments.runs)]
+    rows = []
+    for spec in choose(arguments.profile, arguments.models):
+        rows += unfinished(spec, arguments.runs)
     if not rows:
         return 0
     table = tabulate(rows, ("model", "status", "why"), tablefmt="plain", disable_numparse=True)
