@@ -25,6 +25,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def steady():
+    """How many forwards a decoder takes does not depend on a clock."""
+    from boxes.decoding import price
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(price, "MEASURED", set())
+        yield
+
+
 @pytest.fixture(scope="session")
 def splits():
     """The scenarios of the data that `make data` generates."""

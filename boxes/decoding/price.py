@@ -20,19 +20,18 @@ import torch
 # a / q in tokens where it is not measured. On a GPU the weights are read in the time of some
 # hundred tokens' arithmetic (H200, bfloat16: 790e12 / 4.3e12 = 184).
 FORWARD_TOKENS = {"cuda": 184.0, "cpu": 32.0}
+# Where it is measured. In less precision an answer may depend on how many tokens a forward has, and
+# no answer may depend on a clock; a GPU runs behind the clock.
+MEASURED = {("cpu", torch.float32)}
 REMEMBERED = 64  # steps
 EXPLORED = 4  # steps until the price is known; every other of them drafts nothing
 
 
 class Price:
-    """a / q of a model on a device (`forward_tokens`), learnt from the steps so far.
-
-    Learnt in float32 on a CPU alone: in less precision an answer may depend on how many tokens a
-    forward has, and no answer may depend on a clock; a GPU runs behind the clock.
-    """
+    """a / q of a model on a device (`forward_tokens`), learnt from the steps so far."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
-        self.learning = device.type == "cpu" and dtype == torch.float32
+        self.learning = (device.type, dtype) in MEASURED
         self.forward_tokens = FORWARD_TOKENS.get(device.type, FORWARD_TOKENS["cpu"])
         self.steps: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)  # tokens and seconds
 

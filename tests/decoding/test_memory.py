@@ -18,7 +18,7 @@ from boxes.world import describe
 
 COUNT = 12  # more than a batch of 8
 ONE = r"^out of memory with one prompt at a time; free memory, or spread the model over more GPUs$"
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "steady")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def fail(monkeypatch, calls: set[int], error: Exception) -> None:
 
 
 @pytest.fixture(scope="module")
-def forwards_of(tiny, prompts):
+def forwards_of(tiny, prompts, steady):
     """How many forwards the prompts take, for the options of a decoder."""
 
     @cache

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from faults_place import MODEL, SETTINGS, Place, begin, fork, stopped
 
-from boxes.decoding import loop
+from boxes.decoding import loop, price
 from boxes.decoding.constraint import token_bytes
 from boxes.models import find
 from boxes.models.table import spec_of
@@ -146,6 +146,7 @@ def failing(function: Callable, call: int, error: Exception) -> Callable:
 def memory_short(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     """An injected error of torch in one forward."""
     rng, survived, forward = np.random.default_rng(seed), 0, loop.forward
+    measured, price.MEASURED = price.MEASURED, set()  # so that forwards are as many each time
     settings = replace(SETTINGS, batch_size=8)
     with begin(folder) as place:
         try:
@@ -159,7 +160,7 @@ def memory_short(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
                 run = place.decode(settings)
                 survived += place.as_without() and (run["halvings"], run["batch_size"]) == (1, 4)
         finally:
-            loop.forward = forward
+            loop.forward, price.MEASURED = forward, measured
     return survived, f"of {last} forwards"
 
 

@@ -149,6 +149,7 @@ def test_what_a_misbehaving_model_does_is_on_record(place, monkeypatch, wrong, c
     assert scores.accuracy[scores.n > 0].between(0, 100).all()
 
 
+@pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize("at", ["first", "middle", "last"])
 def test_out_of_memory_is_on_record_and_changes_no_line(place, monkeypatch, capsys, at):
     task, folder = place
