@@ -110,7 +110,7 @@ def _columns(table: pd.DataFrame) -> list[dict]:
         table = table[asked & table.batch_size.isna()]
     found = []
     for model, rows in table.groupby("model", sort=False):
-        whole = rows[rows.prompts == rows.prompts.max()].set_index("way")
+        whole = rows[rows.prompts == rows.prompts.max()].drop_duplicates("way").set_index("way")
         slow = rows.drop_duplicates("way", keep="last").set_index("way").times_engine
         found.append(
             {

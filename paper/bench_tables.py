@@ -111,6 +111,7 @@ KINDS = {
     "written": "what the model wrote under the expression",
     "copied": "what followed the last two tokens before",
     "repeated": "what followed the last three",
+    "waiting": "that a clause ends, behind an error",
 }
 
 

@@ -82,7 +82,7 @@ class KVCache:
 
     def stored_mask(self, window: int | None, query: torch.Tensor, groups: int) -> torch.Tensor:
         """Which stored tokens of their row those of each see, (B, 1, G * T, C)."""
-        key = ("stored", window, query.device, query.dtype)
+        key = ("stored", window, query.device, query.dtype, groups)
         if key not in self.masks:
             visible = seen(self.slots.to(query.device), 0, self.width, window)  # (B, T, C)
             visible = visible[:, None].expand(-1, groups, -1, -1).flatten(1, 2)

@@ -60,14 +60,15 @@ def masked_argmax(
     Where no allowed token has a finite logit the text ends (the model is broken there), which the
     last of the results says. Logits are made a few rows at a time, to fit in memory.
     """
-    at_once = max(1, LOGITS_AT_ONCE // (states.shape[1] * automaton.allowed.shape[1]))
+    at_once = max(1, LOGITS_AT_ONCE // automaton.allowed.shape[1])
     best, choice = [], []
-    for some, where in zip(hidden.split(at_once), states.split(at_once), strict=True):
+    parts = zip(hidden.flatten(0, 1).split(at_once), states.flatten().split(at_once), strict=True)
+    for some, where in parts:
         value, token = head(some).masked_fill_(automaton.forbidden[where], -torch.inf).max(dim=-1)
         best.append(value)
         choice.append(token)
-    broken = ~torch.cat(best).isfinite()
-    choice = torch.cat(choice).masked_fill(broken, automaton.end_ids[0])
+    broken = ~torch.cat(best).view_as(states).isfinite()
+    choice = torch.cat(choice).view_as(states).masked_fill(broken, automaton.end_ids[0])
     after = automaton.next_state[states, choice].long()
     ends = automaton.done[after]
     for end in automaton.end_ids:

@@ -27,7 +27,8 @@ CONTENT = 2  # what a box contains
 WRITTEN = 3  # of a statement that the model wrote itself, in another run
 COPIED = 4  # what followed the last two tokens where they stood before
 REPEATED = 5  # what followed the last three
-KIND_NAMES = ("fixed", "clause", "content", "written", "copied", "repeated")
+WAITING = 6  # a clause ends here, of a draft that the model has left: it may still be in the clause
+KIND_NAMES = ("fixed", "clause", "content", "written", "copied", "repeated", "waiting")
 KINDS = len(KIND_NAMES)
 
 

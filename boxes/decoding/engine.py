@@ -97,6 +97,9 @@ class Decoder:
     ) -> Iterator[tuple[list[int], list[Completion]]]:
         """Indices and completions of finished prompts as they come, longer ones first. `proposed`:
         the statements to draft; by default those of a symbolic reading of the prompts."""
+        # What is learnt is learnt anew: in bfloat16 an answer may depend on it, and no answer may
+        # depend on what was decoded before.
+        self.acceptance, self.price = Acceptance(self.device), Price(self.device, self.model.dtype)
         waiting = self.prompts(texts, proposed)
         waiting.sort(key=lambda prompt: prompt.length, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}

@@ -187,7 +187,7 @@ def beginnings(job: Job, prompts: list[Prompt]) -> list[list[int]]:
         kinds = prompt.draft.kinds or (CONTENT,) * len(prompt.draft.tokens)
         chances = accumulate((rates[kind] for kind in kinds), mul)
         pays = sum(chance >= least for chance in chances)
-        drafted.append(list(prompt.draft.tokens[:pays]))
+        drafted.append(list(prompt.draft.tokens[: min(pays, job.max_new_tokens - 1)]))
     return drafted
 
 
@@ -225,7 +225,12 @@ def ahead(job: Job, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, list[Propos
     if job.price.exploring:
         return nothing, nothing, sources
     rates, least = job.acceptance.rates_of(rows), job.price.least(len(rows))
-    return *choose(rows, sources, job.automaton, rates, least), sources
+    tokens, kinds = choose(rows, sources, job.automaton, rates, least)
+    # No position behind the last token that counts: it could be beyond what the model has, or
+    # change its RoPE.
+    room = (job.max_new_tokens - 1 - rows.counts)[:, None]  # (B, 1)
+    tokens = tokens.masked_fill(torch.arange(most, device=tokens.device) >= room, -1)
+    return tokens, kinds, sources
 
 
 def most_drafted(job: Job, rows: int) -> int:

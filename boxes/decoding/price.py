@@ -23,6 +23,7 @@ FORWARD_TOKENS = {"cuda": 184.0, "cpu": 32.0}
 # Where it is measured. In less precision an answer may depend on how many tokens a forward has, and
 # no answer may depend on a clock; a GPU runs behind the clock.
 MEASURED = {("cpu", torch.float32)}
+LEAST_TOKENS = 1.0  # a / q is no less: noise can say so, and then nothing would be drafted again
 REMEMBERED = 64  # steps
 EXPLORED = 4  # steps until the price is known; every other of them drafts nothing
 
@@ -50,7 +51,9 @@ class Price:
             return
         self.steps.append((tokens, time.perf_counter() - began))
         if len(self.steps) >= EXPLORED:
-            self.forward_tokens = fitted(self.steps) or self.forward_tokens
+            found = fitted(self.steps)
+            if found is not None:
+                self.forward_tokens = found
 
 
 def fitted(steps: Sequence[tuple[int, float]]) -> float | None:
@@ -61,4 +64,4 @@ def fitted(steps: Sequence[tuple[int, float]]) -> float | None:
     (forward, token), _, rank, _ = np.linalg.lstsq(weighted, np.ones(len(steps)), rcond=None)
     if rank < 2 or token <= 0:
         return None
-    return max(0.0, float(forward / token))
+    return max(LEAST_TOKENS, float(forward / token))

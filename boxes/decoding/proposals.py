@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from boxes.decoding.automaton import Automaton
-from boxes.decoding.drafting import CLAUSE, CONTENT, COPIED, FIXED, KINDS, REPEATED, WRITTEN
+from boxes.decoding.drafting import CLAUSE, CONTENT, COPIED, FIXED, KINDS, REPEATED, WAITING, WRITTEN
 from boxes.decoding.rows import Rows
 
 # What is believed of each kind before the model has shown it: so many of so many are confirmed.
@@ -20,6 +20,7 @@ BELIEVED = {
     CLAUSE: (5.0, 8.0),
     CONTENT: (4.0, 8.0),
     WRITTEN: (99.9, 100.0),
+    WAITING: (3.0, 8.0),
     COPIED: (2.0, 8.0),
     REPEATED: (4.0, 8.0),
 }
@@ -53,10 +54,15 @@ class Proposal:
 
 
 def from_statement(rows: Rows, count: int) -> Proposal:
-    """The next `count` tokens of each row's statement."""
+    """The next `count` tokens of each row's statement. Where the row's last token is not the one
+    before them, the first of them is waited for."""
     ahead = rows.pointer[:, None] + torch.arange(count, device=rows.pointer.device)
     ahead = ahead.clamp(max=rows.drafted.shape[1] - 1)
-    return Proposal(rows.drafted.gather(1, ahead), rows.kinds.gather(1, ahead))
+    before = rows.drafted.gather(1, (rows.pointer[:, None] - 1).clamp(min=0))  # (B, 1)
+    waiting = (rows.pointer[:, None] > 0) & (before != rows.pending[:, None])
+    first = torch.arange(count, device=waiting.device) == 0
+    kinds = rows.kinds.gather(1, ahead).masked_fill(waiting & first, WAITING)
+    return Proposal(rows.drafted.gather(1, ahead), kinds)
 
 
 def from_text(rows: Rows, count: int) -> Proposal:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout before others
 
@@ -65,7 +66,8 @@ def measure_case(loaded: Loaded, case: Case, texts: list[str], count: int) -> tu
     answers = fast.decode(texts)
     runs = rounds(engine_ways(fast, slow, texts, answers), count, loaded.model.device)
     table = rows_of(runs, answers, {ENGINE: fast, ENGINE_PLAIN: slow}, {})
-    proposed, accepted = (fast.work.sums[name].tolist() for name in ("proposed", "accepted"))
+    nothing = torch.zeros(len(KIND_NAMES))  # of a model that is decoded in another way
+    proposed, accepted = (fast.work.sums.get(name, nothing).tolist() for name in ("proposed", "accepted"))
     drafts = []
     for kind, name in enumerate(KIND_NAMES):
         counts = {"verified": proposed[kind], "confirmed": accepted[kind]}

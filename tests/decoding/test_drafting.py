@@ -11,7 +11,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from boxes.completion import Completion
-from boxes.decoding import attention, engine, forward
+from boxes.decoding import attention, engine, forward, loop
 from boxes.decoding.drafting import Draft, draft_text, drafts
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
@@ -243,3 +243,21 @@ def test_a_model_that_cannot_share_says_why(monkeypatch):
     assert attention.why_not(model) is None
     monkeypatch.setattr(type(model), "_supports_attention_backend", False)
     assert attention.why_not(model) == "it does not take a custom attention function"
+
+
+@pytest.mark.parametrize("regex", [STATEMENT_REGEX, None])
+@pytest.mark.parametrize("limit", [1, 2, 30])
+def test_nothing_is_run_behind_the_last_token_that_counts(monkeypatch, tiny, prompts, regex, limit):
+    """A position there could be one that the model does not have, or one that changes its RoPE."""
+    farthest, run = [], loop.forward
+
+    def recorded(model, cache, *more, **options):
+        hidden = run(model, cache, *more, **options)
+        farthest.append(int(cache.positions.max()))
+        return hidden
+
+    monkeypatch.setattr(loop, "forward", recorded)
+    decoder = Decoder(tiny.model, tiny.tokenizer, regex, max_new_tokens=limit)
+    longest = max(len(prompt.ids) for prompt in decoder.prompts(prompts))
+    decoder.decode(prompts)
+    assert max(farthest) <= longest + limit - 2

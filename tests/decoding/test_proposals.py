@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from boxes.decoding import automaton as automata
 from boxes.decoding.automaton import Automaton
-from boxes.decoding.drafting import COPIED, FIXED, KINDS, REPEATED
+from boxes.decoding.drafting import COPIED, FIXED, KINDS, REPEATED, WAITING
 from boxes.decoding.proposals import (
     SHARED,
     Acceptance,
@@ -137,3 +138,25 @@ def test_a_proposal_that_was_not_compared_teaches_nothing():
     learn(rows, acceptance, kinds, no, ~no)
     assert torch.equal(acceptance.rates(), believed)
     assert not rows.tried.any()
+
+
+def test_a_clause_that_is_waited_for_is_another_kind_than_one_that_follows():
+    rows = rows_of([[1, 5], [1, 9], [1, 2]], [[5, 6, 7]] * 3)
+    rows.pointer = torch.tensor([1, 1, 0])
+    found = from_statement(rows, 2)
+    assert found.tokens.tolist() == [[6, 7], [6, 7], [5, 6]]
+    assert found.kinds.tolist() == [[FIXED, FIXED], [WAITING, FIXED], [FIXED, FIXED]]
+
+
+def test_packed_logits_are_made_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(automata, "LOGITS_AT_ONCE", 40)
+    made, everything = [], automaton(torch.ones(1, 10, dtype=torch.bool))
+
+    def head(hidden):
+        made.append(len(hidden))
+        return hidden
+
+    hidden = torch.randn(1, 50, 10)
+    choice, *_ = automata.masked_argmax(everything, head, hidden, torch.zeros(1, 50, dtype=torch.long))
+    assert torch.equal(choice, hidden.argmax(dim=-1))
+    assert max(made) == 4
