@@ -21,7 +21,7 @@ from experiments.tools.checkup import Checkup, check_tokenizer
 
 pytestmark = pytest.mark.real
 NAMES = ("smollm2-135m-instruct-q4", "gemma-3-270m-q4")
-COUNT = int(os.environ.get("REAL_PROMPTS") or 64)  # fewer for a quick look
+COUNT = int(os.environ.get("REAL_PROMPTS") or 8)  # prompts
 
 
 @cache
@@ -44,18 +44,17 @@ def test_smollm2_has_no_bos_and_gemma_has_one():
         assert tokenizer.convert_ids_to_tokens(by_files(prompt)[:1]) == [first]
 
 
-# --- 64 prompts of each model: engine = reference = what one forward over the whole text says ---
+# --- engine = reference = what one forward over the whole text says ---
 
 
 REST = re.compile(STATEMENT_REGEX.removeprefix(STATEMENT_HEAD))
 
 
 class Case(NamedTuple):
-    """A way of asking, and of how many prompts the slow reference decodes."""
+    """A way of asking."""
 
     prompt_format: str
     constrained: bool
-    reference: int
 
     @property
     def expression(self) -> str | None:
@@ -63,9 +62,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "plain": Case("plain", True, 64),
-    "chat": Case("chat", True, 8),
-    "free": Case("plain", False, 8),
+    "plain": Case("plain", True),
+    "chat": Case("chat", True),
+    "free": Case("plain", False),
 }
 # The base model has no chat template.
 ASKED = [(name, case) for name in NAMES for case in CASES if (name, case) != (NAMES[1], "chat")]
@@ -91,12 +90,11 @@ def test_one_prompt_at_a_time_gives_the_same(name, case):
     assert decoder.decode(asked(name, case)) == decoded(name, case)
 
 
-@pytest.mark.parametrize(("name", "case"), ASKED)
+@pytest.mark.parametrize(("name", "case"), [pair for pair in ASKED if CASES[pair[1]].constrained])
 def test_the_engine_decodes_as_the_reference_does(name, case):
-    count = CASES[case].reference
-    few = asked(name, case)[:count]
-    found = reference_decode(loaded(name).model, loaded(name).tokenizer, few, CASES[case].expression)
-    assert found == decoded(name, case)[:count]
+    """The reference knows the expression alone; free decoding is judged below."""
+    found = reference_decode(loaded(name).model, loaded(name).tokenizer, asked(name, case))
+    assert found == decoded(name, case)
 
 
 @pytest.mark.parametrize(("name", "case"), ASKED)
