@@ -72,11 +72,11 @@ def padded(rows: Sequence[Sequence[int]], width: int, fill: int, device) -> torc
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-def together(rows: list[list[int]], device) -> tuple[torch.Tensor, torch.Tensor | None]:
+def together(rows: list[list[int]], device, always: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Rows of tokens, (B, N), and which of them there are (M,); None: they need no packing."""
     width = max(map(len, rows))
     tokens = padded(rows, width, 0, device)
-    if sum(map(len, rows)) >= PACKED * tokens.numel():
+    if not always and sum(map(len, rows)) >= PACKED * tokens.numel():
         return tokens, None
     there = []
     for number, row in enumerate(rows):

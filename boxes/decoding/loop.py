@@ -19,7 +19,7 @@ from boxes.decoding import memory
 from boxes.decoding.attention import KVCache, prefix_sharing
 from boxes.decoding.automaton import masked_argmax
 from boxes.decoding.drafting import CONTENT, KINDS
-from boxes.decoding.forward import forward, padded, share_prefix, states_at, together
+from boxes.decoding.forward import forward, padded, share_prefix
 from boxes.decoding.head import head_of
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.decoding.proposals import (
@@ -33,6 +33,7 @@ from boxes.decoding.proposals import (
     states_along,
 )
 from boxes.decoding.rows import Rows, append, close_up, join
+from boxes.decoding.stems import by_stem, leads_first, own_states
 
 # A step verifies no more drafted tokens a row than these,
 STEP_DRAFT = 32
@@ -58,6 +59,7 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
     capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
     length = max(len(prompt.ids) for prompt in waiting) + capacity  # L
     size = min(job.work.rows, len(waiting))
+    waiting = by_stem(waiting, skip, job.device)
     cache = KVCache(size, length - skip, shared)
     look = LOOK.get(job.device.type, 1)
     # `longest`: no row has more own tokens in the KV cache.
@@ -69,8 +71,9 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
             if room and (rows is None or room >= part(REPLACED, job, size)):
                 for new in portions(waiting[taken : taken + room], skip, job.device):
                     first = 0 if rows is None else len(rows)
+                    new, stems = leads_first(new, skip, job.device)
                     begun = begin(new, skip, (length, longest_draft + 1), job.device)
-                    prefill(job, cache, first, begun, new)
+                    prefill(job, cache, first, begun, new, stems)
                     rows = join(rows, begun)
                     taken += len(new)
                     longest = max(longest, *(prompt.length - skip for prompt in new))
@@ -130,20 +133,25 @@ def prefill(
     first: int,  # row of the KV cache
     rows: Rows,
     prompts: list[Prompt],  # B, those of the rows
+    stems: list[tuple[int, int]],  # of the last ones: a lead and how many tokens are taken over
 ) -> None:
     """Run prompts' own tokens in the rows from `first` on, and of their drafts what pays; verify
     the drafts."""
-    skip = cache.prefix.shape[1] if cache.prefix else 0
+    skip = cache.before
     drafted = beginnings(job, prompts)
     whole = []
     for prompt, draft in zip(prompts, drafted, strict=True):
         whole.append([*prompt.ids[skip:], *draft])
-    tokens, packed = together(whole, job.device)  # (B, own + drafted)
-    hidden = forward(job.model, cache, first, tokens, packed=packed)
     count = max(map(len, drafted)) + 1  # N
-    width = tokens.shape[1]
     columns = rows.lengths[:, None] + torch.arange(count, device=job.device)  # (B, N)
-    hidden = states_at(hidden, columns.clamp(max=width - 1), width, packed)
+    leads = len(whole) - len(stems)
+    hidden = own_states(job, cache, first, whole[:leads], columns[:leads])
+    if stems:
+        others = first + leads
+        cache.move([first + lead for lead, _ in stems], list(range(others, first + len(whole))))
+        taken = [most for _, most in stems]
+        hidden = torch.cat([hidden, own_states(job, cache, others, whole[leads:], columns[leads:], taken)])
+        job.work.forwards += 1
     statement = from_statement(rows, count)
     proposed = padded(drafted, count, -1, job.device)
     verify(job, rows, hidden, proposed, statement.kinds, [statement])
