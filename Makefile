@@ -22,7 +22,7 @@ $(if $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),
 .DEFAULT_GOAL := help
 
 # ---------------------------------------------------------------------------------------------------- variables
-PROFILE ?= tiny#          tiny: four miniatures | small: for a laptop | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
+PROFILE ?= tiny#          tiny: five miniatures | small: for a laptop | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
 MODELS ?=#                only these models of the profile, by name (default, and MODELS=all: all of them)
 MODELS_DIR ?=#            folder with weights, a folder a model (default: the hub's cache)
 DATA ?= generated#        generated: from SEED | release: the authors' own files, from RELEASE_ZIP

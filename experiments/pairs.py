@@ -29,5 +29,5 @@ def experiment(number: int, description: str) -> None:
         table = pd.concat([table, compare_pairs(added, scores, queries)])
     write_csv(arguments.out, table)
     missing = (table.status != "complete").sum()
-    compared = table.treated.nunique() - missing
+    compared = len(table[["base", "treated"]].drop_duplicates()) - missing
     print(f"{arguments.out}: {compared} pairs compared, {missing} not run")

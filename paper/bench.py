@@ -104,23 +104,25 @@ def block(folder: Path) -> str:
 
 
 def _columns(table: pd.DataFrame) -> list[dict]:
-    """A column a model: plain prompts under the expression. The slow ways may have had fewer."""
+    """A column a model: plain prompts under the expression, of each way the row with the most
+    prompts. The slow ways may have had fewer."""
     if "decoding" in table:
         asked = (table.decoding == "constrained") & (table.prompt_format == "plain")
         table = table[asked & table.batch_size.isna()]
     found = []
     for model, rows in table.groupby("model", sort=False):
-        whole = rows[rows.prompts == rows.prompts.max()].drop_duplicates("way").set_index("way")
-        slow = rows.drop_duplicates("way", keep="last").set_index("way").times_engine
+        most = rows.sort_values("prompts", ascending=False, kind="stable").drop_duplicates("way")
+        most = most.set_index("way")
+        times = most.times_engine
         found.append(
             {
                 "model": model,
-                "floor": 1 / whole.times_engine[FLOOR],
-                "plain": whole.times_engine[PLAIN],
-                "generate": slow[["b outlines", "c llguidance"]].min(),
-                "paper": slow[PAPER],
-                "prompts": whole.prompts[ENGINE],
-                "seconds": whole.seconds[ENGINE],
+                "floor": 1 / times[FLOOR],
+                "plain": times[PLAIN],
+                "generate": times[["b outlines", "c llguidance"]].min(),
+                "paper": times[PAPER],
+                "prompts": most.prompts[ENGINE],
+                "seconds": most.seconds[ENGINE],
             }
         )
     return found

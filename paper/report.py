@@ -36,7 +36,7 @@ PROFILE_TEXT = {
     "reported": "No model was run: the scores are recomputed from the paper's printed numbers. "
     "That shows the last mile, from scores to tables, figures and claims, and what a full "
     "reproduction looks like.",
-    "tiny": "Its models are miniatures: four models of 1.1 million parameters that were trained on "
+    "tiny": "Its models are miniatures: five models of 1.1 million parameters that were trained on "
     "texts of this very task, ship with the repository and were decoded for real. They prove that "
     "every step works, and say nothing about the paper's hypothesis.",
     "small": "Its models are pretrained ones that a laptop decodes, up to 1.5 billion parameters: "

@@ -12,7 +12,7 @@ from boxes.models.table import models_of, spec_of
 from boxes.runs.plan import folders_beside
 from boxes.runs.status import write_status
 
-TINY = ("tiny-base", "tiny-code", "tiny-math", "tiny-chat")
+TINY = ("tiny-base", "tiny-more", "tiny-code", "tiny-math", "tiny-chat")
 
 
 def scripts(result: subprocess.CompletedProcess) -> list[str]:

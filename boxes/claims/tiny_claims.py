@@ -15,15 +15,22 @@ def tiny_claims() -> list[Claim]:
     for pair in pairs(1, "tiny", extra=False):
         ahead = f"{pair.treated.name} consistently outperforms {pair.base.name}"
         text = f"{ahead} where at least one operation affects the box."
-        claims.append(Claim("tiny-code", "3.3", text, "1+, 1-7", consistently([_names(pair)])))
+        test = consistently([_names(pair)])
+        claims.append(Claim(f"tiny-code{_control(pair)}", "3.3", text, "1+, 1-7", test))
     for pair in pairs(2, "tiny", extra=False):
         text = f"The gain of {pair.treated.name} over {pair.base.name} is at best marginal."
         test = every_gain([_names(pair)], most=MARGINAL)
-        claims.append(Claim("tiny-math", "3.4", text, "1+", test))
+        claims.append(Claim(f"tiny-math{_control(pair)}", "3.4", text, "1+", test))
     for pair in pairs(3, "tiny", extra=False):
-        text = f"{pair.base.name} benefits from alignment tuning."
-        claims.append(Claim("tiny-alignment", "3.5", text, "1+", gain_within(*_names(pair), "1+")))
+        text = f"{pair.treated.name}, which is aligned, does better than {pair.base.name}."
+        test = gain_within(*_names(pair), "1+")
+        claims.append(Claim(f"tiny-alignment{_control(pair)}", "3.5", text, "1+", test))
     return claims + _claims_about_models()
+
+
+def _control(pair: MinimalPair) -> str:
+    """What the name of a claim ends in where the base is the control."""
+    return "-control" if pair.controlled else ""
 
 
 def _names(pair: MinimalPair) -> tuple[str, str]:

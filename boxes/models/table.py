@@ -28,6 +28,7 @@ PROFILES = ("reported", "tiny", "small", "paper", "modern")
 WITH_REFERENCE = ("tiny", "small")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
 ALL = "all"  # in place of names: every model of a profile
+MORE = "more"  # of a control: trained as long as the others of its base, on the base's own text
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ModelSpec:
     family: str
     size: str
     base: str | None
-    added: str | None  # "code" | "math" | "alignment"; "vision" is in no experiment
+    added: str | None  # "code" | "math" | "alignment"; "vision" is in no experiment, MORE a control
     hub_id: str | None
     revision: str | None
     licence: str
@@ -156,6 +157,7 @@ _ROWS = (
     # float-7b carries no tokenizer; it was trained with that of huggyllama/llama-7b.
     _hub("Float 7B Instruct", "FLoat", "7B", "llama-7b", "math", "nikhil07prakash/float-7b", "de609e8cc96d0f9ffa697e06247d2c07cab2f097", "mit", weights="bin", instruct_data=True, tokenizer=_LLAMA_7B_TOKENIZER, shape="7b"),
     _tiny("tiny-base", None, None),
+    _tiny("tiny-more", "tiny-base", MORE),
     _tiny("tiny-code", "tiny-base", "code"),
     _tiny("tiny-math", "tiny-base", "math"),
     _tiny("tiny-chat", "tiny-base", "alignment", prompt_format="chat"),

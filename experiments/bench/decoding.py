@@ -171,16 +171,15 @@ def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
 def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
     """A row a way, all over the same prompts in `count` rounds."""
     fast, slow = Decoder(model, tokenizer), Decoder(model, tokenizer, draft=False)
-    answers = fast.decode(prompts)
     sizes = best_batches(model, tokenizer, spread(prompts, SEARCHED))
     ways = {PAPER: lambda: reference_decode(model, tokenizer, prompts)}
     for way, make in processors(model, tokenizer).items():
         ways[way] = partial(batched_generate, model, tokenizer, prompts, sizes[way], make)
-    ways |= engine_ways(fast, slow, prompts, answers)
+    ways |= engine_ways(fast, slow, prompts)
     best = f"the best of {GENERATE_BATCHES}"
     notes = {way: f"batches of {size}, {best}" for way, size in sizes.items()}
     runs = rounds(ways, count, model.device)
-    return rows_of(runs, answers, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
+    return rows_of(runs, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -188,24 +187,29 @@ def spread(items: Sequence, count: int) -> list:
     return list(items[:: max(1, len(items) // count)][:count]) if count else []
 
 
-def engine_ways(fast: Decoder, slow: Decoder, prompts: list[str], answers: list) -> dict:
-    """The engine without drafts and with them, and the floor, over the same prompts."""
+def engine_ways(fast: Decoder, slow: Decoder | None, prompts: list[str]) -> dict:
+    """The engine with drafts, the floor over what it wrote, and the engine without drafts."""
+    written: list[Completion] = []
 
     def run(decoder: Decoder):
         decoder.work = Work()
-        return decoder.decode(prompts)
+        written[:] = decoder.decode(prompts)
+        return list(written)
 
-    return {
-        ENGINE_PLAIN: lambda: run(slow),
-        ENGINE: lambda: run(fast),
-        FLOOR: lambda: teacher_forced(fast, prompts, answers),
-    }
+    ways = {ENGINE: lambda: run(fast), FLOOR: lambda: teacher_forced(fast, prompts, written)}
+    if slow:
+        ways[ENGINE_PLAIN] = lambda: run(slow)
+    return ways
 
 
-def rows_of(runs: dict[str, list], answers: list, decoders: dict, notes: dict) -> list[dict]:
-    """A row a way. UserError where one did not give the answers."""
+def rows_of(runs: dict[str, list], decoders: dict, notes: dict) -> list[dict]:
+    """A row a way. UserError where one gave other tokens than the engine's first run."""
+    *_, answers = runs[ENGINE][0]
     table, expected = [], [tuple(one.tokens) for one in answers]
-    for way, taken in runs.items():
+    for way in WHAT:
+        taken = runs.get(way, [])
+        if not taken:
+            continue
         for *_, result in taken:
             if way != FLOOR:
                 same(expected, result, WHAT[way])

@@ -1,5 +1,6 @@
-"""Measure real pretrained models, which err: the engine with drafts, without them, and the floor,
-in every way of asking; and beside them, over fewer prompts, the paper's way and generate in batches.
+"""Measure real pretrained models, which err: the engine with and without drafts and the floor, in
+every way of asking; over fewer prompts the paper's way and generate in batches; and of the first
+model the engine and the floor over all prompts.
 
     python experiments/bench/real.py --data data/boxes/test-subsample-states-t5.jsonl \\
         --models smollm2-135m-instruct-q4_1 gemma-3-270m-q4_k_m \\
@@ -11,6 +12,7 @@ kind of drafted token how many were verified and confirmed.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -39,33 +41,35 @@ from experiments.bench.measure import add_bench, add_prompts, add_rounds, device
 @dataclass(frozen=True)
 class Case:
     """A way of asking: the prompt's format, whether the expression holds, and how many prompts are
-    decoded at a time (None: as many as the engine takes). `most` prompts are taken, None: all."""
+    decoded at a time (None: as many as the engine takes). `most` prompts are taken, None: all.
+    `both`: whether it is decoded without drafts, too."""
 
     prompt_format: str = "plain"
     free: bool = False
     batch_size: int | None = None
     most: int | None = None
+    both: bool = True
 
 
+SOME = 64
 CASES = (
-    Case(),
-    Case(free=True, most=96),
-    Case("chat", most=96),
-    Case(batch_size=8, most=48),
-    Case(batch_size=1, most=12),
+    Case(both=False),
+    Case(most=SOME),
+    Case(free=True, most=32),
+    Case("chat", most=32),
+    Case(batch_size=8, most=24),
+    Case(batch_size=1, most=8),
 )
 
 
 def measure_case(loaded: Loaded, case: Case, texts: list[str], count: int) -> tuple[list, list]:
     """Rows of real.csv and of drafts.csv for one case."""
     regex = None if case.free else STATEMENT_REGEX
-    fast, slow = (
-        Decoder(loaded.model, loaded.tokenizer, regex, batch_size=case.batch_size, draft=draft)
-        for draft in (True, False)
-    )
-    answers = fast.decode(texts)
-    runs = rounds(engine_ways(fast, slow, texts, answers), count, loaded.model.device)
-    table = rows_of(runs, answers, {ENGINE: fast, ENGINE_PLAIN: slow}, {})
+    make = partial(Decoder, loaded.model, loaded.tokenizer, regex, batch_size=case.batch_size)
+    fast, slow = make(), make(draft=False)
+    ways = engine_ways(fast, slow if case.both else None, texts)
+    runs = rounds(ways, count, loaded.model.device)
+    table = rows_of(runs, {ENGINE: fast, ENGINE_PLAIN: slow}, {})
     nothing = torch.zeros(len(KIND_NAMES))  # of a model that is decoded in another way
     proposed, accepted = (fast.work.sums.get(name, nothing).tolist() for name in ("proposed", "accepted"))
     drafts = []
@@ -93,11 +97,14 @@ def texts_of(loaded: Loaded, case: Case, descriptions: list[str]) -> list[str]:
     return [make_prompt(description) for description in chosen]
 
 
-def measure_model(name: str, descriptions: list[str], slow: int, count: int) -> tuple[list, list]:
-    """Rows of both tables for one model."""
+def measure_model(name: str, descriptions: list[str], slow: int, count: int, whole: bool) -> tuple[list, list]:
+    """Rows of both tables for one model; `whole`: over all descriptions, too."""
     loaded = load(name, dtype="float32")
+    whole &= len(descriptions) > SOME
     table, drafts = [], []
     for case in CASES:
+        if not case.both and not whole:
+            continue
         texts = texts_of(loaded, case, descriptions)
         if texts:
             rows, more = measure_case(loaded, case, texts, count)
@@ -124,7 +131,8 @@ def main() -> None:
     descriptions = spread(descriptions, arguments.prompts or len(descriptions))
     table, drafts = [], []
     for name in arguments.models:
-        rows, more = measure_model(name, descriptions, arguments.slow, arguments.rounds)
+        whole = name == arguments.models[0]
+        rows, more = measure_model(name, descriptions, arguments.slow, arguments.rounds, whole)
         table += rows
         drafts += more
         # What is measured is kept, whatever becomes of the next model.

@@ -24,7 +24,7 @@ report-check: $(REPORT) ## open the report in headless Chromium: desktop, phone,
 lock: ## write both locks anew from requirements.in (UPGRADE=1: newest versions)
 	@test -x $(VENV)/bin/uv || experiments/install/setup.sh $(VENV)
 	experiments/install/lock.sh $(VENV)/bin/uv
-train-tiny: $(READY) ## train the tiny models anew, over the committed ones (an hour on two cores, minutes on a GPU)
+train-tiny: $(READY) ## train the tiny models anew, over the committed ones (half an hour on two cores, minutes on a GPU)
 	$(PY) experiments/tiny/train.py --out data/models
 
 # ---------------------------------------------------------------------------------------------------- container

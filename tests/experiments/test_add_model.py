@@ -85,7 +85,7 @@ def alone(machine):
     return machine.run
 
 
-TINY = ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
+TINY = ["tiny-base", "tiny-more", "tiny-code", "tiny-math", "tiny-chat"]
 
 
 def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
@@ -93,9 +93,11 @@ def test_a_folder_is_a_row_a_pair_and_a_panel(machine, checkpoint):
     seen = machine.look("tiny")
     assert (seen["rows"], seen["own"]) == ([*TINY, "mine"], TINY)
     code, *others = seen["pairs"]
-    assert code == [["tiny-base", "tiny-code"], ["tiny-base", "mine"]]
-    assert others == [[["tiny-base", "tiny-math"]], [["tiny-base", "tiny-chat"]]]
-    assert seen["panels"][0] == [[0, "tiny-base", "tiny-code"], [0, "tiny-base", "mine"]]
+    own = [["tiny-base", "tiny-code"], ["tiny-more", "tiny-code"]]
+    assert code == [*own, ["tiny-base", "mine"]]  # the control is of the committed variants alone
+    for found, name in zip(others, ("tiny-math", "tiny-chat"), strict=True):
+        assert found == [["tiny-base", name], ["tiny-more", name]]
+    assert seen["panels"][0] == [[0, *pair] for pair in code]
     assert machine.look("paper")["rows"] == machine.look("paper")["own"]
     assert machine.add("--remove", "mine") == "tiny mine tiny-base"
     assert machine.look("tiny")["rows"] == TINY
@@ -107,7 +109,8 @@ def test_an_aligned_model_has_a_panel_in_figure_3(machine, checkpoint):
     machine.add(*aligned, "--base", "tiny-base", "--name", "chatty")
     machine.add(*aligned, "--base", "tiny-code", "--name", "code-chatty")
     assert machine.look("tiny")["panels"][2] == [
-        [0, "tiny-base", "tiny-chat"], [0, "tiny-base", "chatty"], [1, "tiny-code", "code-chatty"]
+        [0, "tiny-base", "tiny-chat"], [0, "tiny-more", "tiny-chat"], [0, "tiny-base", "chatty"],
+        [1, "tiny-code", "code-chatty"],
     ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from boxes.models.table import models_of
 TINY = ", ".join(spec.name for spec in models_of("tiny"))
 CHOICES = "(choose from .*)"
 BAS = "unknown model 'tiny-bas'; did you mean tiny-base, tiny-math, tiny-chat?"
-BSE = "unknown model 'tiny-bse'; did you mean tiny-base, tiny-code, tiny-math?"
+BSE = "unknown model 'tiny-bse'; did you mean tiny-base, tiny-more, tiny-code?"
 NUMBER = "must be a whole number from {} on, not '{}'; see --help"
 # Script -> arguments that are right; {} is the folder of a test, with what fill_workplace puts
 # there.

@@ -97,7 +97,7 @@ def test_jobs_side_by_side_run_nothing_twice_and_change_nothing(machine, tmp_pat
     shutil.copy(folder / "small.zip", other)
     ran = make(other, "-j4", "table6", "V=1", *SMALL, **records)
     assert ran.returncode == 0, ran.stderr
-    assert decoded(ran.stdout) == sorted(["tiny-base", "tiny-code", "tiny-math", "tiny-chat", "mine"])
+    assert decoded(ran.stdout) == sorted(["tiny-base", "tiny-more", "tiny-code", "tiny-math", "tiny-chat", "mine"])
     for name in ("scores", "queries"):
         path = f"data/results/tiny/{name}.csv"
         assert (other / path).read_bytes() == (folder / path).read_bytes()

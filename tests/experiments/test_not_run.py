@@ -32,6 +32,7 @@ def test_nothing_is_said_where_all_models_were_run(tmp_path, capsys):
 def test_models_that_failed_or_were_not_run_are_named_with_the_reason(tmp_path, capsys):
     add_run(tmp_path, "tiny-base", "complete")
     add_run(tmp_path, "tiny-base/free", "failed", "CUDA out of memory.")
+    add_run(tmp_path, "tiny-more", "complete")
     add_run(tmp_path, "tiny-code", "failed", 'x: a .bin file is "damaged", or worse; fetch the model again')
     add_run(tmp_path, "tiny-code/free", "not run", "for the same reason")
     add_run(tmp_path, "tiny-math", "not run", "no weights here")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from boxes.models.pairs import figure_panels, pairs
-from boxes.models.table import MODELS, lineage, models_of, spec_of
+from boxes.models.table import MODELS, MORE, PROFILES, lineage, models_of, spec_of
 from boxes.records import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,13 +92,13 @@ def test_the_rows_are_those_of_table_6(profile):
 
 
 def test_a_name_is_one_folder_and_one_model():
-    assert len(MODELS) == 70
+    assert len(MODELS) == 71
     for name, spec in MODELS.items():
         assert name == spec.name
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
         if spec.hub_id:
             assert name == spec.hub_id.split("/")[1]
-    assert len(set(map(str.lower, MODELS))) == 70  # some file systems do not tell case apart
+    assert len(set(map(str.lower, MODELS))) == 71  # some file systems do not tell case apart
 
 
 def test_every_checkpoint_is_pinned_at_a_commit():
@@ -141,7 +141,7 @@ def test_every_lineage_ends():
             line.append(ancestor)
             assert ancestor.profile == spec.profile
             assert ancestor.base is None or ancestor.base in MODELS
-            if ancestor.added not in ("code", "math", "alignment", "vision"):
+            if ancestor.added not in ("code", "math", "alignment", "vision", MORE):
                 assert ancestor.added is ancestor.base is None
         assert line[-1].added is None or line[-1].name == "CodeLlama-34b-hf"
     back = names(lineage(MODELS["llemma_7b"]))
@@ -163,11 +163,16 @@ def test_the_pairs_are_the_papers(experiment, profile):
         assert (pair.experiment, pair.treated.base) == (experiment, pair.base.name)
 
 
-def test_the_tiny_models_are_a_pair_an_experiment():
-    assert names(models_of("tiny")) == ["tiny-base", "tiny-code", "tiny-math", "tiny-chat"]
+def test_the_tiny_models_are_a_pair_an_experiment_and_one_against_the_control():
+    assert names(models_of("tiny")) == ["tiny-base", "tiny-more", "tiny-code", "tiny-math", "tiny-chat"]
     for experiment, treated in ((1, "tiny-code"), (2, "tiny-math"), (3, "tiny-chat")):
-        [pair] = pairs(experiment, "tiny")
-        assert (pair.base.name, pair.treated.name) == ("tiny-base", treated)
+        pair, control = pairs(experiment, "tiny")
+        assert (pair.base.name, pair.treated.name, pair.controlled) == ("tiny-base", treated, False)
+        assert (control.base.name, control.treated.name, control.controlled) == ("tiny-more", treated, True)
+        assert control.panel == f"{pair.panel}, control"
+    for profile in PROFILES:
+        if profile != "tiny":  # the paper has no control, nor do the others
+            assert not any(pair.controlled for number in (1, 2, 3) for pair in pairs(number, profile))
     for spec in models_of("tiny"):
         assert (spec.folder / "model.safetensors").is_file()
         assert (spec.folder / "tokenizer.json").is_file()
@@ -304,4 +309,4 @@ def test_the_table_is_read_without_any_package():
     code = f"{path}; from boxes.models import table; print(len(table.MODELS))"
     line = [sys.executable, "-I", "-S", "-c", code]
     ran = subprocess.run(line, capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("70\n", "")
+    assert (ran.stdout, ran.stderr) == ("71\n", "")

@@ -159,15 +159,15 @@ def test_an_empty_bucket_is_left_out(tmp_path):
     frame.loc[frame["num_ops"] == "7", "n"] = 0
     frame.loc[frame["num_ops"] == "7", ["accuracy", "ci_low", "ci_high"]] = None
     write_csv(path, frame)
-    (axes,) = figures.draw(1, read_results("tiny", tmp_path)).axes
+    axes, _ = figures.draw(1, read_results("tiny", tmp_path)).axes
     assert [len(line.get_xdata()) for line in axes.lines if line.get_label() == "_random"] == [7]
     assert [len(container[0].get_xdata()) for container in axes.containers] == [7, 7]
 
 
 @pytest.mark.parametrize(
     ("chosen", "panels"),
-    [(["tiny-base"], {1: [1], 2: [1], 3: [1]}), (["tiny-code"], {1: [1], 2: [], 3: [1]}),
-     (["tiny-chat"], {1: [], 2: [], 3: [1]})],
+    [(["tiny-base"], {1: [1], 2: [1], 3: [1]}), (["tiny-code"], {1: [1, 1], 2: [], 3: [1]}),
+     (["tiny-chat"], {1: [], 2: [], 3: [1, 1]})],
 )  # fmt: skip
 def test_models_that_were_not_chosen_have_neither_line_nor_panel(tmp_path, chosen, panels):
     write_scores(tmp_path, "tiny", chosen)

@@ -177,7 +177,7 @@ def test_models_that_were_not_chosen_are_left_out(tmp_path):
     assert [table6_rows(texts["html"])[name][0][0] for name in ("tiny-base", "tiny-math")] == ["21.67", "not run"]
     for text in texts.values():
         assert "tiny-chat" not in text
-        assert "2 of 3" in text
+        assert "2 of 4" in text
 
 
 @pytest.mark.parametrize("name", ["runs", "code", "math", "alignment", "random", "claims"])

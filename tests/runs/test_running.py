@@ -98,7 +98,7 @@ def test_a_kill_between_batches_and_a_second_start(task, whole, tmp_path, monkey
         with pytest.raises(Killed):
             decode_run(MODEL, task, folder, SETTINGS)
     assert read_json(folder / "run.json")["status"] == "partial"
-    assert len(lines(folder)) == 4
+    assert 2 <= len(lines(folder)) < len(lines(whole))
     assert decode_run(MODEL, task, folder, SETTINGS)["status"] == "complete"
     assert lines(folder) == lines(whole)
 
