@@ -16,8 +16,19 @@ from pathlib import Path
 from boxes.records import UserError, read_json
 
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "data" / "models"
-# What is known on this machine alone.
-RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)
+
+
+def _records() -> Path:
+    """The folder of what is known on this machine alone: that of the repository or, where pip has
+    installed the package boxes, one in the user's cache."""
+    if os.environ.get("MODELS_RECORDS"):
+        return Path(os.environ["MODELS_RECORDS"])
+    if TINY_FOLDER.is_dir():
+        return TINY_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "boxes"
+
+
+RECORDS = _records()
 ADDED_ROWS = RECORDS / "added.json"  # written by experiments/tools/add_model.py
 # What the expression compiles to over wide vocabularies, kept by constraint.py.
 AUTOMATA = RECORDS / "automata"
