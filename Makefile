@@ -64,7 +64,7 @@ PLACES := $(foreach name,VENV DATA_DIR MODELS_DIR RELEASE_ZIP,$(if $(filter-out 
 quoted = '$(subst ','\'',$(value $1))'
 # The interpreter of the environment, or the one that it will be made of; whatever a user's Python is set to.
 OWN_PYTHON = $$(test -x '$(VENV)/bin/python' && echo '$(VENV)/bin/python' || experiments/install/setup.sh) -IB -X utf8
-ifneq ($(GIVEN)$(SAID)$(PLACES)$(filter model,$(GOALS)),)
+ifneq ($(GIVEN)$(SAID)$(PLACES)$(filter model score prompts,$(GOALS)),)
 WRONG := $(shell $(if $(MODELS_RECORDS),MODELS_RECORDS=$(call quoted,MODELS_RECORDS)) $(OWN_PYTHON) \
     experiments/tools/command_line.py --goals '$(GOALS)' --given '$(GIVEN)' \
     --makefile $(THIS) -- $(foreach name,$(sort $(GIVEN) $(SAID) $(PLACES)),$(name)=$(call quoted,$(name))))
@@ -236,5 +236,5 @@ distclean: clean ## delete also data, predictions (hours of a GPU), what make mo
 	    echo "$(VENV): no virtual environment, it stays"; fi
 help: ## this text
 	awk -v first='all table6 test model' -f experiments/tools/help.awk $(THIS) $(MAINTENANCE)
-MAINTENANCE := experiments/tools/maintenance.mk
+MAINTENANCE := experiments/tools/field.mk experiments/tools/maintenance.mk
 include $(MAINTENANCE)

@@ -140,6 +140,8 @@ def table4(results: Results) -> Table:
         place, revision = spec.hub_id, spec.revision
         if not spec.hub_id:
             place = "a folder" if spec.extra else "in this repository"
+        if spec.elsewhere:
+            place = "decoded elsewhere"
         if not revision:
             revision = "not pinned yet" if spec.hub_id else "-"
         gated = "yes" if spec.gated else "no"

@@ -8,14 +8,18 @@ limit) or "status" may stand beside. What no line is about counts as not answere
 
 import json
 import re
+import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from boxes.completion import Completion, Status
 from boxes.dataset import Example
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
-from boxes.records import UserError, parse_object, read_lines
-from boxes.runs.folder import Key
+from boxes.records import UserError, parse_object, read_lines, write_json, write_text
+from boxes.runs.folder import ELSEWHERE, FORMAT, Key, Run
+from boxes.runs.lock import held
+from boxes.runs.task import Task
 from boxes.world import shown
 
 CUT = "length"  # the finish_reason of a text that met its token limit
@@ -172,3 +176,34 @@ def _key(record: dict, examples: dict[Key, Example], by_text: dict[str, list[Key
     if text is not None and (type(text) is not str or text.strip() != examples[numbers].description):
         raise ValueError(f"'input' is not the description of sample {numbers[0]} after {numbers[1]} operations")
     return numbers
+
+
+def write_elsewhere(folder: Path, name: str, task: Task, lines: dict[Key, dict], about: dict) -> dict:
+    """An ordinary complete run in a folder, which says that it was decoded elsewhere; its run.json.
+    Other predictions that lie there are kept under another name. about: what is said of the file and
+    of how it was decoded."""
+    run = Run(folder)
+    statuses = [line["status"] for line in lines.values()]
+    text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines.values())
+    provenance = {
+        "format": FORMAT,
+        "status": "complete",
+        "model": name,
+        "decoded": ELSEWHERE,
+        "dataset": task.data.name,
+        "dataset_sha256": task.checksum,
+        "selection": task.selection,
+        "examples": len(lines),
+        "truncated": statuses.count(Status.TRUNCATED),
+        "invalid": statuses.count(Status.INVALID),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+    }
+    with held(folder):
+        path = run.predictions.path
+        if path.exists() and path.read_bytes() != text.encode():
+            kept = run.set_aside()
+            print(f"{name}: other predictions are kept in {kept}", file=sys.stderr)
+        write_text(path, text)
+        write_json(run.provenance, provenance)
+    return provenance

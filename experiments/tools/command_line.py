@@ -27,14 +27,22 @@ PROGRAMS = re.compile(
 )
 PATHS = ("VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM")
 ONLY_FOR = {  # variable -> the targets that read it
-    "MODEL": ("model", "container-run"),
-    "BASE": ("model", "container-run"),
+    "MODEL": ("model", "prompts", "container-run"),
+    "BASE": ("model", "score", "container-run"),
     "REVISION": ("model", "container-run"),
-    "ADDED": ("model", "container-run"),
+    "ADDED": ("model", "score", "container-run"),
+    "PREDICTIONS": ("score",),
+    "NAME": ("score",),
+    "OUT": ("prompts",),
+    "BATCH": ("prompts",),
     "REMOVE": ("model", "container-run"),
     "SHAPES": ("bench",),
     "SECONDS": ("fuzz",),
     "UPGRADE": ("lock",),
+}
+NEEDS = {  # target -> the variables that it does nothing without
+    "score": ("PREDICTIONS", "NAME"),
+    "prompts": ("OUT",),
 }
 FROM_TARGETS = ("all", "table6", "tables", "figures", "check")
 NOT_FROM = ("PROFILE", "MODELS", "DATA", "SEED", "DECODE", "HARDWARE")
@@ -89,6 +97,14 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
         return "MODELS= chooses models of the table; make model takes one with MODEL=, and its base with BASE="
     if "model" in goals and not (values.get("MODEL") or values.get("REMOVE")):
         return "make model needs MODEL=folder, MODEL=file.gguf or MODEL=org/name, or REMOVE=name"
+    for target, names in NEEDS.items():
+        lacking = [name for name in names if name not in said]
+        if target in goals and lacking:
+            return f"make {target} needs {' and '.join(f'{name}=...' for name in lacking)}; make help says what"
+    if "score" in goals and "MODELS" in said:
+        return "MODELS= chooses models of the table; make score names one with NAME=, and its base with BASE="
+    if "OUT" in said and len(goals) > 1:
+        return "OUT= is for make prompts alone; make the other targets apart"
     if "FROM" in said:
         return from_archive(said, goals)
     return None
@@ -145,7 +161,9 @@ def main() -> None:
     parser.add_argument("values", nargs="*", metavar="NAME=value")
     arguments = parser.parse_args()
     values = dict(value.partition("=")[::2] for value in arguments.values)
-    known = re.findall(r"^([A-Z_]+) \?=", arguments.makefile.read_text(encoding="utf-8"), re.MULTILINE)
+    known = []
+    for path in (arguments.makefile, *sorted(Path(__file__).absolute().parent.glob("*.mk"))):
+        known += re.findall(r"^([A-Z_]+) \?=", path.read_text(encoding="utf-8"), re.MULTILINE)
     try:
         wrong = judge(arguments.goals, known, arguments.given, values)
     except UserError as error:  # of the models that were added

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = "\n".join(
-    (ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "experiments/tools/maintenance.mk")
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("Makefile", "experiments/tools/maintenance.mk", "experiments/tools/field.mk")
 )
 OTHERS = {"HF_TOKEN"}  # not written "NAME ?=" in the Makefile
 

@@ -1,0 +1,19 @@
+# For who decodes with other tools: prompts to take there, and statements to bring back. The Makefile includes this.
+PREDICTIONS ?=#         for make score: statements that were decoded elsewhere, one JSON object a line (data/README.md)
+NAME ?=#                for make score: what the model is to be called
+OUT ?=#                 for make prompts: the JSONL to write
+BATCH ?=#               for make prompts: vllm or openai, a batch file with the expression as structured output (needs MODEL=name)
+.PHONY: score prompts
+
+# ---------------------------------------------------------------------------------------------------- other tools
+PROMPTS = $(PY) experiments/tools/prompts.py --data $(TEST) --out $(call quoted,OUT) \
+    $(BATCH:%=--batch %) $(if $(MODEL),--model $(call quoted,MODEL)) $(ARGS)
+prompts: $(TEST) ## the prompts of the test set as JSONL, into OUT, for what decodes elsewhere (ARGS="--prompt chat", "--free")
+	$(PROMPTS)
+SCORE = $(PY) experiments/tools/score.py --predictions $(call quoted,PREDICTIONS) --name $(call quoted,NAME) --profile $(PROFILE) \
+    --data $(TEST) --runs data/runs $(if $(BASE),--base $(call quoted,BASE)) $(ADDED:%=--added %) $(ARGS)
+score: $(TEST) ## score PREDICTIONS as NAME, a row decoded elsewhere (BASE, ADDED as for model; ARGS="--prompt table2 --engine ...")
+	$(if $(DRY),exit; )row=$$($(SCORE)); read -r profile name base <<< "$$row"; \
+	    chosen=(PREDICTIONS= NAME= MODEL= BASE= ADDED= ARGS= PROFILE=$$profile MODELS="$${base:+$$base }$$name"); \
+	    status=0; $(MAKE) all "$${chosen[@]}" || status=$$?; \
+	    $(GAIN) --runs data/runs/$$profile --results data/results/$$profile; exit $$status
