@@ -25,6 +25,7 @@ from boxes.world import NUM_BOXES
 
 MASK = "<extra_id_0>"
 SUBSET = "test-subsample-states-t5.jsonl"
+LOOK = "look{}-" + SUBSET  # of a quick look (experiments/tools/look.py): so many queries a bucket
 FILES = (*(f"{split}-t5.jsonl" for split in SPLITS), SUBSET)
 RELEASE_FOLDER = "few_shot_boxes_nso_exp2_max3"
 # Published by the authors beside the zip; it keeps the text out of training corpora.
@@ -290,6 +291,17 @@ def read_examples(path: Path | str) -> list[Example]:
         wrong = f"a state needs seven queries, the last one has {rest}"
         raise UserError(f"{path}: line {number}: {wrong}; {_MEND}")
     return examples
+
+
+def dataset_note(name: str) -> str:
+    """What is said wherever results of a dataset file are shown: nothing of the evaluated subset,
+    of which results are; of any other what it is."""
+    if name in ("", SUBSET):
+        return ""
+    queries = name.removeprefix("look").partition("-")[0]
+    if name == LOOK.format(queries):
+        return f"Quick look at {queries} queries a bucket, not the test set: no result."
+    return f"Not the test set: {name}."
 
 
 def checksum_lines(folder: Path | str) -> str:

@@ -35,6 +35,7 @@ ONLY_FOR = {  # variable -> the targets that read it
     "NAME": ("score",),
     "OUT": ("prompts",),
     "BATCH": ("prompts",),
+    "LIMIT": ("all", "table6", "tables", "figures", "prompts", "help"),
     "REMOVE": ("model", "container-run"),
     "SHAPES": ("bench",),
     "SECONDS": ("fuzz",),
@@ -45,7 +46,7 @@ NEEDS = {  # target -> the variables that it does nothing without
     "prompts": ("OUT",),
 }
 FROM_TARGETS = ("all", "table6", "tables", "figures", "check")
-NOT_FROM = ("PROFILE", "MODELS", "DATA", "SEED", "DECODE", "HARDWARE")
+NOT_FROM = ("LIMIT", "PROFILE", "MODELS", "DATA", "SEED", "DECODE", "HARDWARE")
 # Targets that need no profile: what is said of one is for others.
 WITHOUT_PROFILE = {
     "help",
@@ -103,6 +104,10 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
             return f"make {target} needs {' and '.join(f'{name}=...' for name in lacking)}; make help says what"
     if "score" in goals and "MODELS" in said:
         return "MODELS= chooses models of the table; make score names one with NAME=, and its base with BASE="
+    if "LIMIT" in said and not re.fullmatch(r"[1-9]\d{0,3}", values["LIMIT"].strip()):
+        return f"LIMIT={values['LIMIT']}: queries a bucket, a number from 1 to 9999"
+    if "LIMIT" in said and not set(goals) <= set(ONLY_FOR["LIMIT"]):
+        return "LIMIT= is a quick look, which is never a result: make the other targets apart"
     if "OUT" in said and len(goals) > 1:
         return "OUT= is for make prompts alone; make the other targets apart"
     if "FROM" in said:

@@ -2,10 +2,15 @@
 PREDICTIONS ?=#         for make score: statements that were decoded elsewhere, one JSON object a line (data/README.md)
 NAME ?=#                for make score: what the model is to be called
 OUT ?=#                 for make prompts: the JSONL to write
+LIMIT ?=#               a quick look at so many queries a bucket, e.g. make all LIMIT=20: folders of its own, labelled, never a result
 BATCH ?=#               for make prompts: vllm or openai, a batch file with the expression as structured output (needs MODEL=name)
 .PHONY: score prompts
 
 # ---------------------------------------------------------------------------------------------------- other tools
+ifneq ($(LOOK),)
+$(TEST): experiments/tools/look.py $(SUBSET)
+	$(PY) $< --data $(SUBSET) --limit $(LIMIT) --out $(@D)
+endif
 PROMPTS = $(PY) experiments/tools/prompts.py --data $(TEST) --out $(call quoted,OUT) \
     $(BATCH:%=--batch %) $(if $(MODEL),--model $(call quoted,MODEL)) $(ARGS)
 prompts: $(TEST) ## the prompts of the test set as JSONL, into OUT, for what decodes elsewhere (ARGS="--prompt chat", "--free")
