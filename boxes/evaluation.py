@@ -17,7 +17,7 @@ import pandas as pd
 from boxes.completion import Completion, Status
 from boxes.dataset import Example
 from boxes.minimal_pairs import pair_table, paired_rows
-from boxes.mistakes import classify
+from boxes.mistakes import classify, divergence
 from boxes.prompting import PromptSettings, prompt_maker
 from boxes.records import UserError
 from boxes.release_scoring import score_as_released
@@ -28,6 +28,7 @@ from boxes.scoring import AUTHORS, OURS, read_statement, score_statement
 
 COLUMNS = ("sample_id", "num_operations", "box", "num_ops", "gold", "predicted", "correct", "status",
            "kind", "correct_released")  # fmt: skip
+LOOKED_AT = ("description", "statement", "first_wrong_box", "differs")
 # Which column of a frame a scorer wrote.
 CORRECT = {OURS: "correct", AUTHORS: "correct_released"}
 Predictions = Sequence[str | Completion] | Mapping[Key, str | Completion] | Path
@@ -106,6 +107,21 @@ def query_frame(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> p
             judged = (int(right[box]), status, kinds[box], int(released[box]))
             rows.append((*key, box, num_ops, example.contents[box], predicted, *judged))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def samples(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.DataFrame:
+    """query_frame with what one looks at: the statement, the first box that it is wrong about (None
+    where it is right) and the first word that differs from the true statement."""
+    told = []
+    for key, example in examples.items():
+        text, status = lines[key]["prediction"], lines[key]["status"]
+        right = score_statement(text, example.contents, status)
+        first = None if all(right) else right.index(False)
+        clauses = [f"Box {box} contains {contents}" for box, contents in enumerate(example.contents)]
+        _, differs, _ = divergence(text, f"Statement: {', '.join(clauses)}.")
+        told += [(example.description, text, first, differs)] * len(right)
+    looked = pd.DataFrame(told, columns=list(LOOKED_AT)).astype({"first_wrong_box": "Int64"})
+    return pd.concat([query_frame(examples, lines), looked], axis=1)
 
 
 def summarise(frame: pd.DataFrame, scorer: str = OURS) -> pd.DataFrame:

@@ -97,6 +97,7 @@ def _run_parts(results: Results, options: argparse.Namespace) -> dict:
         "provenance": provenance,
         "provenance_table": run_tables.provenance_table(provenance),
         "missing": missing,
+        "samples": run_tables.sample_links(results, options.runs, options.out),
     }
 
 

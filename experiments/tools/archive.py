@@ -46,7 +46,7 @@ ABOUT, SUMS, LEFT_OUT, README = "archive.json", "SHA256SUMS", "PREDICTIONS.sha25
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}"
 _ALLOWED = re.compile(
     rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|"
-    rf"results/[a-z0-9_]{{1,40}}\.csv|runs/{_NAME}(/{_NAME})?/run\.json"
+    rf"results/[a-z0-9_]{{1,40}}\.csv|results/results\.json|runs/{_NAME}(/{_NAME})?/run\.json"
 )
 _BROKEN = (tarfile.TarError, zstandard.ZstdError, ValueError, EOFError, OverflowError)
 _BROKEN += (RecursionError,)
@@ -116,7 +116,7 @@ def collect(profile: str, results: Path, runs: Path) -> dict[str, bytes]:
     if not {"scores.csv", "runs.csv"} <= {path.name for path in tables}:
         raise UserError(f"{results}: no scores.csv and runs.csv; `make all` writes them")
     provenance = run_files(profile, runs)
-    files = {f"results/{path.name}": path.read_bytes() for path in tables}
+    files = {f"results/{path.name}": path.read_bytes() for path in [*tables, *results.glob("results.json")]}
     left_out = []
     for path in provenance:
         files[f"runs/{path.relative_to(runs).as_posix()}"] = path.read_bytes()

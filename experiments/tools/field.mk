@@ -22,3 +22,10 @@ score: $(TEST) ## score PREDICTIONS as NAME, a row decoded elsewhere (BASE, ADDE
 	    chosen=(PREDICTIONS= NAME= MODEL= BASE= ADDED= ARGS= PROFILE=$$profile MODELS="$${base:+$$base }$$name"); \
 	    status=0; $(MAKE) all "$${chosen[@]}" || status=$$?; \
 	    $(GAIN) --runs data/runs/$$profile --results data/results/$$profile; exit $$status
+
+# ---------------------------------------------------------------------------------------------------- results for programs
+ifeq ($(FROM),)
+all archive: $(RESULTS)/results.json
+$(RESULTS)/results.json: experiments/tools/results_json.py $(SCORES) $(SUMMARIES) | $(READY)
+	$(PY) $< --profile $(PROFILE) --results $(@D) --out $@
+endif
