@@ -71,7 +71,7 @@ endif
 $(foreach name,PROFILE DATA DATA_DIR VENV SEED,$(eval override $(name) := $(strip $($(name)))))
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
-LOOK := $(if $(filter command,$(origin LIMIT)),$(LIMIT:%=-look%))# what an environment calls LIMIT is another thing
+LOOK := $(if $(filter command,$(origin LIMIT)),$(LIMIT:%=-look%))$(if $(filter command,$(origin DATASET)),$(basename $(DATASET:%=-$(notdir $(DATASET)))))
 RUNS := data/runs/$(PROFILE)$(LOOK)
 RESULTS := data/results/$(PROFILE)$(LOOK)
 OUT := paper/out/$(PROFILE)$(LOOK)
@@ -105,7 +105,7 @@ $(READY): requirements.lock requirements-cpu.lock
 
 # ---------------------------------------------------------------------------------------------------- data
 SUBSET := $(DATA_DIR)/test-subsample-states-t5.jsonl
-TEST := $(DATA_DIR)/$(LOOK:-%=%-)$(notdir $(SUBSET))# a quick look: experiments/tools/field.mk
+TEST := $(or $(if $(filter command,$(origin DATASET)),$(DATASET)),$(DATA_DIR)/$(LOOK:-%=%-)$(notdir $(SUBSET)))# of LIMIT: experiments/tools/field.mk
 DEV := $(DATA_DIR)/dev-t5.jsonl
 OTHER_DATA := $(DATA_DIR)/train-t5.jsonl $(DEV) $(DATA_DIR)/test-t5.jsonl
 data: $(SUBSET) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR

@@ -25,7 +25,6 @@ from boxes.world import NUM_BOXES
 
 MASK = "<extra_id_0>"
 SUBSET = "test-subsample-states-t5.jsonl"
-LOOK = "look{}-" + SUBSET  # of a quick look (experiments/tools/look.py): so many queries a bucket
 FILES = (*(f"{split}-t5.jsonl" for split in SPLITS), SUBSET)
 RELEASE_FOLDER = "few_shot_boxes_nso_exp2_max3"
 # Published by the authors beside the zip; it keeps the text out of training corpora.
@@ -203,10 +202,10 @@ def example_of(description: str, sample_id: int = 0) -> Example:
     return Example(sample_id, len(operations), description, contents, counts)
 
 
-def examples_of(descriptions: Iterable[str]) -> list[Example]:
+def examples_of(descriptions: Iterable[str], where: str = "description") -> list[Example]:
     """The examples of descriptions without gold, in their order. Those that go on from one another
     (one beginning, operations added) are states of one scenario and share a sample_id, by which
-    intervals take what is independent. UserError counts descriptions from 1."""
+    intervals take what is independent. UserError counts descriptions from 1, behind `where`."""
     found: list[Example] = []
     numbers: dict[str, int] = {}  # description -> its place
     scenarios: dict[str, list[tuple[int, str]]] = {}  # beginning -> (sample_id, longest description)
@@ -214,13 +213,13 @@ def examples_of(descriptions: Iterable[str]) -> list[Example]:
     for number, description in enumerate(descriptions, 1):
         try:
             if numbers.setdefault(description, number) != number:
-                raise ValueError(f"the same as description {numbers[description]}")
+                raise ValueError(f"the same as in {numbers[description]}")
             known = scenarios.setdefault(description.partition(".")[0], [])
             sample_id = _goes_on_from(description, known, count)
             found.append(example_of(description, sample_id))
             count = max(count, sample_id + 1)
         except ValueError as error:
-            raise UserError(f"description {number}: {error}; correct it or leave it out") from None
+            raise UserError(f"{where} {number}: {error}; correct it or leave it out") from None
     return found
 
 
@@ -261,13 +260,16 @@ def _check_query(query: dict, box: int, example: Example) -> None:
 
 def read_examples(path: Path | str) -> list[Example]:
     """The states of a file of the schema, in order, each line held against what its description
-    says.
+    says; or those of a file of descriptions alone ({"description": ...} a line), whose gold is
+    replayed.
 
     UserError names the file, the line and whatever is wrong. A line may end as on Windows.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file; `make data` writes it")
+    if _has_descriptions(path):
+        return examples_of(_descriptions(path), f"{path}: line")
     examples: list[Example] = []
     first: dict[tuple[int, int], int] = {}
     number = 0
@@ -293,15 +295,27 @@ def read_examples(path: Path | str) -> list[Example]:
     return examples
 
 
-def dataset_note(name: str) -> str:
-    """What is said wherever results of a dataset file are shown: nothing of the evaluated subset,
-    of which results are; of any other what it is."""
-    if name in ("", SUBSET):
-        return ""
-    queries = name.removeprefix("look").partition("-")[0]
-    if name == LOOK.format(queries):
-        return f"Quick look at {queries} queries a bucket, not the test set: no result."
-    return f"Not the test set: {name}."
+def _has_descriptions(path: Path) -> bool:
+    """Whether the first line of a file is a description without gold."""
+    for _, line in read_lines(path, _MEND):
+        try:
+            query = parse_object(line)
+        except ValueError:
+            return False
+        return "description" in query and "sentence_masked" not in query
+    return False
+
+
+def _descriptions(path: Path) -> Iterator[str]:
+    """The descriptions of a file that has no more than these."""
+    for number, line in read_lines(path, _MEND):
+        try:
+            description = parse_object(line).get("description")
+            if type(description) is not str:
+                raise ValueError("field 'description' must be of type str")
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: {error}; correct it or leave it out") from None
+        yield description
 
 
 def checksum_lines(folder: Path | str) -> str:

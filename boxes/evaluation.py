@@ -126,8 +126,9 @@ def samples(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.Da
 
 def summarise(frame: pd.DataFrame, scorer: str = OURS) -> pd.DataFrame:
     """Accuracy by number of operations, overall and at 1+: num_ops, n, correct, accuracy, ci_low and
-    ci_high in per cent, as in scores.csv. scorer: "ours", or "authors" for that of the release."""
-    return bucket_scores(frame.assign(correct=frame[CORRECT[scorer]]))
+    ci_high in per cent, as in scores.csv; behind these 8 and more operations, where a description has
+    so many. scorer: "ours", or "authors" for that of the release."""
+    return bucket_scores(frame.assign(correct=frame[CORRECT[scorer]]), longer=True)
 
 
 def compare(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from boxes.commandline import add_shared, argument_parser
-from boxes.dataset import dataset_note
 from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, WITH_REFERENCE, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
+from boxes.runs.task import dataset_note
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
 Names = tuple[str, ...]

@@ -50,7 +50,7 @@ def test_descriptions_of_one_scenario_share_a_sample():
     assert [example.sample_id for example in found] == [0, 0, 1]
     assert found[0].contents == tuple(TRUTHS[1])
     assert found[0].num_ops == (0, 1, 0, 0, 0, 0, 0)
-    with pytest.raises(UserError, match=r"^description 2: the same as description 1; correct it or leave it out$"):
+    with pytest.raises(UserError, match=r"^description 2: the same as in 1; correct it or leave it out$"):
         examples_of([DESCRIPTIONS[0]] * 2)
     with pytest.raises(UserError, match=r"^description 1: a description ends in a period; "):
         examples_of(["Box 0"])

@@ -3,11 +3,12 @@ PREDICTIONS ?=#         for make score: statements that were decoded elsewhere, 
 NAME ?=#                for make score: what the model is to be called
 OUT ?=#                 for make prompts: the JSONL to write
 LIMIT ?=#               a quick look at so many queries a bucket, e.g. make all LIMIT=20: folders of its own, labelled, never a result
+DATASET ?=#             instead of the test set: a JSONL in its schema, or with a "description" a line; folders of its own, labelled
 BATCH ?=#               for make prompts: vllm or openai, a batch file with the expression as structured output (needs MODEL=name)
 .PHONY: score prompts
 
 # ---------------------------------------------------------------------------------------------------- other tools
-ifneq ($(LOOK),)
+ifneq ($(filter command,$(origin LIMIT)),)
 $(TEST): experiments/tools/look.py $(SUBSET)
 	$(PY) $< --data $(SUBSET) --limit $(LIMIT) --out $(@D)
 endif

@@ -13,10 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import argument_parser, command, out_folder, positive
-from boxes.dataset import LOOK
 from boxes.records import read_lines, write_bytes
-from boxes.runs.task import read_task
-from boxes.world import NUM_BOXES
+from boxes.runs.task import LOOK, read_task
 
 
 @command
@@ -30,9 +28,10 @@ def main() -> None:
     whole = read_task(arguments.data).by_key
     lines = [line for _, line in read_lines(arguments.data, "make the data again (make data)")]
     kept = []
+    queries = len(lines) // len(whole)  # seven lines a state; of descriptions without gold, one
     for place, key in enumerate(whole):
         if key in chosen.by_key:
-            kept += lines[place * NUM_BOXES : (place + 1) * NUM_BOXES]
+            kept += lines[place * queries : (place + 1) * queries]
     path = arguments.out / LOOK.format(arguments.limit)
     write_bytes(path, kept)
     print(f"{path}: {len(chosen.examples)} of {len(whole)} descriptions")

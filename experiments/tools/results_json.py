@@ -14,9 +14,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import add_shared, argument_parser, command
-from boxes.dataset import dataset_note
 from boxes.models.table import PROFILES, ModelSpec, models_of
 from boxes.records import read_csv, write_json
+from boxes.runs.task import dataset_note
 from boxes.score_tables import RANDOM, read_score_table
 
 FORMAT = 1  # raised when a field changes its meaning; more fields change nothing

@@ -8,9 +8,9 @@ from results_fixture import write_results
 from scenarios_fixture import write_dataset
 from scripts_fixture import refusal, run_script
 
-from boxes.dataset import LOOK, SUBSET, dataset_note, read_examples
+from boxes.dataset import SUBSET, read_examples
 from boxes.records import read_csv, write_csv
-from boxes.runs.task import read_task
+from boxes.runs.task import LOOK, dataset_note, read_task
 from boxes.score_tables import BUCKETS
 from paper import figures, tables
 from paper.results import read_results
@@ -66,6 +66,15 @@ def test_tables_and_figures_say_so(tmp_path):
         assert tables.TABLES[number](results).caption.endswith(NOTE)
         assert NOTE in tables.for_terminal(results, number)
     assert figures.draw(1, results).get_suptitle() == NOTE
+
+
+def test_a_dataset_of_ones_own_has_folders_of_its_own(checkout):
+    (checkout / "mine.jsonl").write_text("{}\n")
+    shown = make(checkout, "-n", "all", "DATASET=mine.jsonl", LIMIT="5").stdout
+    for words in ("data/runs/tiny-mine", "data/results/tiny-mine", "paper/out/tiny-mine", "--data mine.jsonl"):
+        assert words in shown
+    assert "look" not in shown
+    assert "mine" not in make(checkout, "-n", "all", DATASET="mine.jsonl").stdout
 
 
 def test_make_gives_it_folders_of_its_own(checkout):
