@@ -54,6 +54,15 @@ def prediction_line(example: Example, text: str, status: Status | None = None, r
     }
 
 
+def continued(head: str, text: str) -> str:
+    """A text behind what its prompt ended in, unless it begins with that. Many tools take the space
+    off a text that they decode alone ("the car" for " the car"): before a letter it is put back."""
+    if text.startswith(head):
+        return text
+    space = " " if text[:1].isalpha() else ""
+    return f"{head}{space}{text}"
+
+
 def prediction_lines(
     examples: dict[Key, Example], given: Iterable[tuple[Key, str | Completion | dict]], head: str = ""
 ) -> dict[Key, dict]:
@@ -68,8 +77,8 @@ def prediction_lines(
             text, status = answer.text, answer.status
         elif isinstance(answer, dict):
             text, status, reason = (answer.get(name) for name in ("prediction", "status", "finish_reason"))
-        if not text.startswith(head):
-            text = head + text
+        if head:
+            text = continued(head, text)
         found[key] = prediction_line(examples[key], text, status, reason)
     if found and not any(_BEGINS.search(line["prediction"]) for line in found.values()):
         raise UserError(

@@ -8,7 +8,7 @@ from runs_fixture import DESCRIPTIONS, TRUTHS
 from boxes.dataset import examples_of
 from boxes.prompting import STATEMENT_HEAD
 from boxes.records import UserError
-from boxes.runs.elsewhere import custom_id, read_elsewhere
+from boxes.runs.elsewhere import continued, custom_id, read_elsewhere
 
 EXAMPLES = {(example.sample_id, example.num_operations): example for example in examples_of(DESCRIPTIONS)}
 SAID = ["Statement: " + ", ".join(f"Box {b} contains {c}" for b, c in enumerate(truth)) + "." for truth in TRUTHS]
@@ -55,6 +55,15 @@ def test_the_rest_of_a_prompt_gets_its_head(tmp_path):
     assert read(tmp_path, rest, STATEMENT_HEAD) == ([(text, "ok") for text in SAID], [])
     with pytest.raises(UserError, match=r'given\.jsonl: no prediction has "Statement:".*say so \(--prompt table2'):
         read(tmp_path, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [(" the car, Box", " the car, Box"), ("the car, Box", " the car, Box"), (", Box", ", Box"),
+     (f"{STATEMENT_HEAD} x", " x"), ("", "")],
+)  # fmt: skip
+def test_a_space_that_a_tool_took_off_is_put_back(text, whole):
+    assert continued(STATEMENT_HEAD, text) == STATEMENT_HEAD + whole
 
 
 CUT = SAID[0][:40]
