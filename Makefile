@@ -230,7 +230,7 @@ doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, di
 clean: ## delete figures, tables and results; data, predictions and the environment stay
 	rm -rf paper/out data/results .pytest_cache .ruff_cache .hypothesis
 distclean: clean ## delete also data, predictions (hours of a GPU), what make model and make weights recorded, and VENV
-	rm -rf data/runs $(SUBSET) $(DATA_DIR)/look*-t5.jsonl $(OTHER_DATA) $(DATA_DIR)/.settings
+	rm -rf data/runs $(SUBSET) $(DATA_DIR)/*-test-subsample-states-t5.jsonl $(OTHER_DATA) $(DATA_DIR)/.settings
 	rm -rf $(addprefix $(RECORDS)/,added.json revisions.json verified.json gguf)
 	if test -e $(VENV)/pyvenv.cfg; then rm -rf $(VENV:%/=%); elif test -e $(VENV); then \
 	    echo "$(VENV): no virtual environment, it stays"; fi

@@ -32,6 +32,7 @@ ONLY_FOR = {  # variable -> the targets that read it
     "BASE": ("model", "score", "container-run"),
     "REVISION": ("model", "container-run"),
     "ADDED": ("model", "score", "container-run"),
+    "FORM": ("data",),
     "PREDICTIONS": ("score",),
     "NAME": ("score",),
     "OUT": ("prompts",),

@@ -1,4 +1,5 @@
 # For who decodes with other tools: prompts to take there, and statements to bring back. The Makefile includes this.
+FORM ?=#                for make data: long, another form of the task beside the base set (24 operations a scenario)
 PREDICTIONS ?=#         for make score: statements that were decoded elsewhere, one JSON object a line (data/README.md)
 NAME ?=#                for make score: what the model is to be called
 OUT ?=#                 for make prompts: the JSONL to write
@@ -8,6 +9,12 @@ BATCH ?=#               for make prompts: vllm or openai, a batch file with the 
 .PHONY: score prompts
 
 # ---------------------------------------------------------------------------------------------------- other tools
+FORM_FILE := $(if $(filter command,$(origin FORM)),$(FORM:%=$(DATA_DIR)/%-$(notdir $(SUBSET))))
+ifneq ($(FORM_FILE),)
+data: $(FORM_FILE)
+$(FORM_FILE): experiments/tools/forms.py boxes/generation.py boxes/dataset.py boxes/world.py $(DATA_DIR)/.settings | $(READY)
+	$(PY) $< --form $(FORM) --seed $(SEED) --out $(@D) $(if $(filter 27,$(SEED)),--checksums data/forms.sha256)
+endif
 ifneq ($(filter command,$(origin LIMIT)),)
 $(TEST): experiments/tools/look.py $(SUBSET)
 	$(PY) $< --data $(SUBSET) --limit $(LIMIT) --out $(@D)
