@@ -40,7 +40,6 @@ FROM ?=#                  an archive of results for all, table6, tables, figures
 FORMAT ?=#                chosen: aligned models in the prompt format that does best on the development set (default: Table 6's)
 DECODE ?=#                more options for experiments/04_decode.py, e.g. DECODE="--prompt-style released"
 ARGS ?=#                  more options for pytest, e.g. make test ARGS="-m slow", and for experiments/tools/add_model.py
-REAL ?= data/real#        for make test-real: the folder with real tokenizers and models
 VENV ?= .venv#            the virtual environment, made by set-up where it is missing
 PYTHON ?=#                the interpreter to make it from (default: python3.11, python3.12 or python3, 3.11 at least)
 LOCK ?=#                  the lock to install (default: requirements-cpu.lock where there is no NVIDIA GPU)
@@ -51,7 +50,6 @@ BUILD_OPTIONS ?=#         more options of the engine for building, e.g. BUILD_OP
 RUN_OPTIONS ?=#           more options of the engine for running, e.g. RUN_OPTIONS="--network none"
 TARGET ?= all#            what container-run makes in the container
 SHAPES ?=#                for make bench: only these shapes of real models, e.g. SHAPES="7b 13b 34b 70b" (minutes on a GPU)
-SECONDS ?= 60#            for make fuzz: how long
 UPGRADE ?=#               for make lock: UPGRADE=1 moves what requirements.in leaves open to its newest version
 V ?=#                     V=1 shows the commands that run
 # What the user has said, on the command line or in the environment: judged before anything runs, handed on to a container.
@@ -64,7 +62,7 @@ PLACES := $(foreach name,VENV DATA_DIR MODELS_DIR RELEASE_ZIP,$(if $(filter-out 
 quoted = '$(subst ','\'',$(value $1))'
 # The interpreter of the environment, or the one that it will be made of; whatever a user's Python is set to.
 OWN_PYTHON = $$(test -x '$(VENV)/bin/python' && echo '$(VENV)/bin/python' || experiments/install/setup.sh) -IB -X utf8
-ifneq ($(GIVEN)$(SAID)$(PLACES)$(filter model,$(GOALS)),)
+ifneq ($(GIVEN)$(SAID)$(PLACES)$(filter model score prompts,$(GOALS)),)
 WRONG := $(shell $(if $(MODELS_RECORDS),MODELS_RECORDS=$(call quoted,MODELS_RECORDS)) $(OWN_PYTHON) \
     experiments/tools/command_line.py --goals '$(GOALS)' --given '$(GIVEN)' \
     --makefile $(THIS) -- $(foreach name,$(sort $(GIVEN) $(SAID) $(PLACES)),$(name)=$(call quoted,$(name))))
@@ -73,9 +71,10 @@ endif
 $(foreach name,PROFILE DATA DATA_DIR VENV SEED,$(eval override $(name) := $(strip $($(name)))))
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
-RUNS := data/runs/$(PROFILE)
-RESULTS := data/results/$(PROFILE)
-OUT := paper/out/$(PROFILE)
+LOOK := $(if $(filter command,$(origin LIMIT)),$(LIMIT:%=-look%))$(if $(filter command,$(origin DATASET)),$(basename $(DATASET:%=-$(notdir $(DATASET)))))
+RUNS := data/runs/$(PROFILE)$(LOOK)
+RESULTS := data/results/$(PROFILE)$(LOOK)
+OUT := paper/out/$(PROFILE)$(LOOK)
 RECORDS := $(or $(MODELS_RECORDS),data/models)
 NARROW := $(if $(filter-out all,$(MODELS)),--models $(MODELS))
 # What a user's Python is set to (PYTHONHOME, PYTHONWARNINGS, ...) is for other programs of theirs.
@@ -105,18 +104,19 @@ $(READY): requirements.lock requirements-cpu.lock
 	experiments/install/setup.sh $(VENV)
 
 # ---------------------------------------------------------------------------------------------------- data
-TEST := $(DATA_DIR)/test-subsample-states-t5.jsonl
+SUBSET := $(DATA_DIR)/test-subsample-states-t5.jsonl
+TEST := $(or $(if $(filter command,$(origin DATASET)),$(DATASET)),$(DATA_DIR)/$(LOOK:-%=%-)$(notdir $(SUBSET)))# of LIMIT: experiments/tools/field.mk
 DEV := $(DATA_DIR)/dev-t5.jsonl
 OTHER_DATA := $(DATA_DIR)/train-t5.jsonl $(DEV) $(DATA_DIR)/test-t5.jsonl
-data: $(TEST) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR
+data: $(SUBSET) ## the boxes task: train, dev, test and the evaluated subset, in DATA_DIR
 ZIP := $(if $(filter release,$(DATA)),$(RELEASE_ZIP))
 CHECKED := $(if $(filter generated27,$(DATA)$(SEED)),data/checksums.sha256)
 DATA_SETTINGS := DATA=$(DATA) $(or $(ZIP:%=RELEASE_ZIP=%),SEED=$(SEED))
 $(DATA_DIR)/.settings: $(call changed,$(DATA_DIR)/.settings,$(DATA_SETTINGS))
 	@mkdir -p $(@D) && echo '$(DATA_SETTINGS)' > $@
-$(TEST): experiments/01_generate_data.py $(wildcard boxes/*.py) $(DATA_DIR)/.settings $(ZIP) $(call lacking,$(OTHER_DATA)) | $(READY)
+$(SUBSET): experiments/01_generate_data.py $(wildcard boxes/*.py) $(DATA_DIR)/.settings $(ZIP) $(call lacking,$(OTHER_DATA)) | $(READY)
 	$(PY) $< --out $(DATA_DIR) --seed $(SEED) $(CHECKED:%=--checksums %) $(ZIP:%=--release-zip %)
-$(OTHER_DATA): $(TEST) ;
+$(OTHER_DATA): $(SUBSET) ;
 
 # ---------------------------------------------------------------------------------------------------- runs
 # predictions.jsonl and run.json of every model are no targets: Make never deletes them, and a run goes on where it stopped.
@@ -207,7 +207,7 @@ archive: $(SCORES) $(SUMMARIES) ## results, provenance and checksums as paper/ou
 	$(PY) experiments/tools/archive.py --profile $(PROFILE) --results $(RESULTS) --runs $(RUNS) --out $(OUT)/$(PROFILE).tar.zst
 
 # ---------------------------------------------------------------------------------------------------- test, models, more
-test: $(READY) $(TEST) ## the tests, offline; ARGS="-m slow" for the long ones
+test: $(READY) $(SUBSET) ## the tests, offline; ARGS="-m slow" for the long ones
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 ADD = $(PY) experiments/tools/add_model.py --model $(call quoted,MODEL) --profile $(PROFILE) \
     $(if $(REVISION),--revision $(call quoted,REVISION)) $(if $(BASE),--base $(call quoted,BASE)) $(ADDED:%=--added %) $(ARGS)
@@ -230,11 +230,11 @@ doctor: $(READY) ## what a run of the chosen models would meet: GPUs, memory, di
 clean: ## delete figures, tables and results; data, predictions and the environment stay
 	rm -rf paper/out data/results .pytest_cache .ruff_cache .hypothesis
 distclean: clean ## delete also data, predictions (hours of a GPU), what make model and make weights recorded, and VENV
-	rm -rf data/runs $(TEST) $(OTHER_DATA) $(DATA_DIR)/.settings
+	rm -rf data/runs $(SUBSET) $(DATA_DIR)/*-test-subsample-states-t5.jsonl $(OTHER_DATA) $(DATA_DIR)/.settings
 	rm -rf $(addprefix $(RECORDS)/,added.json revisions.json verified.json gguf)
 	if test -e $(VENV)/pyvenv.cfg; then rm -rf $(VENV:%/=%); elif test -e $(VENV); then \
 	    echo "$(VENV): no virtual environment, it stays"; fi
 help: ## this text
 	awk -v first='all table6 test model' -f experiments/tools/help.awk $(THIS) $(MAINTENANCE)
-MAINTENANCE := experiments/tools/maintenance.mk
+MAINTENANCE := experiments/tools/field.mk experiments/tools/maintenance.mk
 include $(MAINTENANCE)

@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -190,11 +190,48 @@ def _example(query: dict) -> Example:
     masked = query["sentence_masked"]
     if not masked.endswith(_tail(0)):
         raise ValueError(f"sentence_masked must end in {_tail(0).strip()!r}: {_ORDER}")
-    description = masked.removesuffix(_tail(0))
+    return example_of(masked.removesuffix(_tail(0)), query["sample_id"])
+
+
+def example_of(description: str, sample_id: int = 0) -> Example:
+    """What is true of a description: it is read and its operations are replayed. ValueError says
+    what in it cannot be read or cannot be."""
     initial, operations = world.parse(description)
     state, counts = world.replay(initial, operations)
     contents = tuple(map(world.contents_text, state))
-    return Example(query["sample_id"], len(operations), description, contents, counts)
+    return Example(sample_id, len(operations), description, contents, counts)
+
+
+def examples_of(descriptions: Iterable[str], where: str = "description") -> list[Example]:
+    """The examples of descriptions without gold, in their order. Those that go on from one another
+    (one beginning, operations added) are states of one scenario and share a sample_id, by which
+    intervals take what is independent. UserError counts descriptions from 1, behind `where`."""
+    found: list[Example] = []
+    numbers: dict[str, int] = {}  # description -> its place
+    scenarios: dict[str, list[tuple[int, str]]] = {}  # beginning -> (sample_id, longest description)
+    count = 0
+    for number, description in enumerate(descriptions, 1):
+        try:
+            if numbers.setdefault(description, number) != number:
+                raise ValueError(f"the same as in {numbers[description]}")
+            known = scenarios.setdefault(description.partition(".")[0], [])
+            sample_id = _goes_on_from(description, known, count)
+            found.append(example_of(description, sample_id))
+            count = max(count, sample_id + 1)
+        except ValueError as error:
+            raise UserError(f"{where} {number}: {error}; correct it or leave it out") from None
+    return found
+
+
+def _goes_on_from(description: str, known: list[tuple[int, str]], new: int) -> int:
+    """The sample_id of the scenario in `known` that a description is a state of, or a `new` one; it
+    is put down there."""
+    for place, (sample_id, longest) in enumerate(known):
+        if description.startswith(f"{longest} ") or longest.startswith(f"{description} "):
+            known[place] = (sample_id, max(description, longest, key=len))
+            return sample_id
+    known.append((new, description))
+    return new
 
 
 def _check_query(query: dict, box: int, example: Example) -> None:
@@ -223,13 +260,16 @@ def _check_query(query: dict, box: int, example: Example) -> None:
 
 def read_examples(path: Path | str) -> list[Example]:
     """The states of a file of the schema, in order, each line held against what its description
-    says.
+    says; or those of a file of descriptions alone ({"description": ...} a line), whose gold is
+    replayed.
 
     UserError names the file, the line and whatever is wrong. A line may end as on Windows.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file; `make data` writes it")
+    if _has_descriptions(path):
+        return examples_of(_descriptions(path), f"{path}: line")
     examples: list[Example] = []
     first: dict[tuple[int, int], int] = {}
     number = 0
@@ -253,6 +293,29 @@ def read_examples(path: Path | str) -> list[Example]:
         wrong = f"a state needs seven queries, the last one has {rest}"
         raise UserError(f"{path}: line {number}: {wrong}; {_MEND}")
     return examples
+
+
+def _has_descriptions(path: Path) -> bool:
+    """Whether the first line of a file is a description without gold."""
+    for _, line in read_lines(path, _MEND):
+        try:
+            query = parse_object(line)
+        except ValueError:
+            return False
+        return "description" in query and "sentence_masked" not in query
+    return False
+
+
+def _descriptions(path: Path) -> Iterator[str]:
+    """The descriptions of a file that has no more than these."""
+    for number, line in read_lines(path, _MEND):
+        try:
+            description = parse_object(line).get("description")
+            if type(description) is not str:
+                raise ValueError("field 'description' must be of type str")
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: {error}; correct it or leave it out") from None
+        yield description
 
 
 def checksum_lines(folder: Path | str) -> str:

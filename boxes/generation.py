@@ -127,8 +127,9 @@ def signature_splits(seed: int) -> dict[Signature, str]:
     return {signatures[index]: str(name) for index, name in zip(order, names, strict=True)}
 
 
-def generate(seed: int) -> dict[str, list[Scenario]]:
-    """The scenarios of each split. Signatures never cross splits, no initial state comes twice."""
+def generate(seed: int, num_operations: int = NUM_OPERATIONS) -> dict[str, list[Scenario]]:
+    """The scenarios of each split. Signatures never cross splits, no initial state comes twice. With
+    more operations they are the same scenarios, carried on."""
     split_of = signature_splits(seed)
     splits: dict[str, list[Scenario]] = {name: [] for name in SPLITS}
     seen: set[State] = set()
@@ -139,7 +140,7 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
         if state in seen or len(splits[name]) == SPLITS[name]:
             continue
         seen.add(state)
-        operations = sample_operations(rng, state, NUM_OPERATIONS)
+        operations = sample_operations(rng, state, num_operations)
         splits[name].append(Scenario(len(splits[name]), state, operations))
     short = [name for name in SPLITS if len(splits[name]) < SPLITS[name]]
     if short:
@@ -148,13 +149,16 @@ def generate(seed: int) -> dict[str, list[Scenario]]:
 
 
 def stratified_states(
-    num_ops: np.ndarray, rng: np.random.Generator, per_bucket: int = QUERIES_PER_BUCKET
+    num_ops: np.ndarray,
+    rng: np.random.Generator,
+    per_bucket: int = QUERIES_PER_BUCKET,
+    buckets: Sequence[int] = tuple(map(int, BUCKETS)),
 ) -> np.ndarray:
-    """Which states the evaluated subset keeps (sorted indices): for each bucket 0..7 draw
+    """Which states the evaluated subset keeps (sorted indices): for each of `buckets` draw
     `per_bucket` queries (all where there are fewer), and take the union of the states they lie in.
     `num_ops`: (states, 7), changes of each box."""
     kept: set[int] = set()
-    for bucket in BUCKETS:
-        states = np.nonzero(num_ops == int(bucket))[0]  # one entry a query
+    for bucket in buckets:
+        states = np.nonzero(num_ops == bucket)[0]  # one entry a query
         kept.update(rng.choice(states, min(per_bucket, len(states)), replace=False).tolist())
     return np.array(sorted(kept), dtype=int)

@@ -36,6 +36,11 @@ def compare_pairs(wanted: list[MinimalPair], scores: pd.DataFrame, queries: pd.D
             rows += [names | row for row in _unpaired(pair, scores)]
         else:
             rows += [names | row for row in paired_rows(*names.values(), queries)]
+    return pair_table(rows)
+
+
+def pair_table(rows: list[dict]) -> pd.DataFrame:
+    """COLUMNS of rows, their tests corrected by Holm over all of them."""
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype({"n": "Int64", "b": "Int64", "c": "Int64"})
     return table.assign(p_holm=holm(table.p_mcnemar.astype(float)))

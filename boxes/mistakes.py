@@ -7,6 +7,7 @@ all objects share; several causes. So the kinds exclude each other and add up to
 INITIAL is counted across them.
 """
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -37,6 +38,7 @@ COLUMNS = ("model", "num_ops", "kind", "n")
 # Changed boxes that were answered with their contents of the beginning.
 INITIAL = "as at the beginning"
 WRONG = "wrong"
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _MISSED = {Put: "missed put", Remove: "missed remove", Move: "missed move"}
 
 
@@ -137,6 +139,17 @@ def _last_change(thing: str, box: int, operations: Sequence[Operation]) -> Opera
         if thing in operation.objects and box in changed_boxes(operation):
             return operation
     return None
+
+
+def divergence(text: str, truth: str) -> tuple[str, str, str]:
+    """A text cut in three: as in the truth, the first word or mark that differs, the rest."""
+    ours, theirs = _TOKEN.findall(text), _TOKEN.findall(truth)
+    same = 0
+    while same < min(len(ours), len(theirs)) and ours[same] == theirs[same]:
+        same += 1
+    if same < len(ours) and ours[same].isspace():
+        same += 1
+    return "".join(ours[:same]), "".join(ours[same : same + 1]), "".join(ours[same + 1 :])
 
 
 def wrong_answers(model: str, description: str, num_ops: Sequence[int], prediction: str, status: str) -> list[tuple]:

@@ -2,6 +2,7 @@
 and read again, by this file alone."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def read_scores(path: Path | str, known: set[str] | None = None) -> Scores:
         model, num_ops = row["model"], row["num_ops"]
         if known is not None and model not in known:
             raise UserError(f"{where}: unknown model {model!r}; add it (make model) or score again")
-        if num_ops not in NUM_OPS:
+        if num_ops not in NUM_OPS and not re.fullmatch("[1-9][0-9]{0,2}", num_ops):
             buckets = ", ".join(NUM_OPS)
             raise UserError(f"{where}: num_ops {num_ops!r} is none of {buckets}; score again")
         if (model, num_ops) in scores:
@@ -76,13 +77,16 @@ def _read_score(row: dict, where: str) -> Score:
     return Score(int(n), *given)
 
 
-def bucket_scores(queries: pd.DataFrame) -> pd.DataFrame:
-    """Rows '0'..'7', 'all', '1+' of num_ops,n,correct,accuracy,ci_low,ci_high (per cent), from rows
-    of sample_id, num_ops and correct (0/1), one a query. The intervals are Wilson's at 95 % with
-    the design effect of scenarios (statistics.clustered_wilson). A bucket without queries has n 0
-    and no accuracy."""
+def bucket_scores(queries: pd.DataFrame, longer: bool = False) -> pd.DataFrame:
+    """Rows '0'..'7', 'all', '1+' (and, `longer`, '8' and so on, as far as there are such) of
+    num_ops,n,correct,accuracy,ci_low,ci_high (per cent), from rows of sample_id, num_ops and correct
+    (0/1), one a query. The intervals are Wilson's at 95 % with the design effect of scenarios
+    (statistics.clustered_wilson). A bucket without queries has n 0 and no accuracy."""
     rows = []
-    for name in NUM_OPS:
+    names = NUM_OPS
+    if longer:
+        names = (*NUM_OPS, *map(str, sorted(set(queries.num_ops[queries.num_ops >= len(BUCKETS)]))))
+    for name in names:
         inside = queries[in_bucket(queries.num_ops, name)]
         n, correct = len(inside), int(inside.correct.sum())
         accuracy = math.nan

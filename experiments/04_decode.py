@@ -97,7 +97,8 @@ def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> No
 def main() -> None:
     arguments = parse_arguments()
     if arguments.profile:
-        names = [spec.name for spec in choose(arguments.profile, arguments.models)]
+        chosen = choose(arguments.profile, arguments.models)
+        names = [spec.name for spec in chosen if not spec.elsewhere]
         folders = [arguments.runs / name for name in names]
     else:
         names = [arguments.model]

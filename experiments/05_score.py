@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout c
 
 from boxes.baseline import expected_accuracy, mentions
 from boxes.commandline import add_models, add_shared, argument_parser, command
-from boxes.dataset import Example
+from boxes.dataset import SUBSET, Example
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import NOT_CHOSEN, PROFILES, ModelSpec, choose, models_of
 from boxes.records import UserError, read_csv, write_csv
@@ -67,7 +67,7 @@ def main() -> None:
     check_one_table({run["model"]: run for run in runs})
     table = pd.DataFrame(queries, columns=list(QUERY_COLUMNS))
     chance = read_chance(arguments.random, task.data, examples.values())
-    scores = score_table(table, chance)
+    scores = score_table(table, chance, longer=task.data.name != SUBSET)
     write_csv(arguments.out / "queries.csv", table)
     write_csv(arguments.out / "runs.csv", pd.DataFrame(runs).reindex(columns=RUN_COLUMNS))
     write_csv(arguments.out / "scores.csv", scores)
@@ -132,11 +132,12 @@ def chances(examples: Iterable[Example]) -> pd.Series:
     return pd.Series(found, index=num_ops, dtype=float)
 
 
-def score_table(queries: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
-    """SCORE_COLUMNS of the random baseline and of every scored model."""
+def score_table(queries: pd.DataFrame, chance: pd.DataFrame, longer: bool = False) -> pd.DataFrame:
+    """SCORE_COLUMNS of the random baseline and of every scored model; `longer`: of more operations
+    than those of Table 6, too, as data of one's own may have."""
     tables = [random_scores(chance.num_ops, chance.n, chance.expected)]
     for model, rows in queries.groupby("model", sort=False):
-        tables.append(bucket_scores(rows).assign(model=model).astype({"correct": object}))
+        tables.append(bucket_scores(rows, longer).assign(model=model).astype({"correct": object}))
     return pd.concat(tables)[list(SCORE_COLUMNS)]
 
 

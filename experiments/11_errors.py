@@ -6,7 +6,8 @@ and number of operations.
         --runs data/runs/tiny --out data/results/tiny/errors.csv
 
 The kinds of a model and bucket add up to its line "wrong"; "as at the beginning" counts changed
-boxes across them.
+boxes across them. Beside each run's predictions samples.csv has every query to look at (a row of
+boxes/evaluation.py): it holds the text of the task and stays there.
 """
 
 import sys
@@ -17,6 +18,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import add_models, add_shared, argument_parser, command
+from boxes.evaluation import samples
 from boxes.mistakes import QUERY_COLUMNS, count_errors, wrong_answers
 from boxes.models.table import PROFILES, choose
 from boxes.records import write_csv
@@ -42,6 +44,7 @@ def main() -> None:
         check_belongs(spec, run, folder, task.data, task.checksum)
         models.append(spec.name)
         found = complete_predictions(folder / "predictions.jsonl", examples)
+        write_csv(folder / "samples.csv", samples(examples, found))
         for key, line in found.items():
             example, statement = examples[key], (line["prediction"], line["status"])
             wrong += wrong_answers(spec.name, example.description, example.num_ops, *statement)

@@ -64,6 +64,8 @@ def draw(number: int, results: Results) -> Figure:
         if not by_row:
             figure.text(0.5, 0.5, "No model of this figure was chosen.", ha="center", color=MUTED)
         figure.supxlabel("Number of operations affecting box state", fontsize=RC["axes.labelsize"])
+        if results.note:
+            figure.suptitle(results.note, fontsize=8, color=MUTED)
         figure.supylabel("Accuracy (%)", fontsize=RC["axes.labelsize"])
         figure.legend(handles=legend_handles(number), loc="outside upper center", ncols=3)
     return figure

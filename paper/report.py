@@ -28,7 +28,7 @@ from paper import figures, opening, run_tables, sample_statements, sections, tab
 from paper.compared import compared_rows
 from paper.formats import Table, markdown_escape, pipe_table
 from paper.page_figures import drawings
-from paper.results import BUCKETS, COLUMNS, NOT_RUN, Results, arguments, read_results
+from paper.results import BUCKETS, COLUMNS, NOT_RUN, Results, arguments, captioned, read_results
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NOT_RUN_YET = "Rows that have not been run say so."
@@ -69,7 +69,7 @@ def collect(results: Results, options: argparse.Namespace) -> dict:
     labels = {RANDOM: RANDOM} | {spec.name: spec.label for spec in results.specs}
     context = {
         "profile": results.profile,
-        "profile_text": PROFILE_TEXT[results.profile],
+        "profile_text": captioned(results, PROFILE_TEXT[results.profile]),
         "ours": results.ours,
         "theirs": results.theirs,
         "decoded": results.profile != "reported",
@@ -97,6 +97,7 @@ def _run_parts(results: Results, options: argparse.Namespace) -> dict:
         "provenance": provenance,
         "provenance_table": run_tables.provenance_table(provenance),
         "missing": missing,
+        "samples": run_tables.sample_links(results, options.runs, options.out),
     }
 
 

@@ -12,6 +12,7 @@ from boxes.commandline import add_shared, argument_parser
 from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, WITH_REFERENCE, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
+from boxes.runs.task import dataset_note
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
 Names = tuple[str, ...]
@@ -35,6 +36,7 @@ class Results:
     specs: tuple[ModelSpec, ...]
     scores: Scores
     expected: Scores
+    note: str = ""  # said with every table and figure: of what dataset the scores are, where it is not the test set
 
     @property
     def ours(self) -> str:
@@ -110,7 +112,23 @@ def read_results(
         expected = read_reference(references / profile / "scores.csv", scores)
     else:
         expected = read_scores(reported / "table6.csv")
-    return Results(profile, specs, scores, expected)
+    return Results(profile, specs, scores, expected, note_of(folder / "runs.csv"))
+
+
+def note_of(path: Path) -> str:
+    """What is to be said of the dataset that the runs in runs.csv are of."""
+    if not path.exists():
+        return ""
+    runs = read_csv(path, ("model", "status"))
+    names = set()
+    if "dataset" in runs:  # earlier versions did not say
+        names = set(runs.dataset.dropna()) or names
+    return " ".join(filter(None, map(dataset_note, sorted(names))))
+
+
+def captioned(results: Results, caption: str) -> str:
+    """A caption, with what is to be said of the dataset."""
+    return f"{caption} {results.note}".rstrip()
 
 
 def not_chosen(path: Path) -> set[str]:

@@ -1,6 +1,8 @@
 """What the report says of runs: runs.csv, and the provenance in their run.json."""
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 from boxes.models.table import NOT_CHOSEN
 from boxes.records import read_json
@@ -49,6 +51,17 @@ def provenance(results: Results, runs: Path) -> Provenance:
                 if path.parent != folder:
                     name += f": {path.parent.name}"
                 found.append((name, _flat(read_json(path))))
+    return found
+
+
+def sample_links(results: Results, runs: Path, out: Path) -> list[tuple[str, str]]:
+    """(label, link from a page in `out`) of the samples.csv of every model that has one."""
+    found = []
+    for spec in results.specs:
+        path = runs / spec.name / "samples.csv"
+        if path.exists():
+            link = Path(os.path.relpath(path, out)).as_posix()
+            found.append((spec.label, quote(link)))
     return found
 
 

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from boxes.dataset import Example, read_examples
-from boxes.mistakes import classify
+from boxes.mistakes import classify, divergence
 from boxes.records import sha256_file
 from boxes.runs.agreement import check_belongs
 from boxes.runs.folder import Key, complete_predictions, read_run
@@ -24,7 +24,6 @@ from paper.results import Results
 SHOWN = 4  # different wrong statements about a query
 Examples = dict[Key, Example]
 Answers = dict[str, dict[Key, dict]]  # model -> key -> a line of its predictions
-_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _PIECE = re.compile(r"[^.,]*[.,]\s*")
 
 
@@ -122,14 +121,3 @@ def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> S
     more = sum(len(names) for _, names in groups[SHOWN:])
     pieces = [(piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description)]
     return Shown(bucket, box, tuple(pieces), truth, tuple(right), tuple(shown), more)
-
-
-def divergence(text: str, truth: str) -> tuple[str, str, str]:
-    """A text cut in three: as in the truth, the first word or mark that differs, the rest."""
-    ours, theirs = _TOKEN.findall(text), _TOKEN.findall(truth)
-    same = 0
-    while same < min(len(ours), len(theirs)) and ours[same] == theirs[same]:
-        same += 1
-    if same < len(ours) and ours[same].isspace():
-        same += 1
-    return "".join(ours[:same]), "".join(ours[same : same + 1]), "".join(ours[same + 1 :])

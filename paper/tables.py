@@ -29,7 +29,7 @@ from boxes.models.table import ModelSpec, lineage, size_number, spec_of
 from boxes.records import write_csv, write_text
 from paper.compared import Rows, accuracy_cells, stacked
 from paper.formats import Table, alignments, to_latex, to_markdown
-from paper.results import BUCKETS, COLUMNS, NOT_RUN, PRINTED, RANDOM, Results, arguments, read_results
+from paper.results import BUCKETS, COLUMNS, NOT_RUN, PRINTED, RANDOM, Results, arguments, captioned, read_results
 
 NUMBERS = (1, 3, 4, 6)
 TABLE3_COLUMNS = {"all": "Aggregate", "0": "NumOps = 0", "1+": "NumOps ≥ 1"}
@@ -128,7 +128,7 @@ def table3(results: Results) -> Table:
     rows = table3_rows(results)
     body = tuple((label, *accuracy_cells(results, model, TABLE3_COLUMNS)) for model, label in rows)
     names = " and ".join(label for _, label in rows) or "No model of this table was chosen"
-    caption = f"{names}: accuracy in per cent, overall and by number of operations."
+    caption = captioned(results, f"{names}: accuracy in per cent, overall and by number of operations.")
     return Table(3, caption, (("Model", *TABLE3_COLUMNS.values()),), body, "lrrr")
 
 
@@ -140,6 +140,8 @@ def table4(results: Results) -> Table:
         place, revision = spec.hub_id, spec.revision
         if not spec.hub_id:
             place = "a folder" if spec.extra else "in this repository"
+        if spec.elsewhere:
+            place = "decoded elsewhere"
         if not revision:
             revision = "not pinned yet" if spec.hub_id else "-"
         gated = "yes" if spec.gated else "no"
@@ -155,7 +157,7 @@ def table6(results: Results) -> Table:
     header = (("Model", "Overall", *BUCKETS), ("", *(sizes.get(column, "") for column in COLUMNS)))
     body = [(label, *accuracy_cells(results, model, COLUMNS)) for model, label in all_rows(results)]
     by = "by the number of operations affecting the box (number of queries in brackets)"
-    caption = f"Accuracy in per cent {by}."
+    caption = captioned(results, f"Accuracy in per cent {by}.")
     span = "Performance split by number of operations"
     return Table(6, caption, header, tuple(body), "l" + "r" * len(COLUMNS), span=span)
 

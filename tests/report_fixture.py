@@ -63,7 +63,13 @@ def run_command(monkeypatch, folder, profile, out, *more) -> int:
 def options(folder, data=None, bench=BENCH) -> SimpleNamespace:
     """The command's, where all lies in one folder."""
     return SimpleNamespace(
-        results=folder, runs=folder / "runs", reported=REPORTED, bench=bench, data=data, reference=None
+        results=folder,
+        runs=folder / "runs",
+        out=folder / "out",
+        reported=REPORTED,
+        bench=bench,
+        data=data,
+        reference=None,
     )
 
 

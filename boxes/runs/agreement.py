@@ -7,7 +7,7 @@ from boxes.models.checkpoint import UNVERIFIED, Checkpoint, pinned_commit
 from boxes.models.table import ModelSpec
 from boxes.prompting import PROMPT_STYLES, STATEMENT_REGEX, statement_prompt
 from boxes.records import UserError, sha256_text
-from boxes.runs.folder import WHOLE
+from boxes.runs.folder import ELSEWHERE, WHOLE
 from boxes.world import shown
 
 # What two runs must agree in for their predictions to belong to one table row.
@@ -60,6 +60,11 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     a run goes on.
     """
     path = folder / "run.json"
+    if spec.elsewhere != is_elsewhere(run):
+        raise UserError(f"{path}: decoded here or elsewhere, the table says otherwise; score or decode again")
+    if spec.elsewhere:  # how it was decoded is not known, or as somebody says
+        check_dataset(run, folder, data, checksum)
+        return
     lacking = lacking_identity(run)
     if lacking:
         raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
@@ -76,6 +81,11 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
         raise UserError(
             f"{path}: results of revision {shown(run['revision'])}, {spec.name} is now {pinned}; decode again"
         )
+
+
+def is_elsewhere(run: dict) -> bool:
+    """Whether the statements of a run were decoded elsewhere (elsewhere.py)."""
+    return run.get("decoded") == ELSEWHERE
 
 
 def lacking_identity(run: dict) -> list[str]:
@@ -119,12 +129,13 @@ def _pinned(spec: ModelSpec) -> str | None:
 
 def check_one_table(runs: dict[str, dict]) -> None:
     """UserError unless the complete runs of a table, by model, were made with the same CHOICES, on
-    the same dataset."""
+    the same dataset. Those of runs that were decoded elsewhere are as they are said to be."""
     complete = {name: run for name, run in runs.items() if run["status"] == "complete"}
     for field, option in {"dataset_sha256": "--data", **CHOICES}.items():
         concerned = [
             (name, run.get(field)) for name, run in complete.items()
-            if field != "prompt_style" or run.get("prompt_format") == "plain"
+            if (field != "prompt_style" or run.get("prompt_format") == "plain")
+            and (field == "dataset_sha256" or not is_elsewhere(run))
         ]  # fmt: skip
         for name, value in concerned[1:]:
             first, expected = concerned[0]

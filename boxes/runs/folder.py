@@ -19,9 +19,10 @@ FORMAT = 1  # of run.json and predictions.jsonl: raised when a field changes its
 STATUSES = ("complete", "partial", "not run", "failed")
 COLUMNS = ("model", "label", "status", "reason", "examples", "truncated", "invalid", "seconds",
            "statements_per_second", "device", "dtype", "prompt_format", "prompt_style", "revision", "batch_size",
-           "max_new_tokens", "halvings", "broken", "tokens_per_forward", "prompt_sha256", "dataset_sha256", "git_commit",
-           "started")  # fmt: skip
+           "max_new_tokens", "halvings", "broken", "tokens_per_forward", "prompt_sha256", "dataset", "dataset_sha256",
+           "git_commit", "started")  # fmt: skip
 FIELDS = {"sample_id": int, "num_operations": int, "input": str, "prediction": str, "status": str}
+ELSEWHERE = "elsewhere"  # `decoded` of a run whose statements others decoded; of ours it says nothing
 WHOLE = "all"  # `selection` of a run over every description of its dataset
 Key = tuple[int, int]  # (sample_id, num_operations)
 Scorer = Callable[

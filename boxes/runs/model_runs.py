@@ -12,6 +12,7 @@ from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError
 from boxes.runs.decode import decode_run
 from boxes.runs.devices import Place
+from boxes.runs.log import logged
 from boxes.runs.plan import PlannedRun, compares_formats, dev_runs, free_run, own_run
 from boxes.runs.progress import Progress
 from boxes.runs.prompt_choice import CHOSEN, accuracies_of, best_format, dev_answers
@@ -34,9 +35,15 @@ class ModelRuns:
         """The file that the process which decodes this model has locked."""
         return self.folder.with_name(f".{self.folder.name}.lock")
 
+    @property
+    def log(self) -> Path:
+        """The file that what is said of its runs goes to."""
+        return self.folder.with_name("logs") / f"{self.folder.name}.log"
+
     def run(self, place: Place) -> None:
-        """Decode on what the process has to itself."""
-        decode_model(replace(self, settings=replace(self.settings, device=place.device)))
+        """Decode on what the process has to itself; what is said goes to the log, too."""
+        with logged(self.log):
+            decode_model(replace(self, settings=replace(self.settings, device=place.device)))
 
 
 def decode_model(model: ModelRuns) -> None:

@@ -34,13 +34,16 @@ def dev_folder(prompt_format: str) -> str:
 
 
 def compares_formats(spec: ModelSpec) -> bool:
-    """Whether a model is decoded in both prompt formats: the alignment-tuned ones are."""
-    return spec.added == "alignment"
+    """Whether a model is decoded in both prompt formats: the alignment-tuned ones are that are decoded
+    here."""
+    return spec.added == "alignment" and not spec.elsewhere
 
 
 def decodes_freely(spec: ModelSpec) -> bool:
     """Whether a model is decoded freely, too: the one that the paper reports, and all of the tiny
     profile."""
+    if spec.elsewhere:
+        return False
     return spec.profile == "tiny" or spec.name == FREELY_REPORTED
 
 

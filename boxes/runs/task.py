@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from boxes.dataset import Example, read_examples
+from boxes.dataset import SUBSET, Example, read_examples
 from boxes.generation import stratified_states
 from boxes.records import sha256_file
 from boxes.runs.folder import WHOLE
 from boxes.runs.progress import Progress
+
+LOOK = "look{}-" + SUBSET  # the file of a quick look (experiments/tools/look.py): so many queries a bucket
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,14 @@ def read_task(data: Path, per_bucket: int | None = None) -> Task:
         examples = [examples[index] for index in stratified_states(num_ops, np.random.default_rng(0), per_bucket)]
         selection = f"{per_bucket} queries a bucket"
     return Task(data, sha256_file(data), examples, selection)
+
+
+def dataset_note(name: str) -> str:
+    """What is said wherever results of a dataset file are shown: nothing of the evaluated subset,
+    of which results are; of any other what it is."""
+    if name in ("", SUBSET):
+        return ""
+    queries = name.removeprefix("look").partition("-")[0]
+    if name == LOOK.format(queries):
+        return f"Quick look at {queries} queries a bucket, not the test set: no result."
+    return f"Not the test set: {name}."

@@ -26,7 +26,7 @@ from boxes.commandline import argument_parser, command
 from boxes.models.files import check_files, tensor_shapes, weight_files
 from boxes.models.gguf_files import is_gguf, record_of, sha256_of, written_out
 from boxes.models.reading import read_tokenizer
-from boxes.models.table import ADDED_ROWS, GGUF_FOLDER, MODELS, PROFILES, ModelSpec, read_added, spec_of
+from boxes.models.table import ADDED_ROWS, GGUF_FOLDER, MODELS, NOT_STATED, PROFILES, ModelSpec, read_added, spec_of
 from boxes.prompting import PROMPT_FORMATS
 from boxes.records import UserError, write_json
 
@@ -36,7 +36,7 @@ SIZE = re.compile(r"\d+(\.\d+)?[BM]")
 # A repository's folder in the hub's cache, and its name.
 CACHED = re.compile(r"models--(?:.+?--)?(.+)")
 # What cannot change while a row has its runs.
-FIXED = ("base", "added", "path", "hub_id", "revision")
+FIXED = ("base", "added", "path", "hub_id", "revision", "elsewhere")
 OTHER_NAME = 'give another with ARGS="--name NAME"'
 
 
@@ -147,6 +147,8 @@ def known_size(name: str, size: str, base: ModelSpec | None, path: str | None) -
         size = base.size
     if not size and path:
         size = counted_size(Path(path))
+    if size == NOT_STATED:
+        return size
     if not size:
         raise UserError(f"{name}: its size is not known; give --size, e.g. 7B or 350M")
     if not SIZE.fullmatch(size):

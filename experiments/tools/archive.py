@@ -6,7 +6,7 @@ without its models.
     python experiments/tools/archive.py --unpack tiny.tar.zst --out data/results/archives/tiny
 
 The first writes the same bytes for the same results; the second prints the profile. In the archive
-lie the CSVs, every run.json and their checksums. Predictions are left out, with their checksums:
+lie the CSVs, results.json, every run.json, a page a run and their checksums. Predictions are left out, with their checksums:
 each repeats its description, and the task's authors ask that this text is not published
 unencrypted, so that it stays out of training data.
 """
@@ -35,6 +35,7 @@ from boxes.runs.agreement import check_one_table
 from boxes.runs.folder import OtherFormat, read_provenance
 from boxes.score_tables import RANDOM, bucket_scores, read_scores
 from boxes.world import shown
+from experiments.tools.cards import CARD, cards
 
 FORMAT = 1  # of the archive: raised when a file in it changes its meaning
 # Unpacked; the 29 models of Table 6 need about 200 files and 6 million bytes.
@@ -43,10 +44,16 @@ MAX_PACKED = 1 << 26
 WINDOW = 1 << 24  # bytes that a decompressor may have to look back; level 19 uses half of it
 LEVEL = 19
 ABOUT, SUMS, LEFT_OUT, README = "archive.json", "SHA256SUMS", "PREDICTIONS.sha256", "README.txt"
+CITATION = "CITATION.cff"
+ROOT = Path(__file__).resolve().parents[2]
+# What every description, statement and prompt of the task has, and nothing that is deposited.
+TASK_TEXT = re.compile(
+    rb"Box [0-6] contains (the [a-z]|nothing)|(Move|Remove|Put) the [a-z]+( and the [a-z]+)* (from|into) Box"
+)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}"
 _ALLOWED = re.compile(
-    rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|"
-    rf"results/[a-z0-9_]{{1,40}}\.csv|runs/{_NAME}(/{_NAME})?/run\.json"
+    rf"{ABOUT}|{SUMS}|{LEFT_OUT}|{README}|{CITATION}|runs/{_NAME}/{CARD}|"
+    rf"results/[a-z0-9_]{{1,40}}\.csv|results/results\.json|runs/{_NAME}(/{_NAME})?/run\.json"
 )
 _BROKEN = (tarfile.TarError, zstandard.ZstdError, ValueError, EOFError, OverflowError)
 _BROKEN += (RecursionError,)
@@ -54,7 +61,8 @@ _DISTRUST = "nothing was unpacked, name an archive that experiments/tools/archiv
 # Of a run.json and its line in runs.csv.
 SAME = ("revision", "prompt_sha256", "dataset_sha256", "started")
 TEXT = f"""\
-Results of the entity-tracking artifact: results/*.csv, the provenance of every run (runs/MODEL/run.json), checksums.
+Results of the entity-tracking artifact: results/*.csv (all in results.json), every run's provenance (runs/MODEL/run.json;
+CARD.md is a page of it), checksums.
 
     sha256sum --check {SUMS}                 in the unpacked folder
     make table6 FROM=THIS.tar.zst            in the artifact: Table 6, without a GPU, data or predictions
@@ -116,7 +124,7 @@ def collect(profile: str, results: Path, runs: Path) -> dict[str, bytes]:
     if not {"scores.csv", "runs.csv"} <= {path.name for path in tables}:
         raise UserError(f"{results}: no scores.csv and runs.csv; `make all` writes them")
     provenance = run_files(profile, runs)
-    files = {f"results/{path.name}": path.read_bytes() for path in tables}
+    files = {f"results/{path.name}": path.read_bytes() for path in [*tables, *results.glob("results.json")]}
     left_out = []
     for path in provenance:
         files[f"runs/{path.relative_to(runs).as_posix()}"] = path.read_bytes()
@@ -124,11 +132,22 @@ def collect(profile: str, results: Path, runs: Path) -> dict[str, bytes]:
         if answers.exists():
             name = f"runs/{answers.relative_to(runs).as_posix()}"
             left_out.append(f"{sha256_file(answers)}  {name}\n")
+    files |= cards(results, runs)
+    files[CITATION] = (ROOT / CITATION).read_bytes()
     files[LEFT_OUT] = "".join(left_out).encode()
     files[ABOUT] = (json.dumps({"format": FORMAT, "profile": profile}) + "\n").encode()
     files[README] = TEXT.encode()
+    check_no_task_text(files)
     files[SUMS] = checksums(files).encode()
     return files
+
+
+def check_no_task_text(files: dict[str, bytes]) -> None:
+    """UserError where a file to be deposited has a description, a statement or a sentence of one."""
+    for name, content in files.items():
+        if TASK_TEXT.search(content):
+            mend = "it is kept out of what is published; take it out or make that file again"
+            raise UserError(f"{name}: has text of the task; {mend}")
 
 
 def checksums(files: dict[str, bytes]) -> str:

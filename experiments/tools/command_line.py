@@ -25,19 +25,30 @@ PROGRAMS = re.compile(
     r"(PIP|UV|HF|CUDA|OMP|MKL|NVIDIA|PYTEST|BUILDAH|LC|SSL_CERT|XDG)_.*|TORCH.*|PYTHON.*|MAKE.*|.*_(PROXY|proxy)|"
     r"GIT_COMMIT|MODELS_RECORDS|HOME|TMPDIR|PATH|LANG|IMAGE|CACHE|SHELL"
 )
-PATHS = ("VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM")
+PATHS = ("DATASET", "VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM")
+OTHER_DATASETS = ("LIMIT", "DATASET")
 ONLY_FOR = {  # variable -> the targets that read it
-    "MODEL": ("model", "container-run"),
-    "BASE": ("model", "container-run"),
+    "MODEL": ("model", "prompts", "container-run"),
+    "BASE": ("model", "score", "container-run"),
     "REVISION": ("model", "container-run"),
-    "ADDED": ("model", "container-run"),
+    "ADDED": ("model", "score", "container-run"),
+    "FORM": ("data",),
+    "PREDICTIONS": ("score",),
+    "NAME": ("score",),
+    "OUT": ("prompts",),
+    "BATCH": ("prompts",),
+    **dict.fromkeys(OTHER_DATASETS, ("all", "table6", "tables", "figures", "prompts", "help")),
     "REMOVE": ("model", "container-run"),
     "SHAPES": ("bench",),
     "SECONDS": ("fuzz",),
     "UPGRADE": ("lock",),
 }
+NEEDS = {  # target -> the variables that it does nothing without
+    "score": ("PREDICTIONS", "NAME"),
+    "prompts": ("OUT",),
+}
 FROM_TARGETS = ("all", "table6", "tables", "figures", "check")
-NOT_FROM = ("PROFILE", "MODELS", "DATA", "SEED", "DECODE", "HARDWARE")
+NOT_FROM = (*OTHER_DATASETS, "PROFILE", "MODELS", "DATA", "SEED", "DECODE", "HARDWARE")
 # Targets that need no profile: what is said of one is for others.
 WITHOUT_PROFILE = {
     "help",
@@ -89,8 +100,34 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
         return "MODELS= chooses models of the table; make model takes one with MODEL=, and its base with BASE="
     if "model" in goals and not (values.get("MODEL") or values.get("REMOVE")):
         return "make model needs MODEL=folder, MODEL=file.gguf or MODEL=org/name, or REMOVE=name"
+    for target, names in NEEDS.items():
+        lacking = [name for name in names if name not in said]
+        if target in goals and lacking:
+            return f"make {target} needs {' and '.join(f'{name}=...' for name in lacking)}; make help says what"
+    if "score" in goals and "MODELS" in said:
+        return "MODELS= chooses models of the table; make score names one with NAME=, and its base with BASE="
+    if "OUT" in said and len(goals) > 1:
+        return "OUT= is for make prompts alone; make the other targets apart"
     if "FROM" in said:
         return from_archive(said, goals)
+    return other_dataset(said, values, goals)
+
+
+def other_dataset(said: list[str], values: dict[str, str], goals: list[str]) -> str | None:
+    """What does not go with LIMIT or DATASET, whose results are not those of the test set."""
+    chosen = [name for name in OTHER_DATASETS if name in said]
+    if len(chosen) > 1:
+        return "LIMIT= looks into the test set, DATASET= is another one: name one of them"
+    for name in chosen:
+        if not set(goals) <= set(ONLY_FOR[name]):
+            return f"{name}= is not the whole test set: make the other targets apart"
+    limit, dataset = values.get("LIMIT", ""), values.get("DATASET", "")
+    if "LIMIT" in said and not re.fullmatch(r"[1-9]\d{0,3}", limit):
+        return f"LIMIT={limit}: queries a bucket, a number from 1 to 9999"
+    if "DATASET" in said and not Path(dataset).is_file():
+        return f"DATASET={dataset}: no such file; name a JSONL with a description a line"
+    if "DATASET" in said and not re.fullmatch(r"\w[\w.-]*\.jsonl", Path(dataset).name):
+        return f"DATASET={dataset}: a name of letters, digits and . _ - alone, and .jsonl: its folders are called so"
     return None
 
 
@@ -145,7 +182,9 @@ def main() -> None:
     parser.add_argument("values", nargs="*", metavar="NAME=value")
     arguments = parser.parse_args()
     values = dict(value.partition("=")[::2] for value in arguments.values)
-    known = re.findall(r"^([A-Z_]+) \?=", arguments.makefile.read_text(encoding="utf-8"), re.MULTILINE)
+    known = []
+    for path in (arguments.makefile, *sorted(Path(__file__).absolute().parent.glob("*.mk"))):
+        known += re.findall(r"^([A-Z_]+) \?=", path.read_text(encoding="utf-8"), re.MULTILINE)
     try:
         wrong = judge(arguments.goals, known, arguments.given, values)
     except UserError as error:  # of the models that were added

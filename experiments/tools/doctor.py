@@ -220,7 +220,10 @@ def main() -> int:
     if arguments.profile == "reported":
         print("reported: the printed numbers, no model is run\n\ncan run")
         return 0
-    specs = choose(arguments.profile, arguments.models)
+    specs = [spec for spec in choose(arguments.profile, arguments.models) if not spec.elsewhere]
+    if not specs:
+        print("these were decoded elsewhere: no model is run\n\ncan run")
+        return 0
     there, gpu = gpus(), gpu_name()
     rows = [examine(spec, there, arguments.gpus, arguments.bench, gpu) for spec in specs]
     ask_hub(specs, rows)

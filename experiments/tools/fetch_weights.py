@@ -80,7 +80,7 @@ def main() -> int:
     if arguments.profile == "reported":
         print("reported: the printed numbers, no model is run; nothing to fetch")
         return 0
-    specs, failed = choose(arguments.profile, arguments.models), 0
+    specs, failed = [spec for spec in choose(arguments.profile, arguments.models) if not spec.elsewhere], 0
     waiting = [spec for spec in specs if not is_here(spec)]
     if not arguments.models:
         check_amount(arguments.profile, waiting)

@@ -1,5 +1,7 @@
 # What those need who work on the artifact itself; the Makefile includes it, and has the variables.
 BENCH := data/bench
+REAL ?= data/real#        for make test-real: the folder with real tokenizers and models
+SECONDS ?= 60#            for make fuzz: how long
 
 # ---------------------------------------------------------------------------------------------------- checks for maintainers
 reference: $(SCORES) $(SUMMARIES) $(FIGURES) ## make the results the reference of make check (for maintainers)

@@ -14,7 +14,7 @@ import zstandard
 from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace, score
 from scripts_fixture import ROOT, files, refusal, run_script
 
-from boxes.records import UserError, read_csv, write_csv
+from boxes.records import UserError, read_csv, read_json, write_csv, write_json
 from paper import tables
 from paper.results import read_results
 
@@ -85,6 +85,30 @@ def test_holds_results_provenance_and_checksums_and_no_text_of_the_task(workplac
     everything = b"".join(found.values()).decode()
     assert DESCRIPTIONS[0] not in everything
     assert "Box 0 contains the" not in everything
+
+
+def test_a_run_has_a_page_and_the_archive_a_citation(workplace):
+    found = contents(workplace / "a.tar.zst")
+    assert found["CITATION.cff"] == (ROOT / "CITATION.cff").read_bytes()
+    page = found["runs/tiny-base/CARD.md"].decode()
+    assert "A run decoded by this artifact, under the paper's regular expression.\n" in page
+    run = read_json(workplace / "runs/tiny-base/run.json")
+    for name in ("revision", "prompt_sha256", "dtype"):
+        assert f" | {run[name]} |\n" in page
+    assert "| all | 14 | 14 | 100.00 | " in page
+    assert "Not the test set: data.jsonl." not in page, "an earlier version's run, which names no dataset"
+    assert not [name for name in found if name.startswith("runs/tiny-math")]
+
+
+@pytest.mark.parametrize(
+    "text", [DESCRIPTIONS[0], "Statement: Box 0 contains nothing", "Put the map and the car into Box 3"]
+)
+def test_text_of_the_task_is_not_packed(workplace, capsys, text):
+    path = workplace / "runs/tiny-base/run.json"
+    write_json(path, read_json(path) | {"reason": f"said: {text}"})
+    line = refusal(capsys, "tools/archive.py", *pack_arguments(workplace, "b.tar.zst"))
+    assert line.startswith("runs/tiny-base/run.json: has text of the task; it is kept out of what is published")
+    assert not (workplace / "b.tar.zst").exists()
 
 
 def test_table6_comes_out_of_an_archive_alone(workplace, capsys):

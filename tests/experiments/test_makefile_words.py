@@ -24,6 +24,20 @@ from experiments.tools.command_line import nearest
         (["weights", "PROFILE=paper", "MODEL=CodeLlama-7b-hf"],
          'MODEL= is for make model, not for weights; models of the table are chosen with MODELS="..."'),
         (["all", "BASE=tiny-base"], "BASE= is for make model, not for all"),
+        (["score"], "make score needs PREDICTIONS=... and NAME=...; make help says what"),
+        (["score", "PREDICTIONS=x.jsonl"], "make score needs NAME=...; make help says what"),
+        (["score", "PREDICTIONS=x", "NAME=y", "MODELS=tiny-base"], "make score names one with NAME=, and its base"),
+        (["prompts"], "make prompts needs OUT=...; make help says what"),
+        (["all", "OUT=x"], "OUT= is for make prompts, not for all"),
+        (["prompts", "table6", "OUT=x"], "OUT= is for make prompts alone; make the other targets apart"),
+        (["check", "LIMIT=20"], "LIMIT= is for make all, not for check"),
+        (["all", "archive", "LIMIT=20"], "LIMIT= is not the whole test set: make the other targets apart"),
+        (["all", "DATASET=none.jsonl"], "DATASET=none.jsonl: no such file; name a JSONL with a description a line"),
+        (["all", "DATASET=Makefile"], "DATASET=Makefile: a name of letters, digits and . _ - alone, and .jsonl"),
+        (["all", "DATASET=x.jsonl", "LIMIT=3"], "LIMIT= looks into the test set, DATASET= is another one: name one"),
+        (["check", "DATASET=x.jsonl"], "DATASET= is for make all, not for check"),
+        (["all", "LIMIT=many"], "LIMIT=many: queries a bucket, a number from 1 to 9999"),
+        (["all", "PREDICTIONS=x"], "PREDICTIONS= is for make score, not for all"),
         (["all", "REMOVE=mine"], "REMOVE= is for make model, not for all"),
         (["all", "SHAPES=7b"], "SHAPES= is for make bench, not for all"),
         (["model", "MODELS=tiny-base"], "make model takes one with MODEL=, and its base with BASE="),
@@ -88,6 +102,19 @@ def test_make_model_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path
     assert "add_model.py --remove 'mine'" in make(checkout, "-n", "model", "REMOVE=mine", **records).stdout
 
 
+def test_make_score_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path):
+    records = {"MODELS_RECORDS": str(tmp_path / "records")}
+    given = ("PREDICTIONS=it's.jsonl", "NAME=mine", "BASE=tiny-base", "ARGS=--prompt table2")
+    shown = make(checkout, "-n", "score", *given, **records)
+    assert shown.returncode == 0, shown.stderr
+    assert r"--predictions 'it'\''s.jsonl' --name 'mine' --profile tiny" in shown.stdout
+    assert "--base 'tiny-base'" in shown.stdout
+    assert "05_score" not in shown.stdout
+    assert not (tmp_path / "records").exists()
+    batch = make(checkout, "-n", "prompts", "OUT=x y.jsonl", "BATCH=vllm", "MODEL=org/name").stdout
+    assert re.search(r"prompts\.py --data \S+ --out 'x y.jsonl' --batch vllm --model 'org/name'", batch)
+
+
 def test_clean_leaves_predictions_and_data(checkout):
     for target, expected in (("clean", False), ("distclean", True)):
         removed = make(checkout, "-n", target).stdout
@@ -123,10 +150,13 @@ def test_predictions_are_no_target():
 
 
 def test_help_has_every_target_and_variable(checkout):
-    makefile = (ROOT / "Makefile").read_text() + (ROOT / "experiments/tools/maintenance.mk").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for name in ("maintenance", "field"):
+        makefile += (ROOT / f"experiments/tools/{name}.mk").read_text()
     shown = make(checkout, "help").stdout
-    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
-    for name in [*phony[:-1], *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split()
+    phony.remove("FORCE")
+    for name in [*phony, *re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE)]:
         assert len(re.findall(rf"^  {name}[ =]", shown, re.MULTILINE)) == 1, name
     first = shown.partition("to begin with\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in first] == ["all", "table6", "test", "model"]

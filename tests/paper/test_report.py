@@ -225,3 +225,15 @@ def test_printed_numbers_are_not_called_reproduced(reported):
         assert "recomputed" in text
     assert re.search(r"Models run</dt><dd><strong>none<", reported[1]["html"])
     assert reported[1]["html"].count("No model was run") == 1
+
+
+def test_a_row_is_linked_to_its_queries_where_they_lie(tmp_path):
+    """samples.csv is beside the predictions; the link is from the page's folder."""
+    folder = write_results(tmp_path, "tiny")
+    assert "samples.csv" not in rendered(folder, "tiny")["html"]
+    (folder / "runs/tiny-base").mkdir(parents=True)
+    (folder / "runs/tiny-base/samples.csv").touch()
+    (folder / "runs/tiny-base/run.json").write_text('{"model": "tiny-base"}')
+    links = re.findall(r'<a href="([^"#]+)">tiny-base</a>', rendered(folder, "tiny")["html"])
+    assert links == ["../runs/tiny-base/samples.csv"]
+    assert (folder / "out" / links[0]).parent.parent.resolve() == (folder / "runs").resolve()
