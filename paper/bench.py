@@ -30,7 +30,9 @@ from paper.bench_tables import (
     bfloat16,
     drafts,
     faults,
+    predicted,
     real,
+    rehearsal,
     scaling,
     shapes,
     ways,
@@ -47,6 +49,8 @@ TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
     "scaling": ("How seconds grow", scaling),
     "bfloat16": ("What bfloat16 changes", bfloat16),
     "shapes": ("Shapes of real models", shapes),
+    "predicted": ("Predicted for a GPU", predicted),
+    "rehearsal": ("A GPU rehearsed", rehearsal),
     "faults": ("What it survives", faults),
 }
 INTRODUCTION = """\

@@ -195,6 +195,63 @@ def shapes(table: pd.DataFrame) -> str:
     return f"{what}:\n\n{pipe(rows)}\n"
 
 
+def predicted(table: pd.DataFrame) -> str:
+    """What nobody has measured yet, labelled so, and what would show that it is wrong."""
+    rows = []
+    for row in table.itertuples(name="Row"):
+        name = row.schedule if row.part == 1 else f"{row.schedule} ({row.part:.0%} of the prompts, widened)"
+        rows.append(
+            {
+                "shape": f"{row.shape}, {row.gpus} GPU" + "s" * (row.gpus > 1),
+                "drafts confirmed as by": name,
+                "": f"**{row.status}**",
+                "predicted seconds": number(row.seconds),
+                "of them prefill": number(row.prefill_seconds),
+                "steps": number(row.step_seconds),
+                "launches": number(row.launch_seconds),
+                "nothing overlapped": number(row.one_after_the_other),
+                "best known, without an expression": number(row.floor_seconds),
+                "measured seconds": number(row.measured_seconds),
+                "measured / predicted": number(row.off, 2),
+            }
+        )
+    return f"{PREDICTION}\n\n{pipe(rows, texts=3)}\n"
+
+
+PREDICTION = """\
+**Predicted, not measured**: the engine in bfloat16 over all prompts on one NVIDIA H200, until `make bench SHAPES=...` on a
+GPU puts a measurement beside each row. The forwards are those of a real run on a CPU, cut up as a GPU's
+(`experiments/bench/schedule.py`); operations, bytes and launches of each are counted on fake tensors of the shape
+(`experiments/bench/predict.py`). A forward takes the larger of operations / (790 TFLOP/s × 0.6) and bytes / (4.3 TB/s ×
+0.8), and 5 µs a launched kernel.
+
+It is wrong if one of these is: prefill reaches 60 % of the peak of a large product; elementwise kernels and attention
+overlap nothing but cost no more than their bytes; Python launches a kernel in 5 µs; the model confirms drafts as often as
+the one recorded. A run that takes less than 0.7 or more than 1.5 times the prediction says that the way of counting is
+wrong, not only a constant."""
+
+
+def rehearsal(table: pd.DataFrame) -> str:
+    """Kernels a layer, and the batch that memory.py chooses for a card, on fake tensors."""
+    rows = []
+    for name, cards in table.groupby("shape", sort=False):
+        first = cards.iloc[0]
+        row = {"shape": name, "kernels a layer": number(first.launches_a_layer, 0)}
+        row["besides"] = number(first.launches_besides, 0)
+        for card in cards.itertuples():
+            said = f"{card.rows} rows, {share(card.spare)} to spare" if card.rows else "too small"
+            row[f"{card.card_gb} GB"] = said
+        rows.append(row)
+    return f"{REHEARSED}\n\n{pipe(rows)}\n"
+
+
+REHEARSED = """\
+Counted on fake tensors of device "cuda" (`make rehearse`): nothing was computed and no GPU was there. The engine's own
+code ran all its phases; a mismatch of devices or dtypes, or a copy to the host within a step, would have stopped it. Kernels
+launched by a step of 64 rows, and how much of a card is left at the peak of the batch that `boxes/decoding/memory.py`
+chooses (256 rows at most):"""
+
+
 def faults(table: pd.DataFrame) -> str:
     """What was injected, and whether what must hold then held."""
     rows = [

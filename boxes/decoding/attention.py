@@ -29,9 +29,12 @@ class KVCache:
     is_sliding = (False,)
     layers = ()  # transformers' own objects of layers: there are none
 
-    def __init__(self, rows: int, capacity: int, prefix: "KVCache | None" = None):
+    def __init__(self, rows: int, capacity: int, prefix: "KVCache | None" = None, last: int | None = None):
         self.shape = (rows, capacity)
         self.prefix = prefix  # a KV cache of one row
+        # The last position that a token has: what lies behind is nobody's, and the model's table of
+        # positions may end there.
+        self.last = last
         # Own (rows, K, C, D) each, by the layer's number: some models skip layers (Mllama those
         # that look at images).
         self.stored: dict[int, TwoTensors] = {}
@@ -42,7 +45,9 @@ class KVCache:
         # Nothing is stored for these rows yet: own tokens attend causally among themselves.
         self.fresh = True
         self.width = 0  # none of these rows has more own tokens than this, the new ones included
-        self.masks: dict[tuple, torch.Tensor] = {}  # made by the first layer that needs them
+        # Made by the first layer that needs them, on its device.
+        self.masks: dict[tuple, torch.Tensor] = {}
+        self.places: dict[torch.device, TwoTensors] = {}
         self.filled = 0  # no row ever had
 
     def begin(
@@ -64,7 +69,7 @@ class KVCache:
         self.packed = packed
         self.fresh, self.width = not width, min(width or new, self.shape[1])
         self.filled = max(self.filled, self.width)
-        self.masks = {}
+        self.masks, self.places = {}, {}
 
     @property
     def before(self) -> int:
@@ -136,6 +141,11 @@ class KVCache:
 
     def _places(self, device: torch.device) -> TwoTensors:
         """Row and slot of each new token, (B, T) or (1, M)."""
+        if device not in self.places:
+            self.places[device] = self._places_on(device)
+        return self.places[device]
+
+    def _places_on(self, device: torch.device) -> TwoTensors:
         rows = torch.arange(len(self.slots), device=device)[:, None].expand_as(self.slots)
         slots = self.slots.to(device)
         if self.packed is None:
@@ -146,7 +156,8 @@ class KVCache:
     @property
     def positions(self) -> torch.Tensor:
         """Where each new token stands in its text, (B, T) or (1, M)."""
-        return self._places(self.slots.device)[1] + self.before
+        positions = self._places(self.slots.device)[1] + self.before
+        return positions if self.last is None else positions.clamp(max=self.last)
 
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
         """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
@@ -155,10 +166,13 @@ class KVCache:
 
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy what the rows `sources` hold into the rows `targets`."""
+        moves: dict[torch.device, TwoTensors] = {}  # once a device: each copy to it waits for it
         for layer in self.stored.values():
             for stored in layer:
-                to = torch.tensor(targets, dtype=torch.long, device=stored.device)
-                of = torch.tensor(sources, dtype=torch.long, device=stored.device)
+                device = stored.device
+                if device not in moves:
+                    moves[device] = torch.tensor([sources, targets], dtype=torch.long, device=device).unbind()
+                of, to = moves[device]
                 stored[to, :, : self.filled] = stored[of, :, : self.filled]
 
     def get_seq_length(self, layer: int = 0) -> int:
@@ -206,7 +220,7 @@ def _over_own(
 def _over_stored(query: torch.Tensor, cache: KVCache, layer: int, scoring: Scoring) -> TwoTensors:
     """A few new queries a row over what is stored of it; grouped heads share their keys uncopied."""
     keys, values = (stored[cache.rows, :, : cache.width] for stored in cache.stored[layer])
-    if query.device.type == "cpu" and not scoring.cap:
+    if not scoring.cap:
         rows, heads, new, size = query.shape
         grouped = query.reshape(rows, keys.shape[1], -1, size)  # (B, K, G * T, D)
         mask = cache.stored_mask(scoring.window, query, heads // keys.shape[1])

@@ -17,7 +17,7 @@ from boxes.decoding.drafting import Draft, draft_text, drafts, written
 from boxes.decoding.fallback import return_objects
 from boxes.decoding.forward import common_prefix
 from boxes.decoding.job import Job, Prompt, Work
-from boxes.decoding.loop import prefill_tokens
+from boxes.decoding.loop import STEP_DRAFT, prefill_tokens
 from boxes.decoding.price import Price
 from boxes.decoding.proposals import Acceptance
 from boxes.decoding.trial import WAYS, Way, check_length, choose_way, other_cache, trial_of
@@ -55,8 +55,10 @@ class Decoder:
         else:
             automaton = free_automaton(tokenizer, width, STATEMENT_HEAD)
         self.automaton = automaton.to(self.device)
+        # Work is cut up as is best on a device of this type: a test can have a GPU's way on a CPU.
+        self.kind = self.device.type
         self.acceptance = Acceptance(self.device)
-        self.price = Price(self.device, model.dtype)
+        self.price = Price(self.kind, model.dtype)
         self.work = Work()
         self.way: Way | None = None  # chosen before the first prompt
         self.tried = 0  # tokens of the longest row for which it was
@@ -68,6 +70,7 @@ class Decoder:
             model=self.model,
             automaton=self.automaton,
             device=self.device,
+            kind=self.kind,
             max_new_tokens=self.max_new_tokens,
             draft=self.draft,
             acceptance=self.acceptance,
@@ -99,7 +102,7 @@ class Decoder:
         the statements to draft; by default those of a symbolic reading of the prompts."""
         # What is learnt is learnt anew: in bfloat16 an answer may depend on it, and no answer may
         # depend on what was decoded before.
-        self.acceptance, self.price = Acceptance(self.device), Price(self.device, self.model.dtype)
+        self.acceptance, self.price = Acceptance(self.device), Price(self.kind, self.model.dtype)
         waiting = self.prompts(texts, proposed)
         waiting.sort(key=lambda prompt: prompt.length, reverse=True)
         prompts = {prompt.index: prompt for prompt in waiting}
@@ -140,13 +143,14 @@ class Decoder:
         """How many prompts memory holds at a time; `alone`: without prefix sharing and drafts."""
         if not waiting:
             return 1
-        own = max(len(prompt.ids) for prompt in waiting)
-        if alone:
-            run = own * memory.most_rows(self.device)
-        else:
-            run = prefill_tokens(self.device)
-            own -= common_prefix([prompt.ids for prompt in waiting])
-        return memory.rows_that_fit(self.model, own + self.max_new_tokens, run, len(waiting))
+        own, most = max(len(prompt.ids) for prompt in waiting), memory.most_rows(self.kind)
+        run, shared, behind = own * most, 0, self.max_new_tokens
+        if not alone:
+            run, shared = prefill_tokens(self.kind), common_prefix([prompt.ids for prompt in waiting])
+            longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
+            behind = memory.row_capacity(self.max_new_tokens, STEP_DRAFT, longest_draft)
+        most = min(most, len(waiting))
+        return memory.rows_that_fit(self.model, own - shared + behind, run, most, shared)
 
     def prompts(
         self,

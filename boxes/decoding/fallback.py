@@ -60,7 +60,7 @@ def _write(
     """The token of each row and step, -1 behind its end; which ended. `feed` runs tokens (B,)."""
     batch.states = batch.states.to(job.device)
     columns, finished = [], torch.zeros_like(batch.states, dtype=torch.bool)
-    for _ in range(job.max_new_tokens):
+    for number in range(1, job.max_new_tokens + 1):
         last = batch.logits[:, -1:].to(job.device)  # (B, 1, V)
         found = masked_argmax(job.automaton, _as_it_is, last, batch.states[:, None])
         chosen, ends, after, broken = (column[:, 0] for column in found)  # (B,) each
@@ -69,7 +69,7 @@ def _write(
         job.work.count(broken=(broken & ~finished).sum())
         finished |= ends
         job.work.forwards += 1
-        if finished.all():
+        if number % job.look == 0 and finished.all():
             break
         feed(job.model, batch, chosen)
     return torch.stack(columns, dim=1).tolist(), finished.tolist()

@@ -9,6 +9,8 @@ from boxes.decoding.drafting import Draft
 from boxes.decoding.price import Price
 from boxes.decoding.proposals import Acceptance
 
+# Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
+LOOK = {"cuda": 4}
 Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
 
 
@@ -59,8 +61,14 @@ class Job:
     model: torch.nn.Module
     automaton: Automaton  # on `device`
     device: torch.device  # of everything but the layers of a model that is spread
+    kind: str  # of device that work is cut up for: its type
     max_new_tokens: int
     draft: bool
     acceptance: Acceptance  # what the model did with drafts so far
     price: Price  # of a drafted token on this device
     work: Work
+
+    @property
+    def look(self) -> int:
+        """Steps between looks at which rows are finished."""
+        return LOOK.get(self.kind, 1)

@@ -66,21 +66,22 @@ def part(
             positions = torch.arange(query.shape[2], device=query.device)
             mask = added(seen(positions, 0, keys.shape[2], None), query.dtype)
         return _capped(query, keys, values, scoring, mask)
+    options = {"dropout_p": 0.0, "is_causal": causal, "scale": scoring.scale}
+    if query.is_cuda and mask is None and query.dtype in (torch.float16, torch.bfloat16):
+        # Grouped heads share their keys uncopied in this kernel alone.
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        output, logsumexp, *_ = flash(query, keys, values, **options)
+        return output, logsumexp
     groups = query.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-    options = {"dropout_p": 0.0, "is_causal": causal, "scale": scoring.scale}
     if query.device.type == "cpu":
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         if mask is not None and mask.dim() == 2:
             mask = mask[None, None]
         return flash(query, keys, values, attn_mask=mask, **options)
-    if mask is None and query.dtype in (torch.float16, torch.bfloat16):
-        flash = torch.ops.aten._scaled_dot_product_flash_attention
-        output, logsumexp, *_ = flash(query, keys, values, **options)
-        return output, logsumexp
     if mask is not None:
-        mask = mask.expand(*query.shape[:2], *mask.shape)
+        mask = mask.expand(*query.shape[:2], *mask.shape[-2:])
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
     output, logsumexp, *_ = efficient(query, keys, values, mask, True, **options)
     return output, logsumexp[..., : query.shape[2]]

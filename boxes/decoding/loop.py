@@ -43,8 +43,6 @@ STEP_TOKENS = 512
 UNEVEN = 2
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
 PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
-# Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
-LOOK = {"cuda": 4}
 # Which part of the rows must be finished to be taken out and replaced. On a GPU, where memory is
 # the bound, a finished row costs little and copying the others does; on a CPU it costs its part.
 TAKEN_OUT = {"cuda": 0.5, "cpu": 0.0}
@@ -59,9 +57,10 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
     capacity = memory.row_capacity(job.max_new_tokens, STEP_DRAFT, longest_draft)
     length = max(len(prompt.ids) for prompt in waiting) + capacity  # L
     size = min(job.work.rows, len(waiting))
-    waiting = by_stem(waiting, skip, job.device)
-    cache = KVCache(size, length - skip, shared)
-    look = LOOK.get(job.device.type, 1)
+    waiting = by_stem(waiting, skip, job.kind)
+    # No token stands farther; a GPU's step has columns behind a row's end that are nobody's.
+    last = length - capacity + job.max_new_tokens - 2
+    cache = KVCache(size, length - skip, shared, last)
     # `longest`: no row has more own tokens in the KV cache.
     rows, longest, steps, taken = None, 0, 0, 0
     while rows is not None or taken < len(waiting):
@@ -69,9 +68,9 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
         room = min(size - used, len(waiting) - taken)
         with prefix_sharing(job.model):
             if room and (rows is None or room >= part(REPLACED, job, size)):
-                for new in portions(waiting[taken : taken + room], skip, job.device):
+                for new in portions(waiting[taken : taken + room], skip, job.kind):
                     first = 0 if rows is None else len(rows)
-                    new, stems = leads_first(new, skip, job.device)
+                    new, stems = leads_first(new, skip, job.kind)
                     begun = begin(new, skip, (length, longest_draft + 1), job.device)
                     prefill(job, cache, first, begun, new, stems)
                     rows = join(rows, begun)
@@ -81,7 +80,7 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
             else:
                 longest += step(job, cache, rows, longest)
                 steps += 1
-        if steps % look == 0:
+        if steps % job.look == 0:
             rows, longest, finished = harvest(job, cache, rows)
             if finished:
                 yield finished
@@ -89,18 +88,18 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
 
 def part(parts: dict[str, float], job: Job, rows: int) -> int:
     """A part of rows, 1 at least."""
-    return max(1, int(rows * parts.get(job.device.type, parts["cpu"])))
+    return max(1, int(rows * parts.get(job.kind, parts["cpu"])))
 
 
-def prefill_tokens(device: torch.device) -> int:
-    """How many tokens are prefilled at a time on a device."""
-    return PREFILL_TOKENS.get(device.type, PREFILL_TOKENS["cpu"])
+def prefill_tokens(kind: str) -> int:
+    """How many tokens are prefilled at a time on a device of a type."""
+    return PREFILL_TOKENS.get(kind, PREFILL_TOKENS["cpu"])
 
 
-def portions(prompts: list[Prompt], skip: int, device: torch.device) -> Iterator[list[Prompt]]:
+def portions(prompts: list[Prompt], skip: int, kind: str) -> Iterator[list[Prompt]]:
     """Prompts in groups of about PREFILL_TOKENS, longer ones first: what is prefilled at a time."""
     while prompts:
-        count = max(1, prefill_tokens(device) // (prompts[0].length - skip))
+        count = max(1, prefill_tokens(kind) // (prompts[0].length - skip))
         yield prompts[:count]
         prompts = prompts[count:]
 
@@ -115,14 +114,16 @@ def harvest(job: Job, cache: KVCache, rows: Rows) -> tuple[Rows | None, int, Fin
     if left and len(going) - left < part(TAKEN_OUT, job, len(going)):
         return rows, longest, []
     gone = [row for row, goes_on in enumerate(going) if not goes_on]
-    columns = (rows.prompts, rows.texts, rows.begins, rows.counts, rows.ended)
+    columns = torch.stack([rows.prompts, rows.begins, rows.counts, rows.ended], dim=1)
+    columns = torch.cat([columns, rows.texts], dim=1)
     finished = []
-    for prompt, text, begins, count, ended in zip(*(column[gone].tolist() for column in columns), strict=True):
-        finished.append((prompt, text[begins : begins + count], ended))
+    for prompt, begins, count, ended, *text in columns[torch.tensor(gone, device=job.device)].tolist():
+        finished.append((prompt, text[begins : begins + count], bool(ended)))
     if not left:
         return None, 0, finished
     movers, holes, order = close_up(going)
     cache.move(movers, holes)
+    order = torch.tensor(order, device=job.device)  # once: each copy to a GPU waits for it
     return rows.map(lambda tensor, _: tensor[order]), longest, finished
 
 
@@ -205,7 +206,7 @@ def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
     began = time.perf_counter()
     tokens, kinds, sources = ahead(job, rows)  # (B, N - 1)
     packed = None
-    if job.device.type == "cpu":
+    if job.kind != "cuda":
         tokens, kinds, packed = uneven(tokens, kinds)
     run = torch.cat([rows.pending[:, None], tokens.clamp(min=0)], dim=1)  # (B, N)
     count = run.shape[1]
@@ -243,7 +244,7 @@ def ahead(job: Job, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, list[Propos
 
 def most_drafted(job: Job, rows: int) -> int:
     """Drafted tokens a row that a step verifies at most."""
-    if job.device.type == "cpu":
+    if job.kind != "cuda":
         return STEP_DRAFT
     return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
 

@@ -9,7 +9,9 @@ from boxes.records import UserError
 
 # More gain nothing: a forward's matrices are large enough by then.
 MOST_ROWS = {"cuda": 256, "cpu": 64}
-SHARE = 0.8  # of the free memory; the rest is for what the estimate does not know
+# What the estimate does not know, pieces between tensors among it: this part of a GPU's memory stays free (of all of it:
+# where weights leave little, a part of that would be nothing); on a CPU, of what is free.
+SPARE = {"cuda": 0.08, "cpu": 0.2}
 _EXHAUSTED = ("out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -25,10 +27,10 @@ def stored_bytes(config, itemsize: int) -> int:
 
 
 def passing_bytes(config, itemsize: int) -> int:
-    """What one layer's forward holds of one token at a time."""
-    attention = 4 * _heads(config) * _head_size(config) * (itemsize + 4)  # merged in float32
+    """What one layer's forward holds of one token at a time: its attention, merged in float32, or its inner states."""
+    attention = _heads(config) * _head_size(config) * (3 * 4 + 5 * itemsize)
     wide = _number(config, "intermediate_size") or 4 * config.hidden_size  # GPT-2's does not say
-    return (4 * config.hidden_size + 3 * wide) * itemsize + attention
+    return 4 * config.hidden_size * itemsize + max(attention, 3 * wide * itemsize)
 
 
 def _heads(config) -> int:
@@ -47,6 +49,13 @@ def _number(config, name: str) -> int | None:
     return value
 
 
+def usable_bytes(device: torch.device) -> float:
+    """What may be used of a device."""
+    if device.type == "cuda":
+        return free_bytes(device) - SPARE["cuda"] * torch.cuda.mem_get_info(device)[1]
+    return (1 - SPARE["cpu"]) * free_bytes(device)
+
+
 def free_bytes(device: torch.device) -> int:
     """What a device has left."""
     if device.type == "cuda":
@@ -58,19 +67,19 @@ def free_bytes(device: torch.device) -> int:
     raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
 
 
-def most_rows(device: torch.device) -> int:
+def most_rows(kind: str) -> int:
     """How many prompts are decoded at a time at most, whatever the memory."""
-    return MOST_ROWS.get(device.type, MOST_ROWS["cpu"])
+    return MOST_ROWS.get(kind, MOST_ROWS["cpu"])
 
 
-def rows_that_fit(model, tokens: int, run: int, prompts: int) -> int:
+def rows_that_fit(model, tokens: int, run: int, most: int, shared: int = 0) -> int:
     """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of
-    `run` tokens: 1 at least, MOST_ROWS or `prompts` at most."""
+    `run` tokens and a prefix of `shared`: 1 at least, `most` at most."""
     devices = {parameter.device for parameter in model.parameters()}
     config, itemsize = model.config.get_text_config(), model.dtype.itemsize
-    free = SHARE * min(map(free_bytes, devices)) - run * passing_bytes(config, itemsize)
-    fitting = free * len(devices) / (tokens * stored_bytes(config, itemsize))
-    return max(1, min(most_rows(model.device), prompts, int(fitting)))
+    free = min(map(usable_bytes, devices)) - run * passing_bytes(config, itemsize)
+    fitting = (free * len(devices) / stored_bytes(config, itemsize) - shared) / tokens
+    return max(1, min(most, int(fitting)))
 
 
 def _exhausted(error: Exception) -> bool:

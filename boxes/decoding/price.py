@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-# a / q in tokens where it is not measured. On a GPU the weights are read in the time of some
-# hundred tokens' arithmetic (H200, bfloat16: 790e12 / 4.3e12 = 184).
-FORWARD_TOKENS = {"cuda": 184.0, "cpu": 32.0}
+# a / q in tokens where it is not measured; None: in any other dtype. On a GPU the weights are read
+# in the time of some tokens' arithmetic: bytes of a weight / bytes a second x operations a second /
+# 2 (H200: 4.3e12 bytes; in bfloat16 790e12 operations, in float32, without tensor cores, 55e12).
+FORWARD_TOKENS = {("cuda", None): 184.0, ("cuda", torch.float32): 26.0, ("cpu", None): 32.0}
 # Where it is measured. In less precision an answer may depend on how many tokens a forward has, and
 # no answer may depend on a clock; a GPU runs behind the clock.
 MEASURED = {("cpu", torch.float32)}
@@ -29,11 +30,12 @@ EXPLORED = 4  # steps until the price is known; every other of them drafts nothi
 
 
 class Price:
-    """a / q of a model on a device (`forward_tokens`), learnt from the steps so far."""
+    """a / q of a model on a type of device (`forward_tokens`), learnt from the steps so far."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype):
-        self.learning = (device.type, dtype) in MEASURED
-        self.forward_tokens = FORWARD_TOKENS.get(device.type, FORWARD_TOKENS["cpu"])
+    def __init__(self, kind: str, dtype: torch.dtype):
+        self.learning = (kind, dtype) in MEASURED
+        other = FORWARD_TOKENS.get((kind, None), FORWARD_TOKENS["cpu", None])
+        self.forward_tokens = FORWARD_TOKENS.get((kind, dtype), other)
         self.steps: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)  # tokens and seconds
 
     @property

@@ -100,25 +100,23 @@ def choose(
     their rates; it pays where that is at least `least`. What the automaton does not allow is never
     confirmed. Of the sources the one that promises more tokens is taken.
     """
-    tokens, kinds, promised = [], [], []
-    for source in sources:
-        chance = rates.gather(1, source.kinds).cumprod(dim=1)  # (B, N)
-        states = states_along(automaton, rows.states, source.tokens)
-        legal = automaton.allowed[states, source.tokens.clamp(min=0)] & (source.tokens >= 0)
-        pays = (legal & (chance >= least)).cumprod(dim=1).bool()
-        tokens.append(source.tokens.masked_fill(~pays, -1))
-        kinds.append(source.kinds)
-        promised.append((chance * pays).sum(dim=1))
-    best = torch.stack(promised).argmax(dim=0)[None, :, None]  # (1, B, 1)
-    best = best.expand(-1, -1, tokens[0].shape[1])
-    return torch.stack(tokens).gather(0, best)[0], torch.stack(kinds).gather(0, best)[0]
+    count = len(sources)  # S; below, all rows of one source and then all of the next
+    tokens = torch.cat([source.tokens for source in sources])  # (S * B, N)
+    kinds = torch.cat([source.kinds for source in sources])
+    chance = rates.repeat(count, 1).gather(1, kinds).cumprod(dim=1)
+    states = states_along(automaton, rows.states.repeat(count), tokens)
+    legal = automaton.allowed[states, tokens.clamp(min=0)] & (tokens >= 0)
+    pays = (legal & (chance >= least)).cumprod(dim=1).bool()
+    promised = (chance * pays).sum(dim=1).view(count, -1)
+    best = promised.argmax(dim=0) * len(rows) + torch.arange(len(rows), device=tokens.device)  # (B,)
+    return tokens.masked_fill(~pays, -1)[best], kinds[best]
 
 
 def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tensor) -> torch.Tensor:
     """The states (B, N) from `state` (B,) on, before each token of `proposed` (B, N)."""
-    path = [state]
+    path, tokens = [state], proposed.clamp(min=0)
     for position in range(proposed.shape[1] - 1):
-        path.append(automaton.next_state[path[-1], proposed[:, position].clamp(min=0)].long())
+        path.append(automaton.next_state[path[-1], tokens[:, position]].long())
     return torch.stack(path, dim=1)
 
 

@@ -81,12 +81,13 @@ def append(rows: Rows, taken: torch.Tensor, choice: torch.Tensor, after: torch.T
 def move_pointer(rows: Rows, taken: torch.Tensor, choice: torch.Tensor) -> None:
     """Where the statement's draft goes on: behind the last token while the draft is followed, from
     the next clause on after a divergence, once it is entered."""
-    end = rows.drafted.shape[1] - 1
+    number = torch.arange(len(rows), device=taken.device)
+    # Of each drafted token: it, the first one of its next clause, and where that begins. The last column is no token, so
+    # that no pointer moves behind it.
+    restart = rows.restart.clamp(max=rows.drafted.shape[1] - 1)
+    table = torch.stack([rows.drafted, rows.drafted.gather(1, restart), restart], dim=2)  # (B, R, 3)
     for column in range(taken.shape[1]):
-        token = choice[:, column]  # (B,)
-        here = rows.pointer[:, None]  # (B, 1)
-        at_next = rows.restart.gather(1, here)  # (B, 1)
-        followed = rows.drafted.gather(1, here)[:, 0] == token
-        entered = rows.drafted.gather(1, at_next)[:, 0] == token
-        moved = torch.where(followed, rows.pointer + 1, at_next[:, 0] + entered).clamp(max=end)
+        here = table[number, rows.pointer]  # (B, 3)
+        followed, entered = (here[:, :2] == choice[:, column, None]).unbind(dim=1)
+        moved = torch.where(followed, rows.pointer + 1, here[:, 2] + entered)
         rows.pointer = torch.where(taken[:, column], moved, rows.pointer)

@@ -22,10 +22,10 @@ def alike(one: list[int], other: list[int]) -> int:
     return next((index for index in range(limit) if one[index] != other[index]), limit)
 
 
-def by_stem(prompts: list[Prompt], skip: int, device: torch.device) -> list[Prompt]:
+def by_stem(prompts: list[Prompt], skip: int, kind: str) -> list[Prompt]:
     """Prompts that begin alike behind `skip` tokens as neighbours, longer ones first, and so the
     groups by the longest in each; as they are on a device where that has not been measured."""
-    if device.type not in MEASURED:
+    if kind not in MEASURED:
         return prompts
     groups: list[list[Prompt]] = []
     last: list[int] = []
@@ -41,10 +41,10 @@ def by_stem(prompts: list[Prompt], skip: int, device: torch.device) -> list[Prom
     return [prompt for group in groups for prompt in group]
 
 
-def leads_first(prompts: list[Prompt], skip: int, device: torch.device) -> tuple[list[Prompt], list[tuple[int, int]]]:
+def leads_first(prompts: list[Prompt], skip: int, kind: str) -> tuple[list[Prompt], list[tuple[int, int]]]:
     """The prompts, those that begin like one before them last; of each of these its lead, as a place
     in the list, and how many own tokens it takes over."""
-    if device.type not in MEASURED:
+    if kind not in MEASURED:
         return prompts, []
     leads: list[Prompt] = []
     others: list[tuple[Prompt, int, int]] = []

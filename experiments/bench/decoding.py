@@ -134,7 +134,7 @@ def teacher_forced(decoder: Decoder, prompts: list[str], answers: list[Completio
     with prefix_sharing(model):
         while rows:
             width = len(rows[0][0]) + len(rows[0][1])
-            count = max(1, prefill_tokens(device) // width)
+            count = max(1, prefill_tokens(decoder.kind) // width)
             whole = [[*own, *tokens] for own, tokens in rows[:count]]
             store = KVCache(len(whole), width, shared)
             tokens, packed = together(whole, device)

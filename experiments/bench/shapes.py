@@ -43,6 +43,7 @@ from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
 from experiments.bench.measure import add_bench, add_model, add_prompts, add_rounds, device_name
+from experiments.bench.predicted import take_measured
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak
 # measured in the same run.
@@ -53,6 +54,7 @@ COLUMNS = (
 )  # fmt: skip
 COUNTS = ("parameters", "prompts", "batch_size", "runs", "reference_prompts")
 FAILED, NOT_MEASURED = "failed", "not measured"
+PREDICTED = "predicted.csv"  # beside the table: what is measured takes its place
 # The least share of statements that must be the tiny model's own.
 AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
 ENOUGH = 30  # seconds of a way's runs behind which no more are made
@@ -274,6 +276,8 @@ def main() -> None:
             row = try_shape(shape, tiny, prompts, expected, settings)
             peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
+            if device.type == "cuda" and row["status"] == MEASURED:
+                print(take_measured(settings.out.with_name(PREDICTED), name, here, len(prompts), row["seconds"]))
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
             reason = too_large(shape, device, dtype) or "not asked for"
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}

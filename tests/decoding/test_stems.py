@@ -2,7 +2,6 @@
 tokens are run."""
 
 import pytest
-import torch
 from architectures import build
 from decoding_fixture import BASE, SHORT_REGEX, engine, tiny
 from miniatures import byte_level_tokenizer
@@ -18,7 +17,6 @@ from boxes.reference import reference_decode
 from boxes.world import describe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +51,17 @@ def test_neighbours_begin_alike_and_the_longest_comes_first():
     stem, other = list(range(100, 140)), list(range(200, 240))
     texts = [[*stem, 1], [*other, 1, 2, 3], [*stem, 1, 2], [*stem[:31], 5, 6], [*other, 7]]
     prompts = [prompt_of(index, [9, 9, *ids]) for index, ids in enumerate(texts)]
-    ordered = stems.by_stem(prompts, 2, CPU)
+    ordered = stems.by_stem(prompts, 2, "cpu")
     assert [prompt.index for prompt in ordered] == [1, 4, 2, 0, 3]  # 31 tokens alike are too few
-    ordered, taken = stems.leads_first(ordered, 2, CPU)
+    ordered, taken = stems.leads_first(ordered, 2, "cpu")
     assert [prompt.index for prompt in ordered] == [1, 2, 3, 4, 0]
     assert taken == [(0, 40), (1, 40)]  # a token of its own stays
 
 
 def test_a_device_that_was_not_measured_is_left_as_it_is():
     prompts = [prompt_of(index, list(range(50 + index))) for index in range(3)]
-    assert stems.by_stem(prompts, 0, torch.device("cuda")) == prompts
-    assert stems.leads_first(prompts, 0, torch.device("cuda")) == (prompts, [])
+    assert stems.by_stem(prompts, 0, "cuda") == prompts
+    assert stems.leads_first(prompts, 0, "cuda") == (prompts, [])
 
 
 @pytest.mark.parametrize("draft", [True, False])

@@ -14,8 +14,7 @@ from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
 from experiments.bench import all as all_benches
-from experiments.bench import all as bench_all
-from experiments.bench import decoding, measure, precision, real, scaling
+from experiments.bench import decoding, measure, precision, predicted, real, scaling
 from paper import bench, bench_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +88,7 @@ def test_the_floor_runs_every_token_once(monkeypatch):
         return forward(model, cache, first, tokens, packed=packed)
 
     monkeypatch.setattr(decoding, "forward", counted)
-    monkeypatch.setattr(decoding, "prefill_tokens", lambda _device: 3 * 350)
+    monkeypatch.setattr(decoding, "prefill_tokens", lambda _kind: 3 * 350)
     decoding.teacher_forced(decoder, asked, answers)
     encoded = [prompt.ids for prompt in decoder.prompts(asked)]
     skip, _ = decoding.share_prefix(loaded.model, encoded)
@@ -121,21 +120,21 @@ def test_real_models_are_measured_in_every_case(monkeypatch, tmp_path, data):
 
 
 def test_real_models_are_measured_where_their_weights_are(monkeypatch, tmp_path, capsys):
-    here = bench_all.REAL_MODELS[:1]
-    monkeypatch.setattr(bench_all, "is_here", lambda name: name in here)
-    [(name, table, _, more)] = bench_all.of_real_models(tmp_path)
+    here = all_benches.REAL_MODELS[:1]
+    monkeypatch.setattr(all_benches, "is_here", lambda name: name in here)
+    [(name, table, _, more)] = all_benches.of_real_models(tmp_path)
     assert (name, table) == ("real", "real.csv")
     assert more == ("--models", *here, "--drafts", tmp_path / "drafts.csv")
     here = ()
-    assert bench_all.of_real_models(tmp_path) == []
+    assert all_benches.of_real_models(tmp_path) == []
     said = capsys.readouterr().out
     assert said.startswith("real models: not measured, for their weights are not here; `make weights")
 
 
 def test_a_model_is_here_or_not(monkeypatch, tmp_path):
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
-    assert bench_all.is_here("tiny-base")
-    assert not bench_all.is_here("CodeLlama-70b-hf")
+    assert all_benches.is_here("tiny-base")
+    assert not all_benches.is_here("CodeLlama-70b-hf")
 
 
 def test_growth_is_measured(monkeypatch, tmp_path, data):
@@ -265,3 +264,18 @@ def test_all_benches_run_in_turn_and_shapes_alone_where_they_are_named(monkeypat
 def test_a_bench_that_fails_ends_all(monkeypatch, tmp_path):
     status, options = ran(monkeypatch, tmp_path, 2)
     assert (status, list(options)) == (2, ["decoding"])
+
+
+def test_what_is_measured_takes_the_place_of_what_was_predicted(tmp_path):
+    """The row of the shape and the model that is inflated, over as many prompts; the others stay predicted."""
+    path = tmp_path / "predicted.csv"
+    same = {"part": 1.0, "prompts": 714, "seconds": 4.0, "status": "predicted"}
+    rows = [same | {"shape": shape, "schedule": name} for shape in ("7b", "13b") for name in ("tiny-base", "real")]
+    pd.DataFrame(rows, columns=predicted.COLUMNS).to_csv(path, index=False)
+    assert predicted.take_measured(path, "7b", "a GPU", 64, 1.0) == ""
+    said = predicted.take_measured(path, "7b", "a GPU", 714, 5.0)
+    assert said == "7b: 5.0 s on a GPU; 4.0 s were predicted, 1.25 times that"
+    table = pd.read_csv(path)
+    assert list(table.status) == ["measured", "predicted", "predicted", "predicted"]
+    assert (table.off[0], table.measured_seconds[0], table.device[0]) == (1.25, 5.0, "a GPU")
+    assert predicted.take_measured(tmp_path / "none.csv", "7b", "a GPU", 714, 5.0) == ""
