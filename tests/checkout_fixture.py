@@ -13,7 +13,7 @@ from boxes.dataset import FILES, RELEASE_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-cpu.lock")
-LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/models", "data/reported",
+LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/forms.sha256", "data/models", "data/reported",
           "paper/templates", *(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py")))  # fmt: skip
 # What a `make test` around these tests hands down must not reach the Make inside them.
 OUTER = re.compile(
