@@ -13,8 +13,8 @@ from boxes.dataset import FILES, RELEASE_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-cpu.lock")
-LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/models", "data/reported",
-          "paper/templates", *(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py")))  # fmt: skip
+LINKED = ("Makefile", "boxes", "experiments", *LOCKS, "data/checksums.sha256", "data/forms.sha256", "data/models",
+          "data/reported", "paper/templates", *(f"paper/{path.name}" for path in (ROOT / "paper").glob("*.py")))  # fmt: skip
 # What a `make test` around these tests hands down must not reach the Make inside them.
 OUTER = re.compile(
     r"^(MAKE|MFLAGS|PROFILE|MODELS?$|MODELS_DIR|DATA|SEED|RELEASE_ZIP|VENV|PYTHON|LOCK|TORCH_CPU_INDEX|HARDWARE|GPUS_PER|"

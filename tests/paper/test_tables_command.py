@@ -35,7 +35,7 @@ def test_command_writes_every_file_twice_the_same_and_print_writes_none(tmp_path
     [
         ("model,num_ops", "modell,num_ops", "line 1: missing column model"),
         ("tiny-base,all,120", "tiny-bass,all,120", "unknown model 'tiny-bass'"),
-        ("tiny-base,all,120", "tiny-base,many,120", "num_ops 'many'"),
+        ("tiny-base,all,120", "tiny-base,all8,120", "num_ops 'all8'"),
         ("tiny-base,all,120", "tiny-base,1,120", "twice"),
         ("tiny-base,all,120", "tiny-base,all,many", "line 20: n is 'many', not a number"),
         ("tiny-base,all,120,", "tiny-base,all,120,0,100.5,,\ntiny-base,1+,120,", "accuracy is 100.5, outside 0 to 100"),
