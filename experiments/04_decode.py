@@ -32,7 +32,7 @@ from boxes.runs.cluster import PLACES, Ended, Job, needs_of, run_remote
 from boxes.runs.devices import Machine, gpus
 from boxes.runs.executors import run_all
 from boxes.runs.model_runs import ModelRuns, decode_model
-from boxes.runs.plan import DEV_QUERIES_PER_BUCKET
+from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, OWN
 from boxes.runs.prompt_choice import CHOSEN
 from boxes.runs.status import write_status
 from boxes.runs.task import Settings, read_task
@@ -103,8 +103,9 @@ def decode_elsewhere(arguments: argparse.Namespace, models: list[ModelRuns]) -> 
     """Each model in a job of a cluster, and status.csv, which says why a job failed."""
     logs = arguments.runs / LOGS
     ended = run_remote(jobs_of(arguments, models), arguments.where, arguments.cluster, logs)
-    list_runs(arguments, ended)
-    failed = [name for name, end in ended.items() if end.failure]
+    rows = list_runs(arguments, ended)
+    complete = {row["model"] for row in rows if row["run"] == OWN and row["status"] == "complete"}
+    failed = [name for name, end in ended.items() if end.failure and name not in complete]
     if failed:
         raise UserError(f"{', '.join(failed)}: the job failed, {arguments.out} says why; run again, it goes on")
 
@@ -128,11 +129,12 @@ def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> No
     list_runs(arguments, {})
 
 
-def list_runs(arguments: argparse.Namespace, ended: dict[str, Ended]) -> None:
-    """status.csv, and how many runs are complete."""
+def list_runs(arguments: argparse.Namespace, ended: dict[str, Ended]) -> list[dict]:
+    """status.csv, and how many runs are complete; its rows."""
     rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs, ended)
     complete = [row for row in rows if row["status"] == "complete"]
     print(f"{arguments.out}: {len(complete)} of {len(rows)} runs complete")
+    return rows
 
 
 @command

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ PAUSE = 2.0  # seconds between two looks at what is under way
 RETRIES = 3  # of a task whose node is lost
 UNDER_WAY = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "STOPPED"}
 DONE = "COMPLETED"
+GONE = "gone (cancelled before it began, or ended long ago)"
 PREFIX = "prefix"  # SLURM="--prefix='apptainer exec --nv image.sif'": before the interpreter
 
 
@@ -134,7 +135,7 @@ class Slurm:
             ids |= {job.name: handle.job_id for job, handle in zip(same, handles, strict=True)}
         return ids
 
-    def states(self, ids: Iterable[str]) -> dict[str, str]:
+    def states(self, ids: Collection[str]) -> dict[str, str]:
         found = {}
         for base in {identity.split("_")[0] for identity in ids}:
             asked = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={base}", "--format=%i|%T"]
@@ -240,7 +241,7 @@ def _ends(place: Slurm | Ray, where: str, ids: dict[str, str]) -> dict[str, Ende
         left = {name: identity for name, identity in ids.items() if name not in ended}
         states = place.states(left.values())
         for name, identity in left.items():
-            state = states.get(identity, "not known any more")
+            state = states.get(identity, GONE)
             if state not in UNDER_WAY:
                 job, failed = f"{where} {identity}: {place.log(identity)}", state != DONE
                 ended[name] = Ended(job, f"{state}; {last_line(place.log(identity))}" if failed else None)

@@ -118,6 +118,7 @@ def test_a_failed_job_says_why(data, slurm, tmp_path):
     run = Decoding(data, tmp_path / "runs", "slurm", slurm)
     until((run.runs / ".jobs/slurm.json").exists)
     identity = json.loads((run.runs / ".jobs/slurm.json").read_text())[MODELS[0]]
+    until(lambda: identity in jobs(slurm, "RUNNING"))
     said_by(slurm, "scancel", identity)
     status, said = run.ended()
     assert status == 2
