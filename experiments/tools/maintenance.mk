@@ -44,7 +44,7 @@ bench: $(READY) $(TEST) ## speed: the paper's way, batches, the engine, its floo
 	$(PY) experiments/bench/all.py --data $(DATA_DIR) --out $(BENCH) $(if $(SHAPES),--shapes $(SHAPES))
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 	$(PY) -m paper.claims_page --out CLAIMS.md
-rehearse: $(READY) ## a GPU that is not there: all shapes whole on fake tensors, seconds predicted (data/bench; half an hour)
+rehearse: $(READY) ## a GPU that is not there: all shapes whole on fake tensors, seconds predicted (data/bench)
 	$(PY) experiments/bench/rehearse.py --whole --out $(BENCH)/rehearsal.csv
 	$(PY) experiments/bench/predict.py --schedule $(BENCH)/schedule.csv --out $(BENCH)/predicted.csv
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
