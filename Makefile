@@ -5,7 +5,6 @@
 #
 # Every arrow is a file (data/..., paper/out). Which models there are, on which GPU one is decoded and which run is complete
 # is no business of Make: the scripts know. What those need who work on the artifact is in experiments/tools/maintenance.mk.
-
 THIS := $(lastword $(MAKEFILE_LIST))
 SHELL := bash
 # -p: without what the user's shell starts with (BASH_ENV, CDPATH, SHELLOPTS, functions)
@@ -20,7 +19,6 @@ endif
 $(if $(and $(filter clean distclean,$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),$(eval .NOTPARALLEL:))
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-
 # ---------------------------------------------------------------------------------------------------- variables
 PROFILE ?= tiny#          tiny: five miniatures | small: for a laptop | paper: the 29 of Table 6 | reported: its numbers | modern: later pairs
 MODELS ?=#                only these models of the profile, by name (default, and MODELS=all: all of them)
@@ -31,6 +29,8 @@ SEED ?= 27#               of the generated data; data/checksums.sha256 has the c
 DATA_DIR ?= data/boxes#   where the dataset goes
 HARDWARE ?=#              on what models are decoded, e.g. HARDWARE="--device cuda:1 --batch-size 64" or "--device auto"
 GPUS_PER_MODEL ?=#        GPUs that one model is spread over (default: as many as hold its weights); all GPUs are used
+WHERE ?= local#           where models are decoded: local | slurm | ray (RAY_ADDRESS), a job a model
+SLURM ?=#                 what sbatch is told, e.g. SLURM="--partition=gpu --account=mine --time=120 --constraint=h100"
 MODEL ?=#                 for make model: a checkpoint's folder, a GGUF file, or org/name on the hub
 REVISION ?=#              for make model: the commit on the hub (default: the newest, pinned when it is fetched)
 BASE ?=#                  for make model: what MODEL was trained from: a name of the table, a folder, or org/name
@@ -55,7 +55,7 @@ V ?=#                     V=1 shows the commands that run
 # What the user has said, on the command line or in the environment: judged before anything runs, handed on to a container.
 GOALS := $(or $(MAKECMDGOALS),help)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-SAID := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL FORMAT DECODE MODEL REVISION BASE ADDED FROM ARGS,\
+SAID := $(foreach name,PROFILE MODELS DATA SEED HARDWARE GPUS_PER_MODEL WHERE SLURM FORMAT DECODE MODEL REVISION BASE ADDED FROM ARGS,\
     $(if $(filter-out file,$(origin $(name))),$(name)))
 PLACES := $(foreach name,VENV DATA_DIR MODELS_DIR RELEASE_ZIP,$(if $(filter-out file,$(origin $(name))),$(name)))
 # A value in quotes, as it was typed: a folder's name may have a space, % or $ in it.
@@ -96,7 +96,7 @@ lacking = $(if $(filter-out $(wildcard $1),$1),FORCE)
 changed = $(if $(subst |$(file < $1)|,,|$2|),FORCE)
 # Commands are shown with V=1; else each step says in a line what it makes (most scripts do so themselves).
 $(if $(V),,$(eval .SILENT:))
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench claims test test-real test-faults fuzz lint audit container container-run container-check model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench rehearse schedule claims test test-real test-cluster test-faults fuzz lint audit container container-run container-check model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)
@@ -131,7 +131,7 @@ $(SETTINGS): $(call changed,$(SETTINGS),$(RUN_SETTINGS))
 OUTDATED := $(if $(wildcard $(STATUS)),$(shell $(OWN_PYTHON) experiments/tools/outdated.py $(STATUS)))
 $(STATUS): experiments/04_decode.py $(DECODING) $(TEST) $(SETTINGS) $(OUTDATED) | $(READY)
 	$(PY) $< --profile $(PROFILE) $(NARROW) --data $(TEST) --dev $(DEV) --runs $(RUNS) --out $@ $(GPUS_PER_MODEL:%=--gpus %) \
-	    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
+	    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))) --where $(WHERE) $(if $(SLURM),--cluster=$(call quoted,SLURM)) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
 
 # ---------------------------------------------------------------------------------------------------- scores, summaries
 SCORES := $(RESULTS)/scores.csv

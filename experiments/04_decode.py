@@ -12,7 +12,9 @@ run.json says so and the exit status is 0: one model does not stop the others. W
 that Appendix A compares with a model's own (boxes/runs/plan.py) are made in folders of it, too,
 under the same options. --prompt-format chosen decodes an alignment-tuned model in the format that
 does best on the development set; it is the default for a model that was added without a format.
-With --model one model is decoded into --out, in this process.
+With --model one model is decoded into --out, in this process. With --where slurm or ray each model is a
+job of a cluster, which does just that, in the same folders (boxes/runs/cluster.py); --cluster is what
+sbatch is to be told, or the address of Ray.
 """
 
 import argparse
@@ -23,18 +25,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import add_hardware, argument_parser, command, hardware_of, out_file, out_folder, positive
-from boxes.models.table import PROFILES, choose
+from boxes.models.table import PROFILES, choose, spec_of
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import UserError
+from boxes.runs.cluster import PLACES, Ended, Job, needs_of, run_remote
 from boxes.runs.devices import Machine, gpus
 from boxes.runs.executors import run_all
 from boxes.runs.model_runs import ModelRuns, decode_model
-from boxes.runs.plan import DEV_QUERIES_PER_BUCKET
+from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, OWN
 from boxes.runs.prompt_choice import CHOSEN
 from boxes.runs.status import write_status
 from boxes.runs.task import Settings, read_task
 
 LOCKS = ".gpus"  # folder of the locks of GPUs, beside the profiles': all of them share the GPUs
+LOGS = ".jobs"  # folder of what a cluster's jobs say, in a profile's
+# Options that are handed on to a cluster's job as they are.
+HANDED_ON = ("prompt_format", "prompt_style", "max_new_tokens", "batch_size", "device", "dtype")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,6 +62,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--gpus", type=positive, help=gpus_a_model)
     jobs = "small models at a time, without a GPU (default: the cores)"
     parser.add_argument("--jobs", type=positive, help=jobs)
+    parser.add_argument("--where", choices=PLACES, default="local", help="of --profile (default: %(default)s)")
+    parser.add_argument(
+        "--cluster", default="", help='for sbatch, e.g. "--partition=gpu --time=120"; or Ray\'s address'
+    )
     formats = (*PROMPT_FORMATS, CHOSEN)
     parser.add_argument("--prompt-format", choices=formats, help="default: the one Table 6 used for the model")
     parser.add_argument("--prompt-style", choices=tuple(PROMPT_STYLES), default="table2", help="default: %(default)s")
@@ -70,6 +80,34 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.profile and not arguments.runs:
         parser.error("the following arguments are required: --runs")
     return arguments
+
+
+def jobs_of(arguments: argparse.Namespace, models: list[ModelRuns]) -> list[Job]:
+    """For each model the command that decodes it alone."""
+    jobs = []
+    for model in models:
+        needs = needs_of(spec_of(model.name), arguments.gpus, arguments.device)
+        words = [sys.executable, str(Path(__file__).absolute()), "--model", model.name, "--out", str(model.folder)]
+        words += ["--data", str(arguments.data)]
+        if arguments.dev:
+            words += ["--dev", str(arguments.dev)]
+        given = vars(arguments) | ({"device": "auto"} if needs.gpus > 1 else {})
+        for name in HANDED_ON:
+            if given[name] is not None:
+                words += [f"--{name.replace('_', '-')}", str(given[name])]
+        jobs.append(Job(model.name, tuple(words), needs, model.lock))
+    return jobs
+
+
+def decode_elsewhere(arguments: argparse.Namespace, models: list[ModelRuns]) -> None:
+    """Each model in a job of a cluster, and status.csv, which says why a job failed."""
+    logs = arguments.runs / LOGS
+    ended = run_remote(jobs_of(arguments, models), arguments.where, arguments.cluster, logs)
+    rows = list_runs(arguments, ended)
+    complete = {row["model"] for row in rows if row["run"] == OWN and row["status"] == "complete"}
+    failed = [name for name, end in ended.items() if end.failure and name not in complete]
+    if failed:
+        raise UserError(f"{', '.join(failed)}: the job failed, {arguments.out} says why; run again, it goes on")
 
 
 def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> None:
@@ -88,9 +126,15 @@ def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> No
     if ended:
         how = "ended as said above; mend it and run again, what was written is kept"
         raise UserError(f"{', '.join(ended)}: {how}")
-    rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs)
+    list_runs(arguments, {})
+
+
+def list_runs(arguments: argparse.Namespace, ended: dict[str, Ended]) -> list[dict]:
+    """status.csv, and how many runs are complete; its rows."""
+    rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs, ended)
     complete = [row for row in rows if row["status"] == "complete"]
     print(f"{arguments.out}: {len(complete)} of {len(rows)} runs complete")
+    return rows
 
 
 @command
@@ -114,10 +158,12 @@ def main() -> None:
     models = []
     for name, folder in zip(names, folders, strict=True):
         models.append(ModelRuns(name, folder, task, dev, settings))
-    if arguments.profile:
+    if not arguments.profile:
+        decode_model(models[0])
+    elif arguments.where == "local":
         decode_profile(arguments, models)
     else:
-        decode_model(models[0])
+        decode_elsewhere(arguments, models)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,36 @@ left to decode."""
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from boxes.models.table import ModelSpec
 from boxes.records import UserError, write_text
+from boxes.runs.cluster import Ended
 from boxes.runs.folder import read_run
 from boxes.runs.plan import OWN, folders_beside
 
-STATUS_COLUMNS = ("model", "run", "status", "reason", "weights", "folder")
+NOWHERE: Mapping[str, Ended] = MappingProxyType({})
+# job: of a cluster, and where its log lies.
+STATUS_COLUMNS = ("model", "run", "status", "reason", "weights", "folder", "job")
 
 
-def write_status(path: Path, specs: Iterable[ModelSpec], runs: Path) -> list[dict]:
+def write_status(
+    path: Path, specs: Iterable[ModelSpec], runs: Path, ended: Mapping[str, Ended] = NOWHERE
+) -> list[dict]:
     """Write STATUS_COLUMNS of every run that a model is to have, in folders of `runs`; the rows.
-    `weights`: the folder whose change asks for another look, for a model that lies in one."""
+    `weights`: the folder whose change asks for another look, for a model that lies in one. `ended`:
+    how the jobs of models ended that were decoded on a cluster."""
     rows = []
     for spec in specs:
         for name in (OWN, *folders_beside(spec)):
-            rows.append(_row(spec, name, runs / spec.name))
+            row = _row(spec, name, runs / spec.name) | {"job": ""}
+            if spec.name in ended:
+                row["job"] = ended[spec.name].job
+                if row["status"] != "complete" and ended[spec.name].failure:
+                    row["reason"] = ended[spec.name].failure
+            rows.append(row)
     text = io.StringIO()
     writer = csv.DictWriter(text, STATUS_COLUMNS, lineterminator="\n")
     writer.writeheader()

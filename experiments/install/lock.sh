@@ -1,5 +1,6 @@
 #!/usr/bin/env -S bash -p
-# Write requirements.lock and requirements-cpu.lock from requirements.in, with hashes; `make lock` passes the path of uv.
+# Write requirements.lock and requirements-cpu.lock from requirements.in, with hashes, and requirements-cluster.lock from its
+# own; `make lock` passes the path of uv.
 # The CPU build of torch is looked for in the folders or pages of PIP_FIND_LINKS and on the index TORCH_CPU_INDEX; where
 # these have it for some Pythons only, its hashes for the others stay. Pins that are still good are kept; UPGRADE=1 moves
 # what requirements.in leaves open to its newest version.
@@ -42,11 +43,16 @@ keep_hashes() { # NAME FILE: those that the lock here has of the same version, b
 }
 keep_hashes torch "$scratch/requirements-cpu.lock"
 
-write() { # NAME WHAT
-    printf '# %s\n# Written by `make lock` from requirements.in; do not edit.\n' "$2" | cat - "$scratch/$1" > "$scratch/new"
+write() { # NAME WHAT [FROM]
+    printf '# %s\n# Written by `make lock` from %s; do not edit.\n' "$2" "${3:-requirements.in}" | cat - "$scratch/$1" > "$scratch/new"
     mv "$scratch/new" "$1"
     echo "wrote $1: $(grep -cE '^[a-z0-9._-]+==' "$1") packages"
 }
 write requirements.lock 'Everything pinned with hashes, torch with CUDA, which runs on a CPU too. Linux, Python 3.11 to 3.13.'
 write requirements-cpu.lock \
     'The same with a CPU build of torch, for machines without an NVIDIA GPU. Linux: Python 3.11 to 3.13 on x86_64, 3.12 on aarch64.'
+if [[ -e requirements-cluster.in ]]; then
+    compile requirements-cluster.in "$scratch/requirements-cluster.lock" --constraint "$scratch/shared.txt"
+    write requirements-cluster.lock 'What WHERE=slurm and WHERE=ray need besides the packages of requirements.lock, with hashes.' \
+        requirements-cluster.in
+fi

