@@ -11,6 +11,7 @@ kind of drafted token how many were verified and confirmed.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,24 +98,24 @@ def texts_of(loaded: Loaded, case: Case, descriptions: list[str]) -> list[str]:
     return [make_prompt(description) for description in chosen]
 
 
-def measure_model(name: str, descriptions: list[str], slow: int, count: int, whole: bool) -> tuple[list, list]:
-    """Rows of both tables for one model; `whole`: over all descriptions, too."""
+def measure_model(
+    name: str, descriptions: list[str], slow: int, count: int, whole: bool
+) -> Iterator[tuple[list, list]]:
+    """Rows of both tables for one model, case by case; `whole`: over all descriptions, too."""
     loaded = load(name, dtype="float32")
     whole &= len(descriptions) > SOME
-    table, drafts = [], []
+    who = {"model": loaded.spec.name}
+    device = {"device": device_name(loaded.model.device)}
     for case in CASES:
         if not case.both and not whole:
             continue
         texts = texts_of(loaded, case, descriptions)
         if texts:
-            rows, more = measure_case(loaded, case, texts, count)
-            table += rows
-            drafts += more
+            rows, drafts = measure_case(loaded, case, texts, count)
+            yield [who | row | device for row in rows], [who | row for row in drafts]
     texts = texts_of(loaded, Case(most=slow), descriptions)
-    table += [about(Case()) | row for row in compare(loaded.model, loaded.tokenizer, texts, count)]
-    who = {"model": loaded.spec.name}
-    device = {"device": device_name(loaded.model.device)}
-    return [who | row | device for row in table], [who | row for row in drafts]
+    rows = compare(loaded.model, loaded.tokenizer, texts, count)
+    yield [who | about(Case()) | row | device for row in rows], []
 
 
 @command
@@ -132,12 +133,12 @@ def main() -> None:
     table, drafts = [], []
     for name in arguments.models:
         whole = name == arguments.models[0]
-        rows, more = measure_model(name, descriptions, arguments.slow, arguments.rounds, whole)
-        table += rows
-        drafts += more
-        # What is measured is kept, whatever becomes of the next model.
-        write_csv(arguments.out, pd.DataFrame(table).drop(columns="statements_per_second"))
-        write_csv(arguments.drafts, pd.DataFrame(drafts))
+        for rows, more in measure_model(name, descriptions, arguments.slow, arguments.rounds, whole):
+            table += rows
+            drafts += more
+            # What is measured is kept, whatever becomes of the next case.
+            write_csv(arguments.out, pd.DataFrame(table).drop(columns="statements_per_second"))
+            write_csv(arguments.drafts, pd.DataFrame(drafts))
     print(pd.DataFrame(table).drop(columns=["device", "note"]).to_string(index=False))
 
 
