@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from boxes.world import NUM_BOXES
+from boxes.world import BASE, NUM_BOXES, describe, parse, wording_of
 
 MAX_DRAWS = 3
 DRAWS = 1000  # per query, as in the authors' rows for 0 to 2 operations
@@ -45,11 +45,13 @@ _OPERATION = re.compile(r"(?:Move|Remove|Put) (.+?) (?:from|into) Box ([0-6])(?:
 
 def mentions(description: str) -> tuple[tuple[str, ...], ...]:
     """The pool of each of the seven boxes: every object mentioned in a clause that names it, once
-    for each mention.
+    for each mention. Other forms are read in Table 2's words; "the contents" mentions what is there.
 
     ValueError quotes a clause that is neither of the initial state nor an operation.
     """
     pools: list[list[str]] = [[] for _ in range(NUM_BOXES)]
+    if wording_of(description) is not BASE:
+        description = describe(*parse(description))
     initial, *operations = description.strip().removesuffix(".").split(". ")
     for clause in initial.split(", "):
         box, contents = _matched(_CLAUSE, clause)

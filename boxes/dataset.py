@@ -1,5 +1,5 @@
 """The files of the public release (Kim & Schuster 2023): writing ours in its schema, reading
-either, checksums, its zip.
+either, its zip.
 
 One JSON object a query, the seven queries of a state on consecutive lines in box order:
 `sentence`, `sentence_masked`, `masked_content`, `sample_id`, `numops`, `numops_by_op`.
@@ -20,8 +20,8 @@ import numpy as np
 
 from boxes import world
 from boxes.generation import SPLITS, Scenario, generate, stratified_states
-from boxes.records import UserError, parse_object, read_lines, sha256_file, unreadable, write_bytes
-from boxes.world import NUM_BOXES
+from boxes.records import UserError, parse_object, read_lines, unreadable, write_bytes
+from boxes.world import BASE, NUM_BOXES, WORDINGS, Wording
 
 MASK = "<extra_id_0>"
 SUBSET = "test-subsample-states-t5.jsonl"
@@ -43,14 +43,13 @@ _PIECE = 1 << 20  # bytes
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 _WHICH = "name the authors' boxes-dataset-v1.zip with RELEASE_ZIP=..."
 _MEND = "correct it, or make the data again (make data)"
-_RESTORE = "restore it from the repository"
 _ORDER = "a state has the queries of Box 0 to Box 6 in order"
 
 
 @dataclass(frozen=True)
 class Example:
     """A description and what is true of it: `contents` as text a box ("the car and the map" |
-    "nothing"), `num_ops` a box.
+    "nothing", whatever the wording), `num_ops` a box.
 
     (sample_id, num_operations) identifies it within a file.
     """
@@ -60,26 +59,37 @@ class Example:
     description: str
     contents: tuple[str, ...]
     num_ops: tuple[int, ...]
+    wording: Wording = BASE  # the words that are asked and answered in; one a file
 
 
-def scenario_lines(scenario: Scenario) -> Iterator[list[str]]:
+def scenario_lines(scenario: Scenario, wording: Wording = BASE) -> Iterator[list[str]]:
     """The seven lines of each state of a scenario."""
-    sentences = [world.clauses(scenario.initial), *map(world.sentence, scenario.operations)]
+    sentences = world.sentences(scenario.initial, scenario.operations, wording)
     for number, state, counts in scenario.states():
         description = " ".join(sentences[: number + 1])
         lines = []
         for box, (objects, by_kind) in enumerate(zip(state, counts, strict=True)):
-            contents = world.contents_text(objects)
-            query = {
-                "sentence": f"{description} Box {box} contains {contents}.",
-                "sentence_masked": f"{description} Box {box} contains {MASK} .",
-                "masked_content": f"{MASK} {contents}",
+            query = _texts(description, box, world.contents_text(objects), wording) | {
                 "sample_id": scenario.sample_id,
                 "numops": sum(by_kind),
                 "numops_by_op": dict(zip(KINDS, by_kind, strict=True)),
             }
             lines.append(json.dumps(query) + "\n")
         yield lines
+
+
+def _texts(description: str, box: int, contents: str, wording: Wording) -> dict[str, str]:
+    """The texts of a query about a box."""
+    asked, clause = wording.asked(box), wording.swap(f"Box {box} contains {contents}")
+    return {
+        "sentence": f"{description} {clause}.",
+        "sentence_masked": description + _tail(box, wording),
+        "masked_content": f"{MASK} {clause.removeprefix(f'{asked} ')}",
+    }
+
+
+def _tail(box: int, wording: Wording) -> str:
+    return f" {wording.asked(box)} {MASK} ."
 
 
 def write_generated(folder: Path | str, seed: int) -> None:
@@ -98,11 +108,11 @@ def write_generated(folder: Path | str, seed: int) -> None:
     write_states(Path(folder) / SUBSET, splits["test"], set(kept.tolist()))
 
 
-def write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None) -> None:
+def write_states(path: Path, scenarios: list[Scenario], kept: set[int] | None = None, wording: Wording = BASE) -> None:
     """Write the states of scenarios, or those whose index is in `kept`, one by one."""
 
     def pieces() -> Iterator[bytes]:
-        states = chain.from_iterable(map(scenario_lines, scenarios))
+        states = chain.from_iterable(scenario_lines(scenario, wording) for scenario in scenarios)
         for index, lines in enumerate(states):
             if kept is None or index in kept:
                 yield "".join(lines).encode()
@@ -180,26 +190,27 @@ def _query(line: bytes) -> dict:
     return query
 
 
-def _tail(box: int) -> str:
-    return f" Box {box} contains {MASK} ."
-
-
 def _example(query: dict) -> Example:
     """What must be true of a state, from the description in its first query alone. ValueError says
     why there is none."""
     masked = query["sentence_masked"]
-    if not masked.endswith(_tail(0)):
-        raise ValueError(f"sentence_masked must end in {_tail(0).strip()!r}: {_ORDER}")
-    return example_of(masked.removesuffix(_tail(0)), query["sample_id"])
+    for wording in WORDINGS.values():
+        if masked.endswith(_tail(0, wording)):
+            return example_of(masked.removesuffix(_tail(0, wording)), query["sample_id"], wording)
+    raise ValueError(f"sentence_masked must end in {_tail(0, BASE).strip()!r}: {_ORDER}")
 
 
-def example_of(description: str, sample_id: int = 0) -> Example:
-    """What is true of a description: it is read and its operations are replayed. ValueError says
-    what in it cannot be read or cannot be."""
-    initial, operations = world.parse(description)
+def example_of(description: str, sample_id: int = 0, asked_in: Wording | None = None) -> Example:
+    """What is true of a description: it is read and its operations are replayed. `asked_in`: whose
+    queries are asked about it, for a few descriptions are the same in several wordings. ValueError
+    says what in it cannot be read or cannot be."""
+    wording = world.wording_of(description)
+    if asked_in and asked_in.asked(0) != wording.asked(0):
+        wording = asked_in
+    initial, operations = world.parse(description, wording)
     state, counts = world.replay(initial, operations)
     contents = tuple(map(world.contents_text, state))
-    return Example(sample_id, len(operations), description, contents, counts)
+    return Example(sample_id, len(operations), description, contents, counts, wording)
 
 
 def examples_of(descriptions: Iterable[str], where: str = "description") -> list[Example]:
@@ -220,7 +231,23 @@ def examples_of(descriptions: Iterable[str], where: str = "description") -> list
             count = max(count, sample_id + 1)
         except ValueError as error:
             raise UserError(f"{where} {number}: {error}; correct it or leave it out") from None
-    return found
+    return _in_one_wording(found, where)
+
+
+def _in_one_wording(examples: list[Example], where: str) -> list[Example]:
+    """Descriptions without gold, all asked about in the words of those that show theirs."""
+    wordings = {example.wording.asked(0): example.wording for example in examples}
+    if len(wordings) < 2:
+        return examples
+    asked_in, *_ = (wording for wording in wordings.values() if wording is not BASE)
+    same = []
+    for number, example in enumerate(examples, 1):
+        try:
+            same.append(example_of(example.description, example.sample_id, asked_in))
+        except ValueError as error:
+            wrong = f"not in the wording of others ({asked_in.name}): {error}"
+            raise UserError(f"{where} {number}: {wrong}; a dataset has one wording") from None
+    return same
 
 
 def _goes_on_from(description: str, known: list[tuple[int, str]], new: int) -> int:
@@ -238,15 +265,16 @@ def _check_query(query: dict, box: int, example: Example) -> None:
     """ValueError where a query is not the one about this box of the state, or says another thing
     than the description."""
     description, contents = example.description, example.contents[box]
-    if not query["sentence_masked"].endswith(_tail(box)):
-        raise ValueError(f"sentence_masked must end in {_tail(box).strip()!r}: {_ORDER}")
+    tail, texts = _tail(box, example.wording), _texts(description, box, contents, example.wording)
+    if not query["sentence_masked"].endswith(tail):
+        raise ValueError(f"sentence_masked must end in {tail.strip()!r}: {_ORDER}")
     same_state = query["sample_id"] == example.sample_id
-    if not same_state or query["sentence_masked"] != description + _tail(box):
+    if not same_state or query["sentence_masked"] != texts["sentence_masked"]:
         raise ValueError(f"a state needs seven queries, this one has {box}")
-    if query["masked_content"] != f"{MASK} {contents}":
-        truth = f"'{MASK} {contents}', which follows from the description"
+    if query["masked_content"] != texts["masked_content"]:
+        truth = f"{texts['masked_content']!r}, which follows from the description"
         raise ValueError(f"masked_content must be {truth}")
-    if query["sentence"] != f"{description} Box {box} contains {contents}.":
+    if query["sentence"] != texts["sentence"]:
         raise ValueError("sentence must be sentence_masked with masked_content in it")
     count = example.num_ops[box]
     if query["numops"] != count:
@@ -316,30 +344,3 @@ def _descriptions(path: Path) -> Iterator[str]:
         except ValueError as error:
             raise UserError(f"{path}: line {number}: {error}; correct it or leave it out") from None
         yield description
-
-
-def checksum_lines(folder: Path | str) -> str:
-    """The SHA-256 of the four files, in the format of sha256sum."""
-    return "".join(f"{sha256_file(Path(folder) / name)}  {name}\n" for name in FILES)
-
-
-def verify_checksums(folder: Path | str, checksums: Path | str) -> None:
-    """UserError names the first of the four files that the committed checksums do not fit."""
-    try:
-        lines = Path(checksums).read_text().splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{checksums}: no such file of checksums; {_RESTORE}") from None
-    except (OSError, ValueError):
-        raise UserError(f"{checksums}: not a file of checksums; {_RESTORE}") from None
-    digests = {}
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        digests[name] = digest
-    if set(digests) != set(FILES):
-        names = ", ".join(FILES)
-        raise UserError(f"{checksums}: must have a SHA-256 for each of {names}; {_RESTORE}")
-    for name, digest in digests.items():
-        path = Path(folder) / name
-        if sha256_file(path) != digest:
-            mend = "make it with SEED=27 and the numpy of requirements.lock"
-            raise UserError(f"{path}: not the bytes of {checksums}; {mend}")

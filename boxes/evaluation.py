@@ -10,6 +10,7 @@ Examples come from `read_examples` (a dataset) or `examples_of` (descriptions) o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,13 +19,14 @@ from boxes.completion import Completion, Status
 from boxes.dataset import Example
 from boxes.minimal_pairs import pair_table, paired_rows
 from boxes.mistakes import classify, divergence
-from boxes.prompting import PromptSettings, prompt_maker
+from boxes.prompting import PromptSettings, prompt_maker, statement_regex
 from boxes.records import UserError
 from boxes.release_scoring import score_as_released
 from boxes.runs.elsewhere import prediction_lines, read_elsewhere
-from boxes.runs.folder import Key
+from boxes.runs.folder import Key, plain_lines
 from boxes.score_tables import bucket_scores
 from boxes.scoring import AUTHORS, OURS, read_statement, score_statement
+from boxes.world import BASE
 
 COLUMNS = ("sample_id", "num_operations", "box", "num_ops", "gold", "predicted", "correct", "status",
            "kind", "correct_released")  # fmt: skip
@@ -50,8 +52,10 @@ def evaluate(
     """
     from boxes.decoding import Decoder  # torch is imported where something is decoded
 
+    wording = examples[0].wording if examples else BASE
+    options = {"regex": statement_regex(wording), "wording": wording} | options
     decoder = Decoder(model, tokenizer, **options)
-    make_prompt = prompt_maker(prompt or PromptSettings(), tokenizer)
+    make_prompt = prompt_maker(replace(prompt or PromptSettings(), wording=wording), tokenizer)
     prompts = [make_prompt(example.description) for example in examples]
     return score_predictions(examples, decoder.decode(prompts, progress))
 
@@ -68,7 +72,7 @@ def score_predictions(examples: Sequence[Example], predictions: Predictions, hea
     by_key = _by_key(examples)
     if isinstance(predictions, str | Path):
         lines, _ = read_elsewhere(predictions, by_key, head)
-        return query_frame(by_key, lines)
+        return query_frame(by_key, plain_lines(by_key, lines))
     if not isinstance(predictions, Mapping):
         if len(predictions) != len(examples):
             raise UserError(f"{len(predictions)} predictions for {len(examples)} examples; give one each")
@@ -76,7 +80,7 @@ def score_predictions(examples: Sequence[Example], predictions: Predictions, hea
     strangers = [key for key in predictions if key not in by_key]
     if strangers:
         raise UserError(f"predictions of {strangers[0]}, which no example is; leave them out")
-    return query_frame(by_key, prediction_lines(by_key, predictions.items(), head))
+    return query_frame(by_key, plain_lines(by_key, prediction_lines(by_key, predictions.items(), head)))
 
 
 def _by_key(examples: Sequence[Example]) -> dict[Key, Example]:
@@ -87,7 +91,7 @@ def _by_key(examples: Sequence[Example]) -> dict[Key, Example]:
 
 
 def query_frame(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.DataFrame:
-    """COLUMNS of lines of a predictions.jsonl, one of each example.
+    """COLUMNS of lines of a predictions.jsonl (plain_lines), one of each example.
 
     gold, predicted: contents of the box as text, the latter None where none can be read; correct:
     1 or 0 by our scorer, correct_released by that of the authors' release, which reads more texts of

@@ -4,8 +4,10 @@ constants and a few functions."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from boxes.records import UserError
+from boxes.world import BASE, Wording, describe, parse
 
 INSTRUCTION = (
     'Given the description after "Description:", write a true statement about all boxes and their '
@@ -35,10 +37,9 @@ STATEMENT_REGEX = (
     r"Box 2 contains( [a-zA-Z]+)*, Box 3 contains( [a-zA-Z]+)*, Box 4 contains( [a-zA-Z]+)*, "
     r"Box 5 contains( [a-zA-Z]+)*, Box 6 contains( [a-zA-Z]+)*\."
 )
-_SHOTS = "\n\n".join(["\n".join(example) for example in EXAMPLES])
 # What follows the last description's period: Table 2 begins the statement on a line of its own; the
 # authors' released script stops at the period and leaves all of the statement to the expression.
-PROMPT_STYLES = {"table2": f"\n{STATEMENT_HEAD}", "released": ""}
+PROMPT_STYLES = ("table2", "released")
 PROMPT_FORMATS = ("plain", "chat")
 # What day it is in a chat template that asks. One for all runs, so that a run continued tomorrow,
 # or repeated by others next year, has the same prompts. Llama 3's templates say this day where
@@ -53,21 +54,49 @@ class TemplateRefuses(UserError):
     """A chat template raised an error on the messages it was given."""
 
 
-def statement_prompt(description: str, style: str = "table2") -> str:
-    """The two-shot prompt of Table 2 for a description. `style`: "table2" ends in STATEMENT_HEAD,
-    "released" in the description's period."""
+def statement_head(wording: Wording = BASE) -> str:
+    """What a statement begins with: STATEMENT_HEAD, in the words of a form."""
+    return f"Statement: {wording.asked(0)}"
+
+
+def statement_regex(wording: Wording = BASE) -> str:
+    """STATEMENT_REGEX, in the words of a form: where its queries ask for the verb, a clause says what
+    a box contains or that it is empty."""
+    answer = "( [a-zA-Z]+)*"
+    if wording.asks_for_verb:
+        answer = f"( contains{answer}| is empty)"
+    clauses = [f"{wording.asked(box)}{answer}" for box in range(len(wording.boxes))]
+    return rf"Statement: {', '.join(clauses)}\."
+
+
+@cache
+def examples_in(wording: Wording = BASE) -> tuple[tuple[str, str], ...]:
+    """The two examples of Table 2, EXAMPLES, in the words of a form."""
+    told = []
+    for description, statement in EXAMPLES:
+        read = parse(description.removeprefix("Description: "))
+        told.append((f"Description: {describe(*read, wording)}", wording.swap(statement)))
+    return tuple(told)
+
+
+def statement_prompt(description: str, style: str = "table2", wording: Wording = BASE) -> str:
+    """The two-shot prompt of Table 2 for a description. `style`: "table2" ends in the statement's
+    head, "released" in the description's period. `wording`: that of the description."""
     if style not in PROMPT_STYLES:
         raise UserError(f"unknown prompt style {style!r}; choose one of {', '.join(PROMPT_STYLES)}")
-    return f"{INSTRUCTION}\n\n{_SHOTS}\n\nDescription: {description}{PROMPT_STYLES[style]}"
+    shots = "\n\n".join(["\n".join(example) for example in examples_in(wording)])
+    end = f"\n{statement_head(wording)}" if style == "table2" else ""
+    return f"{wording.swap(INSTRUCTION)}\n\n{shots}\n\nDescription: {description}{end}"
 
 
-def chat_messages(description: str, system_role: bool = True) -> list[dict[str, str]]:
+def chat_messages(description: str, system_role: bool = True, wording: Wording = BASE) -> list[dict[str, str]]:
     """The messages of Table 5. Without a system role the instruction is a user turn that the
     assistant answers "Okay."."""
-    turns = [("user", INSTRUCTION), ("assistant", "Okay.")]
+    instruction = wording.swap(INSTRUCTION)
+    turns = [("user", instruction), ("assistant", "Okay.")]
     if system_role:
-        turns = [("system", INSTRUCTION)]
-    for question, answer in EXAMPLES:
+        turns = [("system", instruction)]
+    for question, answer in examples_in(wording):
         turns += [("user", question), ("assistant", answer)]
     turns.append(("user", f"Description: {description}"))
     return [{"role": role, "content": content} for role, content in turns]
@@ -106,7 +135,7 @@ def _render(tokenizer, messages: list[dict[str, str]], today: datetime = PROMPT_
         raise TemplateRefuses(f"{name}: {wrong}; {_PLAIN}") from None
 
 
-def chat_prompt(description: str, tokenizer, system_role: bool | None = None) -> str:
+def chat_prompt(description: str, tokenizer, system_role: bool | None = None, wording: Wording = BASE) -> str:
     """The prompt of Table 5, rendered by the tokenizer's own template; None asks the template about
     the system role.
 
@@ -114,28 +143,29 @@ def chat_prompt(description: str, tokenizer, system_role: bool | None = None) ->
     """
     if system_role is None:
         system_role = has_system_role(tokenizer)
-    return _render(tokenizer, chat_messages(description, system_role))
+    return _render(tokenizer, chat_messages(description, system_role, wording))
 
 
 @dataclass(frozen=True)
 class PromptSettings:
     """How prompts are made: `format` plain | chat; `style` table2 | released; `system_role` None
-    asks the template."""
+    asks the template; `wording` that of the descriptions."""
 
     format: str = "plain"
     style: str = "table2"
     system_role: bool | None = None
+    wording: Wording = BASE
 
 
 def prompt_maker(settings: PromptSettings, tokenizer) -> Callable[[str], str]:
     """description -> prompt, under the settings."""
     if settings.format == "plain":
-        return lambda description: statement_prompt(description, settings.style)
+        return lambda description: statement_prompt(description, settings.style, settings.wording)
     if settings.format != "chat":
         known = ", ".join(PROMPT_FORMATS)
         raise UserError(f"unknown prompt format {settings.format!r}; choose one of {known}")
     system_role = _system_role(settings, tokenizer)
-    return lambda description: chat_prompt(description, tokenizer, system_role)
+    return lambda description: chat_prompt(description, tokenizer, system_role, settings.wording)
 
 
 def _system_role(settings: PromptSettings, tokenizer) -> bool:

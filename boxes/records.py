@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_LINE = 1 << 20  # bytes; the longest of ours have a few thousand
+_RESTORE = "restore it from the repository"
 _MAKE = "run the experiment that writes it (make help)"
 
 
@@ -195,6 +196,36 @@ def sha256_file(path: Path | str) -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checksum_lines(folder: Path | str, names: Iterable[str]) -> str:
+    """The SHA-256 of files, in the format of sha256sum."""
+    return "".join(f"{sha256_file(Path(folder) / name)}  {name}\n" for name in names)
+
+
+def verify_checksums(
+    folder: Path | str, checksums: Path | str, listed: Sequence[str], names: Sequence[str] | None = None
+) -> None:
+    """UserError names the first of the files `listed` (or of `names` among them) that the committed
+    checksums do not fit."""
+    try:
+        lines = Path(checksums).read_text().splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{checksums}: no such file of checksums; {_RESTORE}") from None
+    except (OSError, ValueError):
+        raise UserError(f"{checksums}: not a file of checksums; {_RESTORE}") from None
+    digests = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        digests[name] = digest
+    if set(digests) != set(listed):
+        wanted = ", ".join(listed)
+        raise UserError(f"{checksums}: must have a SHA-256 for each of {wanted}; {_RESTORE}")
+    for name in names or digests:
+        path = Path(folder) / name
+        if sha256_file(path) != digests[name]:
+            mend = "make it with SEED=27 and the numpy of requirements.lock"
+            raise UserError(f"{path}: not the bytes of {checksums}; {mend}")
 
 
 class JsonLines:

@@ -1,9 +1,10 @@
 """The world of the boxes task (Kim & Schuster 2023): states, operations, and their English both
-ways. No I/O, no randomness."""
+ways, in the words of each published form (WORDINGS). No I/O, no randomness."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import chain
 
 NUM_BOXES = 7
@@ -54,6 +55,70 @@ class Put:
 
 
 Operation = Move | Remove | Put
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a form of the task says things: templates of descriptions, and how its queries differ from
+    those of Table 2. In templates {what} is a mention, {is} and {it} agree with it in number."""
+
+    name: str
+    boxes: tuple[str, ...] = tuple(f"Box {number}" for number in range(NUM_BOXES))
+    plural: str = "boxes"
+    holds: str = "{box} contains {what}"
+    empty: str = "{box} contains nothing"
+    move: str = "Move {what} from {box} to {target}"
+    remove: str = "Remove {what} from {box}"
+    put: str = "Put {what} into {box}"
+    move_all: str | None = None  # of all that a box holds, where the form does not name them
+    asks_for_verb: bool = False  # a query is "Box 0 <extra_id_0>", not "Box 0 contains <extra_id_0>"
+
+    @property
+    def operations(self) -> dict[type[Operation], str]:
+        """The template of each kind."""
+        return {Move: self.move, Remove: self.remove, Put: self.put}
+
+    def asked(self, box: int) -> str:
+        """What of a query, or of a clause of a statement, stands before its answer."""
+        return self.boxes[box] + ("" if self.asks_for_verb else " contains")
+
+    @cached_property
+    def _swapped(self) -> dict[str, str]:
+        pairs = [*zip(BASE.boxes, self.boxes, strict=True), (BASE.plural, self.plural)]
+        if self.asks_for_verb:
+            pairs.append((" contains nothing", " is empty"))
+        pairs = [pair for pair in pairs if pair[0] != pair[1]]
+        return dict(pairs) | {own: base for base, own in pairs}
+
+    def swap(self, text: str) -> str:
+        """A statement in Table 2's words in those of this form, and the other way round."""
+        words = "|".join(map(re.escape, self._swapped)) or "$."  # which nothing fits
+        return re.sub(rf"(?:{words})\b", lambda found: self._swapped[found[0]], text)
+
+    def plain(self, text: str) -> str:
+        """A statement of this form in Table 2's words, in which it is judged. What is in those words
+        already is no answer there, by either scorer."""
+        told = self.swap(text)
+        return told.replace(" is empty", " contains is empty") if self.asks_for_verb else told
+
+
+# Of Kim & Schuster's published sets: few-shot (Table 2), few-shot with move_contents, full
+# finetuning, and the alternative forms of that one.
+BASE = Wording("base")
+CONTENTS = replace(BASE, name="contents", move_all="Move the contents of {box} to {target}")
+EMPTY = replace(BASE, name="empty", empty="{box} is empty", asks_for_verb=True)
+CONTAINERS = Wording(
+    name="containers",
+    boxes=tuple(f"Container {letter}" for letter in "ABCDEFG"),
+    plural="containers",
+    holds="{what} {is} in {box}",
+    empty="there is nothing in {box}",
+    move="Pick up {what} in {box} and place {it} into {target}",
+    remove="Take {what} out of {box}",
+    put="Place {what} inside {box}",
+    asks_for_verb=True,
+)
+WORDINGS = {wording.name: wording for wording in (BASE, CONTENTS, EMPTY, CONTAINERS)}
 
 
 def changed_boxes(operation: Operation) -> tuple[int, ...]:
@@ -118,30 +183,51 @@ def contents_text(objects: Iterable[str]) -> str:
     return mention(objects) or "nothing"
 
 
-def clauses(state: State) -> str:
+def clauses(state: State, wording: Wording = BASE) -> str:
     """'Box 0 contains the car, Box 1 contains nothing, ..., Box 6 contains the map.'"""
-    told = [f"Box {box} contains {contents_text(objects)}" for box, objects in enumerate(state)]
-    return ", ".join(told) + "."
+    told = []
+    for box, objects in enumerate(state):
+        template = wording.holds if objects else wording.empty
+        told.append(_said(template, objects, wording.boxes[box]))
+    text = ", ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def statement(state: State) -> str:
+def statement(state: State, wording: Wording = BASE) -> str:
     """The true statement about a state, as in Table 2."""
-    return f"Statement: {clauses(state)}"
+    return wording.swap(f"Statement: {clauses(state)}")
 
 
-def sentence(operation: Operation) -> str:
-    """One operation in English, e.g. 'Move the map from Box 6 to Box 2.'"""
-    what = mention(operation.objects)
-    if isinstance(operation, Move):
-        return f"Move {what} from Box {operation.source} to Box {operation.target}."
-    if isinstance(operation, Remove):
-        return f"Remove {what} from Box {operation.box}."
-    return f"Put {what} into Box {operation.box}."
+def _said(template: str, objects: Objects, box: str, target: str = "") -> str:
+    number = {"is": "are", "it": "them"} if len(objects) > 1 else {"is": "is", "it": "it"}
+    return template.format(what=mention(objects), box=box, target=target, **number)
 
 
-def describe(state: State, operations: Sequence[Operation] = ()) -> str:
+def sentence(operation: Operation, wording: Wording = BASE, source: Objects | None = None) -> str:
+    """One operation in English, e.g. 'Move the map from Box 6 to Box 2.' `source`: what the box holds
+    that a Move takes from, where the wording has a word for all of it."""
+    boxes = [wording.boxes[box] for box in changed_boxes(operation)]
+    template = wording.operations[type(operation)]
+    if isinstance(operation, Move) and wording.move_all and operation.objects == source:
+        template = wording.move_all
+    return _said(template, operation.objects, *boxes) + "."
+
+
+def sentences(state: State, operations: Sequence[Operation], wording: Wording = BASE) -> list[str]:
+    """A description in its sentences: the initial state, then one an operation."""
+    told = [clauses(state, wording)]
+    for operation in operations:
+        source = None
+        if wording.move_all:
+            source = state[changed_boxes(operation)[0]]
+            state = apply(state, operation)
+        told.append(sentence(operation, wording, source))
+    return told
+
+
+def describe(state: State, operations: Sequence[Operation] = (), wording: Wording = BASE) -> str:
     """The description of an initial state and the operations on it; `parse` is its inverse."""
-    return " ".join([clauses(state), *map(sentence, operations)])
+    return " ".join(sentences(state, operations, wording))
 
 
 def shown(value: object) -> str:
@@ -171,27 +257,33 @@ def parse_contents(text: str) -> Objects:
     return tuple(objects)
 
 
-_CLAUSE = re.compile(r"Box ([0-6]) contains ([a-z ]+)")
-_OPERATIONS: tuple[tuple[re.Pattern[str], type[Operation]], ...] = (
-    (re.compile(r"Move ([a-z ]+) from Box ([0-6]) to Box ([0-6])"), Move),
-    (re.compile(r"Remove ([a-z ]+) from Box ([0-6])"), Remove),
-    (re.compile(r"Put ([a-z ]+) into Box ([0-6])"), Put),
-)
+@cache
+def _pattern(template: str, wording: Wording) -> re.Pattern[str]:
+    """A template as an expression of what it makes."""
+    box, number = "|".join(wording.boxes), {"is": "(?:is|are)", "it": "(?:it|them)"}
+    groups = {"what": "(?P<what>[a-z ]+)", "box": f"(?P<box>{box})", "target": f"(?P<target>{box})"}
+    return re.compile(template.format(**groups, **number))
 
 
-def _parse_state(text: str) -> State:
+def wording_of(description: str) -> Wording:
+    """The words that a description is in; one in which nothing tells them apart is in Table 2's."""
+    initial = description.partition(".")[0]
+    if "Container " in initial:
+        return CONTAINERS
+    if " is empty" in initial and " contains nothing" not in initial:
+        return EMPTY
+    return CONTENTS if " the contents of " in description else BASE
+
+
+def _parse_state(text: str, wording: Wording) -> State:
     parts = text.split(", ")
     if len(parts) != NUM_BOXES:
         raise ValueError(f"expected {NUM_BOXES} boxes, found {len(parts)}")
+    if not wording.holds.startswith("{box}"):  # a sentence begins with a capital
+        parts[0] = parts[0][0].lower() + parts[0][1:]
     state = []
     for box, part in enumerate(parts):
-        match = _CLAUSE.fullmatch(part)
-        if not match or int(match[1]) != box:
-            raise ValueError(f"expected 'Box {box} contains ...', found {shown(part)}")
-        objects = parse_contents(match[2])
-        if len(objects) > MAX_OBJECTS:
-            raise ValueError(f"Box {box} holds more than {MAX_OBJECTS} objects")
-        state.append(objects)
+        state.append(_parse_clause(part, box, wording))
     everything = list(chain(*state))
     for noun in everything:
         if everything.count(noun) > 1:
@@ -199,21 +291,60 @@ def _parse_state(text: str) -> State:
     return tuple(state)
 
 
-def parse_operation(text: str) -> Operation:
-    """One operation from its sentence without the period. ValueError names what is wrong."""
-    for pattern, kind in _OPERATIONS:
-        match = pattern.fullmatch(text)
+def _parse_clause(part: str, box: int, wording: Wording) -> Objects:
+    name = wording.boxes[box]
+    if part == wording.empty.format(box=name):
+        return ()
+    match = _pattern(wording.holds, wording).fullmatch(part)
+    if not match or match["box"] != name:
+        expected = wording.holds.format(what="...", box=name, **{"is": "is"})
+        raise ValueError(f"expected {expected!r}, found {shown(part)}")
+    objects = parse_contents(match["what"])
+    if len(objects) > MAX_OBJECTS:
+        raise ValueError(f"{name} holds more than {MAX_OBJECTS} objects")
+    told = _said(wording.holds if objects else wording.empty, objects, name)
+    if told != part:
+        raise ValueError(f"expected {told!r}, found {shown(part)}")
+    return objects
+
+
+def parse_operation(text: str, wording: Wording = BASE) -> Operation:
+    """One operation from its sentence without the period. One of all that a box holds, which does not
+    name them, has no objects. ValueError names what is wrong."""
+    if wording.move_all:
+        match = _pattern(wording.move_all, wording).fullmatch(text)
         if match:
-            objects = parse_contents(match[1])
+            return Move((), wording.boxes.index(match["box"]), wording.boxes.index(match["target"]))
+    for kind, template in wording.operations.items():
+        match = _pattern(template, wording).fullmatch(text)
+        if match:
+            what, *boxes = match.groups()
+            objects = parse_contents(what)
             if not objects:
                 raise ValueError(f"an operation without objects: {shown(text)}")
-            return kind(objects, *map(int, match.groups()[1:]))
+            return kind(objects, *map(wording.boxes.index, boxes))
     raise ValueError(f"not an operation: {shown(text)}")
 
 
-def parse(description: str) -> tuple[State, tuple[Operation, ...]]:
-    """The initial state and the operations of a description. ValueError names what is wrong."""
+def parse(description: str, wording: Wording | None = None) -> tuple[State, tuple[Operation, ...]]:
+    """The initial state and the operations of a description, in whatever words it is (or in those of
+    `wording`). ValueError names what is wrong."""
     if not description.endswith("."):
         raise ValueError("a description ends in a period")
+    wording = wording or wording_of(description)
     first, *rest = description[:-1].split(". ")
-    return _parse_state(first), tuple(map(parse_operation, rest))
+    initial = _parse_state(first, wording)
+    operations: list[Operation] = []
+    for text in rest:
+        operation = parse_operation(text, wording)
+        if not operation.objects:
+            held = replay(initial, operations)[0][operation.source]
+            if not held:
+                raise ValueError(f"{text!r} cannot be: Box {operation.source} is empty")
+            operation = replace(operation, objects=held)
+        operations.append(operation)
+    if wording is not BASE:  # whose patterns leave one spelling alone
+        for told, found in zip(sentences(initial, operations, wording), (first, *rest), strict=True):
+            if told != f"{found}.":
+                raise ValueError(f"expected {shown(told)}, found {shown(found)}")
+    return initial, tuple(operations)

@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))  # this checkout comes first
 
 from boxes.commandline import argument_parser, command, natural, out_file, out_folder
-from boxes.dataset import SUBSET, checksum_lines, read_examples, unpack_release, verify_checksums, write_generated
-from boxes.records import write_text
+from boxes.dataset import FILES, SUBSET, read_examples, unpack_release, write_generated
+from boxes.records import checksum_lines, verify_checksums, write_text
 from boxes.world import NUM_BOXES
 
 
@@ -36,9 +36,9 @@ def main() -> None:
     else:
         write_generated(arguments.out, arguments.seed)
         if arguments.checksums:
-            verify_checksums(arguments.out, arguments.checksums)
+            verify_checksums(arguments.out, arguments.checksums, FILES)
     if arguments.write_checksums:
-        write_text(arguments.write_checksums, checksum_lines(arguments.out))
+        write_text(arguments.write_checksums, checksum_lines(arguments.out, FILES))
     examples = read_examples(arguments.out / SUBSET)
     print(f"{arguments.out / SUBSET}: {len(examples)} descriptions, {NUM_BOXES * len(examples)} queries")
 

@@ -119,5 +119,5 @@ def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> S
     for (text, kind), names in groups[:SHOWN]:
         shown.append(Wrong(tuple(names), kind, *divergence(text, truth)))
     more = sum(len(names) for _, names in groups[SHOWN:])
-    pieces = [(piece, f"Box {box}" in piece) for piece in _PIECE.findall(example.description)]
+    pieces = [(piece, example.wording.boxes[box] in piece) for piece in _PIECE.findall(example.description)]
     return Shown(bucket, box, tuple(pieces), truth, tuple(right), tuple(shown), more)

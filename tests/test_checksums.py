@@ -2,8 +2,8 @@
 
 import pytest
 
-from boxes.dataset import FILES, checksum_lines, verify_checksums
-from boxes.records import UserError
+from boxes.dataset import FILES
+from boxes.records import UserError, checksum_lines, verify_checksums
 
 
 def without_a_file(folder):
@@ -31,9 +31,9 @@ def test_checksums_that_do_not_fit(change, message, tmp_path):
     for name in FILES:
         (tmp_path / name).write_text(f"{name}\n")
     sums = tmp_path / "sums"
-    sums.write_text(checksum_lines(tmp_path))
-    verify_checksums(tmp_path, sums)
+    sums.write_text(checksum_lines(tmp_path, FILES))
+    verify_checksums(tmp_path, sums, FILES)
     change(tmp_path)
     with pytest.raises(UserError) as caught:
-        verify_checksums(tmp_path, sums)
+        verify_checksums(tmp_path, sums, FILES)
     assert str(caught.value) == message.format(folder=tmp_path, sums=sums)

@@ -138,7 +138,7 @@ def test_one_scorer_judges_everything(workplace, capsys, monkeypatch):
 
 
 def test_one_reader_reads_every_description(workplace, capsys, monkeypatch):
-    def broken(description: str):
+    def broken(description: str, wording=None):
         raise ValueError("not read")
 
     monkeypatch.setattr(world, "parse", broken)

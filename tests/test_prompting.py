@@ -3,6 +3,7 @@ one BOS."""
 
 import copy
 import re
+from itertools import product
 
 import pytest
 from miniatures import TOKENIZERS
@@ -19,14 +20,17 @@ from boxes.prompting import (
     chat_prompt,
     encode_prompt,
     encode_prompts,
+    examples_in,
     has_system_role,
     prompt_date,
     prompt_maker,
+    statement_head,
     statement_prompt,
+    statement_regex,
 )
 from boxes.records import UserError
 from boxes.runs.agreement import plain_prompt_sha256
-from boxes.world import parse, replay, statement
+from boxes.world import BASE, CONTAINERS, CONTENTS, EMPTY, parse, replay, statement
 
 DESCRIPTION = "Box 0 contains the tie, Box 1 contains nothing."
 TABLE2 = """\
@@ -88,6 +92,61 @@ def test_the_expression_is_that_of_figure_4():
         assert not re.fullmatch(STATEMENT_REGEX, true + "\n")
         assert not re.fullmatch(STATEMENT_REGEX, true.replace("Box 3", "Box 4"))
     assert STATEMENT_REGEX.startswith(STATEMENT_HEAD)
+
+
+# --- other forms ---
+
+FORM_EXAMPLES = {  # the second of Table 2's, and its expression's first clause and its last
+    EMPTY: (
+        SECOND,
+        SECOND_TRUE.replace("Box 4 contains nothing", "Box 4 is empty"),
+        "Statement: Box 0( contains( [a-zA-Z]+)*| is empty), Box 1( ",
+        ", Box 6( contains( [a-zA-Z]+)*| is empty)\\.",
+    ),
+    CONTAINERS: (
+        "Description: The car is in Container A, the cross is in Container B, the bag and the machine are in Container C, "
+        "the paper and the string are in Container D, the bill is in Container E, the apple and the cash and the glass "
+        "are in Container F, the bottle and the map are in Container G. Take the car out of Container A. Take the paper "
+        "and the string out of Container D. Place the plane inside Container A. Pick up the map in Container G and place "
+        "it into Container C. Take the bill out of Container E. Place the coat inside Container D.",
+        "Statement: Container A contains the plane, Container B contains the cross, Container C contains the bag and the "
+        "machine and the map, Container D contains the coat, Container E is empty, Container F contains the apple and "
+        "the cash and the glass, Container G contains the bottle.",
+        "Statement: Container A( contains( [a-zA-Z]+)*| is empty), Container B( ",
+        ", Container G( contains( [a-zA-Z]+)*| is empty)\\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("wording", FORM_EXAMPLES, ids=lambda wording: wording.name)
+def test_prompt_and_expression_are_in_the_words_of_the_form(wording):
+    description, true, first, last = FORM_EXAMPLES[wording]
+    assert examples_in(wording)[1] == (description, true)
+    regex = statement_regex(wording)
+    assert regex.startswith(first)
+    assert regex.endswith(last)
+    prompt = statement_prompt("{description}", wording=wording)
+    assert prompt.count(description) == 1
+    assert prompt.endswith(f"{description}\n{true}\n\nDescription: {{description}}\n{statement_head(wording)}")
+    assert (" contains nothing" in prompt, "Box" in prompt) == (False, wording is EMPTY)
+    turns = chat_messages("{description}", wording=wording)
+    assert [turn["content"] for turn in turns[1:5]] == [*examples_in(wording)[0], description, true]
+    assert statement_prompt("{description}", "released", wording) == prompt.removesuffix(f"\n{statement_head(wording)}")
+
+
+def test_the_words_of_table_2_are_those_of_two_forms():
+    for wording in (BASE, CONTENTS):
+        assert (statement_regex(wording), statement_head(wording)) == (STATEMENT_REGEX, STATEMENT_HEAD)
+        assert examples_in(wording) == EXAMPLES
+        assert chat_messages("{description}", wording=wording) == chat_messages("{description}")
+
+
+def test_no_expression_takes_a_statement_of_another_form():
+    """But for a box that "contains nothing", which Figure 4's words allow and which is wrong there."""
+    state = replay(*parse(EXAMPLES[1][0].removeprefix("Description: ")))[0]
+    for told, asked in product((BASE, EMPTY, CONTAINERS), repeat=2):
+        fits = re.fullmatch(statement_regex(asked), statement(state, told))
+        assert bool(fits) == (told is asked or (told, asked) == (BASE, EMPTY)), (told.name, asked.name)
 
 
 # --- Table 5 ---

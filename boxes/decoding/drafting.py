@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from boxes.prompting import encode_prompts
-from boxes.world import parse, replay, statement
+from boxes.world import BASE, Wording, parse, replay, statement
 
 _PROMPT_DESCRIPTION = re.compile(
-    r"Description: (Box 0 contains [^.\n]*\.(?: (?:Move|Remove|Put) [^.\n]*\.)*)",
+    # In the words of any form (boxes/world.py).
+    r"Description: ((?:Box 0|The|There) [^.\n]*\.(?: (?:Move|Remove|Put|Pick up|Take|Place) [^.\n]*\.)*)",
 )
-_FIXED = re.compile(r"^Statement: Box 0 contains|, Box [1-6] contains|\.$")
+_FIXED = re.compile(
+    r"^Statement: (?:Box 0|Container A)(?: contains)?|, (?:Box [1-6]|Container [B-G])(?: contains)?|\.$"
+)
 
 # Kinds of drafted tokens.
 FIXED = 0  # what every statement has: " Box 1 contains" once the comma before it is written
@@ -49,13 +52,13 @@ class Draft:
         return [begins[bisect_left(self.clauses, index)] for index in range(len(self.tokens))]
 
 
-def draft_text(prompt: str) -> str | None:
+def draft_text(prompt: str, wording: Wording = BASE) -> str | None:
     """The true statement about the last description of a prompt; None where none can be read."""
     descriptions = _PROMPT_DESCRIPTION.findall(prompt)
     if not descriptions:
         return None
     try:
-        return statement(replay(*parse(descriptions[-1]))[0])
+        return statement(replay(*parse(descriptions[-1]))[0], wording)
     except ValueError:
         return None
 

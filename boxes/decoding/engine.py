@@ -22,7 +22,8 @@ from boxes.decoding.price import Price
 from boxes.decoding.proposals import Acceptance
 from boxes.decoding.trial import WAYS, Way, check_length, choose_way, other_cache, trial_of
 from boxes.models.table import AUTOMATA
-from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompts
+from boxes.prompting import STATEMENT_REGEX, encode_prompts, statement_head, statement_regex
+from boxes.world import BASE, Wording
 
 
 class Decoder:
@@ -30,8 +31,9 @@ class Decoder:
 
     `draft=False` gives the same text in more time. `batch_size`: prompts decoded at a time; None:
     as many as the device's memory holds, up to memory.MOST_ROWS. It is halved when memory runs out
-    all the same. A model of which the engine does not give the logits is decoded in another way
-    (trial.py), or refused. What was done is counted in `work`.
+    all the same. `wording`: that of drafts, and of statements in free decoding. A model of which the
+    engine does not give the logits is decoded in another way (trial.py), or refused. What was done
+    is counted in `work`.
     """
 
     def __init__(
@@ -42,10 +44,13 @@ class Decoder:
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int | None = None,
         draft: bool = True,
+        wording: Wording = BASE,
     ):
         self.model, self.tokenizer = model.eval(), tokenizer
         return_objects(model)
         self.regex, self.max_new_tokens = regex, max_new_tokens
+        self.wording = wording
+        self.statement = regex or statement_regex(wording)  # what a finished text is held against
         self.batch_size, self.draft = batch_size, draft
         head = model.get_output_embeddings().weight
         # Of everything but the layers of a model that is spread.
@@ -53,7 +58,7 @@ class Decoder:
         if regex:
             automaton = compile_regex(regex, tokenizer, width, AUTOMATA)
         else:
-            automaton = free_automaton(tokenizer, width, STATEMENT_HEAD)
+            automaton = free_automaton(tokenizer, width, statement_head(wording))
         self.automaton = automaton.to(self.device)
         # Work is cut up as is best on a device of this type: a test can have a GPU's way on a CPU.
         self.kind = self.device.type
@@ -163,7 +168,7 @@ class Decoder:
         drafted = [Draft()] * len(texts)
         if self.draft:
             heads = [head for _, head in starts]
-            statements = proposed or [draft_text(text) for text in texts]
+            statements = proposed or [draft_text(text, self.wording) for text in texts]
             drafted = drafts(self.tokenizer, self.automaton.token_bytes, texts, heads, statements)
             if proposed:
                 drafted = list(map(written, drafted))
@@ -179,4 +184,4 @@ class Decoder:
         if not self.regex and "." in text:
             text = text[: text.index(".") + 1]
         self.work.tokens += len(ids)
-        return finish(prompt.head + text, ids, ended, self.regex or STATEMENT_REGEX)
+        return finish(prompt.head + text, ids, ended, self.statement)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from boxes.models.checkpoint import UNVERIFIED, Checkpoint, pinned_commit
 from boxes.models.table import ModelSpec
-from boxes.prompting import PROMPT_STYLES, STATEMENT_REGEX, statement_prompt
+from boxes.prompting import PROMPT_STYLES, statement_prompt, statement_regex
 from boxes.records import UserError, sha256_text
 from boxes.runs.folder import ELSEWHERE, WHOLE
-from boxes.world import shown
+from boxes.world import BASE, WORDINGS, Wording, shown
 
 # What two runs must agree in for their predictions to belong to one table row.
 IDENTITY = (
@@ -46,10 +46,10 @@ def same_identity(old: dict, now: dict) -> bool:
     return same_weights(old, now) and all(old.get(name) == now[name] for name in others)
 
 
-def plain_prompt_sha256(style: str) -> str:
+def plain_prompt_sha256(style: str, wording: Wording = BASE) -> str:
     """The hash of the plain prompt with "{description}" in place of one, as run.json has it.
     UserError: unknown style."""
-    return sha256_text(statement_prompt("{description}", style))
+    return sha256_text(statement_prompt("{description}", style, wording))
 
 
 def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum: str) -> None:
@@ -69,12 +69,15 @@ def check_belongs(spec: ModelSpec, run: dict, folder: Path, data: Path, checksum
     if lacking:
         raise UserError(f"{path}: no {', '.join(lacking)}; decode again")
     check_dataset(run, folder, data, checksum)
-    if run.get("regex") != STATEMENT_REGEX:
+    # The dataset's checksum says which wording it has, and its run has that one's expression.
+    wordings = {statement_regex(wording): wording for wording in WORDINGS.values()}
+    wording = wordings.get(run.get("regex"))
+    if not wording:
         raise UserError(f"{path}: decoded without the regular expression of boxes/prompting.py; decode again")
     if run["prompt_format"] == "plain" and run.get("prompt_style") not in list(PROMPT_STYLES):
         found = shown(run.get("prompt_style"))
         raise UserError(f"{path}: prompt style {found} is none of {', '.join(PROMPT_STYLES)}; decode again")
-    if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(run["prompt_style"]):
+    if run["prompt_format"] == "plain" and run["prompt_sha256"] != plain_prompt_sha256(run["prompt_style"], wording):
         raise UserError(f"{path}: decoded with another prompt than that of boxes/prompting.py; decode again")
     pinned = _pinned(spec)
     if pinned and run["revision"] not in (pinned, UNVERIFIED.format(pinned)):

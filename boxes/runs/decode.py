@@ -12,14 +12,15 @@ from boxes.completion import MAX_NEW_TOKENS, Completion
 from boxes.dataset import Example
 from boxes.models import Checkpoint, Loaded, WeightsMissing, find, load
 from boxes.models.reading import check_prompts
-from boxes.prompting import STATEMENT_REGEX, PromptSettings, prompt_maker
+from boxes.prompting import PromptSettings, prompt_maker, statement_regex
 from boxes.records import CannotWrite, UserError, read_json, write_json
 from boxes.runs.agreement import identity, lacking_identity, plain_prompt_sha256, same_identity, same_weights
-from boxes.runs.folder import FORMAT, Key, OtherFormat, Run, complete_predictions, read_predictions
+from boxes.runs.folder import FORMAT, Key, OtherFormat, Run, read_predictions
 from boxes.runs.lock import held
 from boxes.runs.progress import Progress
 from boxes.runs.provenance import counts, provenance_of, spent_so_far
 from boxes.runs.task import Settings, Task
+from boxes.world import Wording
 
 
 def decode_run(
@@ -97,9 +98,10 @@ def _decode(
     if _is_done(run, old, checkpoint, task, settings):
         return old
     chosen = PromptSettings(
-        settings.prompt_format or checkpoint.spec.prompt_format, settings.prompt_style, checkpoint.spec.system_role
-    )
-    decoder = _decoder(load_model(checkpoint, settings.device, settings.dtype), settings)
+        settings.prompt_format or checkpoint.spec.prompt_format, settings.prompt_style, checkpoint.spec.system_role,
+        task.wording,
+    )  # fmt: skip
+    decoder = _decoder(load_model(checkpoint, settings.device, settings.dtype), settings, task.wording)
     make_prompt = prompt_maker(chosen, decoder.tokenizer)
     prompts = {key: make_prompt(example.description) for key, example in task.by_key.items()}
     check_prompts(decoder.model, decoder.tokenizer, list(prompts.values()), checkpoint.folder)
@@ -136,15 +138,15 @@ def _is_done(run: Run, old: dict, checkpoint: Checkpoint, task: Task, settings: 
     return True
 
 
-def _decoder(loaded: Loaded, settings: Settings):
+def _decoder(loaded: Loaded, settings: Settings, wording: Wording):
     """The engine for a model, with what was asked for; the rest by its defaults."""
     from boxes.decoding.engine import Decoder  # torch is imported only where there are weights
 
-    options = {}
+    options = {"wording": wording}
     for name in ("max_new_tokens", "batch_size"):
         if getattr(settings, name) is not None:
             options[name] = getattr(settings, name)
-    regex = STATEMENT_REGEX if settings.constrained else None
+    regex = statement_regex(wording) if settings.constrained else None
     return Decoder(loaded.model, loaded.tokenizer, regex, **options)
 
 
@@ -170,13 +172,13 @@ def _same_request(old: dict, checkpoint: Checkpoint, task: Task, settings: Setti
         "dataset_sha256": task.checksum,
         "selection": task.selection,
         "prompt_format": settings.prompt_format or checkpoint.spec.prompt_format,
-        "regex": STATEMENT_REGEX if settings.constrained else None,
+        "regex": statement_regex(task.wording) if settings.constrained else None,
     }
     if settings.dtype:
         asked["dtype"] = settings.dtype
     if asked["prompt_format"] == "plain":
         asked["prompt_style"] = settings.prompt_style
-        asked["prompt_sha256"] = plain_prompt_sha256(settings.prompt_style)
+        asked["prompt_sha256"] = plain_prompt_sha256(settings.prompt_style, task.wording)
     if any(old.get(key) != value for key, value in asked.items()):
         return False
     return same_weights(old, identity(checkpoint))
@@ -184,7 +186,9 @@ def _same_request(old: dict, checkpoint: Checkpoint, task: Task, settings: Setti
 
 def _statements(run: Run, task: Task) -> dict[Key, str]:
     """What a complete run wrote."""
-    lines = complete_predictions(run.predictions.path, task.by_key)
+    lines = read_predictions(run.predictions.path, task.by_key)
+    if len(lines) != len(task.by_key):
+        raise UserError(f"{run.predictions.path}: {len(lines)} of {len(task.by_key)} descriptions; decode again")
     return {key: line["prediction"] for key, line in lines.items()}
 
 

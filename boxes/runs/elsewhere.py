@@ -15,16 +15,17 @@ from pathlib import Path
 
 from boxes.completion import Completion, Status
 from boxes.dataset import Example
-from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX
+from boxes.prompting import STATEMENT_HEAD, statement_head, statement_regex
 from boxes.records import UserError, parse_object, read_lines, write_json, write_text
 from boxes.runs.folder import ELSEWHERE, FORMAT, Key, Run
 from boxes.runs.lock import held
 from boxes.runs.task import Task
-from boxes.world import shown
+from boxes.world import WORDINGS, shown
 
 CUT = "length"  # the finish_reason of a text that met its token limit
 # What is in a statement, where it is not the rest of a prompt that ends in STATEMENT_HEAD.
-_BEGINS = re.compile("Statement:|Box 0 contains")
+_HEADS = {statement_head(wording).removeprefix("Statement: ") for wording in WORDINGS.values()}
+_BEGINS = re.compile("|".join(["Statement:", *sorted(_HEADS)]))
 _ID = re.compile(r"(\d{1,18})-(\d{1,9})")
 _MEND = "correct the file, or name the dataset that it is about"
 _ANSWERED = "leave one of them"
@@ -41,7 +42,7 @@ def prediction_line(example: Example, text: str, status: Status | None = None, r
     kept as it is: what scorers drop they drop themselves."""
     if status is None:
         status = Status.INVALID
-        if re.fullmatch(STATEMENT_REGEX, text[: text.find(".") + 1]):
+        if re.fullmatch(statement_regex(example.wording), text[: text.find(".") + 1]):
             status = Status.OK
         elif reason == CUT:
             status = Status.TRUNCATED

@@ -4,7 +4,7 @@ checking, scoring.
 Results of another dataset, prompt, expression or revision are never mixed with a run's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,12 +144,21 @@ def read_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict
 
 
 def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, dict]:
-    """read_predictions of a complete run, in the dataset's order, whatever the order of the file.
-    UserError where lines are lacking."""
+    """read_predictions of a complete run, in the dataset's order, whatever the order of the file, with
+    statements in Table 2's words. UserError where lines are lacking."""
     found = read_predictions(path, examples)
     if len(found) != len(examples):
         raise UserError(f"{path}: {len(found)} of {len(examples)} descriptions in a complete run; decode again")
-    return {key: found[key] for key in examples}
+    return plain_lines(examples, found)
+
+
+def plain_lines(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> dict[Key, dict]:
+    """Lines of a predictions.jsonl, in the dataset's order, with statements in Table 2's words, in
+    which everything is judged; another form's are said in its own."""
+    plain = {}
+    for key, example in examples.items():
+        plain[key] = lines[key] | {"prediction": example.wording.plain(lines[key]["prediction"])}
+    return plain
 
 
 def score_run(

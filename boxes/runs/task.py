@@ -10,6 +10,7 @@ from boxes.generation import stratified_states
 from boxes.records import sha256_file
 from boxes.runs.folder import WHOLE
 from boxes.runs.progress import Progress
+from boxes.world import BASE, Wording
 
 LOOK = "look{}-" + SUBSET  # the file of a quick look (experiments/tools/look.py): so many queries a bucket
 
@@ -40,6 +41,11 @@ class Task:
     checksum: str
     examples: list[Example]
     selection: str
+
+    @property
+    def wording(self) -> Wording:
+        """The one that its descriptions are asked about in."""
+        return self.examples[0].wording if self.examples else BASE
 
     @property
     def by_key(self) -> dict[tuple[int, int], Example]:

@@ -1,5 +1,5 @@
 # For who decodes with other tools: prompts to take there, and statements to bring back. The Makefile includes this.
-FORM ?=#                for make data: long, another form of the task beside the base set (24 operations a scenario)
+FORM ?=#                for make data: another form of the task beside the base set: long, contents, empty or containers (data/README.md)
 PREDICTIONS ?=#         for make score: statements that were decoded elsewhere, one JSON object a line (data/README.md)
 NAME ?=#                for make score: what the model is to be called
 OUT ?=#                 for make prompts: the JSONL to write

@@ -6,10 +6,19 @@ long: 24 operations a scenario in the place of 12 (longer sequences in test than
 split). The scenarios are those of the test split, carried on; of them the states with more than 12
 operations, and of these, for each number of operations that changed a box, 100 queries are drawn
 (all, where there are fewer) and all seven of their states kept, as the evaluated subset is drawn.
-No state of it is one of the base set. Decode it with make all DATASET=data/boxes/long-....jsonl.
+No state of it is one of the base set.
+
+contents, empty, containers: the states of the evaluated subset itself in other words (boxes/world.py):
+"Move the contents of Box 1 to Box 2." where all of them are moved; a box that "is empty", in the
+queries, too; "Pick up the car in Container A and place it into Container B.". Their sample_id is
+10000, 20000 and 30000 more than in the evaluated subset: an answer to one form is an answer to no
+query of another.
+
+Decode one with make all DATASET=data/boxes/FORM-....jsonl.
 """
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,34 +28,48 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, command, natural, out_folder
 from boxes.dataset import SUBSET, write_states
 from boxes.generation import NUM_OPERATIONS, generate, stratified_states
-from boxes.records import UserError, sha256_file
-
-FORMS = {"long": 2 * NUM_OPERATIONS}  # form -> operations a scenario
-_DRAW = 3  # of the states: another one than of the evaluated subset
+from boxes.records import verify_checksums
+from boxes.world import BASE, BUCKETS, CONTAINERS, CONTENTS, EMPTY, Wording
 
 
-def write_form(form: str, path: Path, seed: int) -> int:
+@dataclass(frozen=True)
+class Form:
+    """What of a form is not as in the evaluated subset."""
+
+    wording: Wording = BASE
+    operations: int = NUM_OPERATIONS
+    after: int = 0  # states with so many operations at least
+    buckets: int = len(BUCKETS)  # from 0 on
+    draw: int = 2  # seeds which states are kept, as in boxes/dataset.py
+    first_id: int = 0
+
+
+FORMS = {
+    "long": Form(operations=2 * NUM_OPERATIONS, after=NUM_OPERATIONS + 1, buckets=2 * NUM_OPERATIONS + 1, draw=3),
+    "contents": Form(CONTENTS, first_id=10_000),
+    "empty": Form(EMPTY, first_id=20_000),
+    "containers": Form(CONTAINERS, first_id=30_000),
+}
+
+
+def file_of(form: str) -> str:
+    """The name of a form's file."""
+    return f"{form}-{SUBSET}"
+
+
+def write_form(name: str, path: Path, seed: int) -> int:
     """Write a form's states; how many. The same bytes for the same seed."""
-    scenarios = generate(seed, FORMS[form])["test"]
-    told = []
-    for scenario in scenarios:
+    form = FORMS[name]
+    scenarios, told = [], []
+    for scenario in generate(seed, form.operations)["test"]:
+        scenarios.append(replace(scenario, sample_id=form.first_id + scenario.sample_id))
         told += [(number, counts) for number, _, counts in scenario.states()]
-    longer = np.array([number > NUM_OPERATIONS for number, _ in told])
     num_ops = np.array([counts for _, counts in told]).sum(axis=2)
-    places = np.nonzero(longer)[0]
-    buckets = range(int(num_ops[longer].max()) + 1)
-    kept = stratified_states(num_ops[longer], np.random.default_rng([seed, _DRAW]), buckets=buckets)
-    write_states(path, scenarios, set(places[kept].tolist()))
+    places = np.array([place for place, (number, _) in enumerate(told) if number >= form.after])
+    rng = np.random.default_rng([seed, form.draw])
+    kept = stratified_states(num_ops[places], rng, buckets=range(form.buckets))
+    write_states(path, scenarios, set(places[kept].tolist()), form.wording)
     return len(kept)
-
-
-def check(path: Path, checksums: Path) -> None:
-    """UserError where the committed checksum is another."""
-    lines = [line.split("  ") for line in checksums.read_text(encoding="utf-8").splitlines()]
-    digests = {name: digest for digest, name in lines}
-    if digests.get(path.name) != sha256_file(path):
-        mend = "make it with SEED=27 and the numpy of requirements.lock"
-        raise UserError(f"{path}: not the bytes of {checksums}; {mend}")
 
 
 @command
@@ -57,10 +80,10 @@ def main() -> None:
     parser.add_argument("--out", type=out_folder, required=True, help="folder to write into")
     parser.add_argument("--checksums", type=Path, help="compare with these checksums")
     arguments = parser.parse_args()
-    path = arguments.out / f"{arguments.form}-{SUBSET}"
+    path = arguments.out / file_of(arguments.form)
     count = write_form(arguments.form, path, arguments.seed)
     if arguments.checksums:
-        check(path, arguments.checksums)
+        verify_checksums(arguments.out, arguments.checksums, [*map(file_of, FORMS)], [path.name])
     print(f"{path}: {count} descriptions")
 
 

@@ -24,54 +24,61 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
 from boxes.dataset import Example, read_examples
-from boxes.prompting import PROMPT_STYLES, STATEMENT_HEAD, STATEMENT_REGEX, chat_messages, statement_prompt
+from boxes.prompting import PROMPT_STYLES, chat_messages, statement_head, statement_prompt, statement_regex
 from boxes.records import UserError, write_bytes
 from boxes.runs.elsewhere import custom_id
+from boxes.world import Wording
 
 CHAT = "chat"
-REST_REGEX = STATEMENT_REGEX.removeprefix(STATEMENT_HEAD)  # behind the prompt of Table 2
 WRAPPED = 16  # tokens of {"statement": "..."} around a statement
+
+
+def expression(wording: Wording, prompt: str) -> str:
+    """The expression of what is written behind a prompt: of Table 2 it has begun the statement."""
+    whole = statement_regex(wording)
+    return whole.removeprefix(statement_head(wording)) if prompt == "table2" else whole
 
 
 def record(example: Example) -> dict:
     """All prompts of a description, with its key."""
+    text, wording = example.description, example.wording
     return {
         "sample_id": example.sample_id,
         "num_operations": example.num_operations,
         "input": example.description,
-        "prompts": {style: statement_prompt(example.description, style) for style in PROMPT_STYLES},
+        "prompts": {style: statement_prompt(text, style, wording) for style in PROMPT_STYLES},
         "messages": {
-            "system_role": chat_messages(example.description),
-            "no_system_role": chat_messages(example.description, system_role=False),
+            "system_role": chat_messages(text, wording=wording),
+            "no_system_role": chat_messages(text, system_role=False, wording=wording),
         },
-        "regex": {"table2": REST_REGEX, "released": STATEMENT_REGEX, "chat": STATEMENT_REGEX},
+        "regex": {prompt: expression(wording, prompt) for prompt in (*PROMPT_STYLES, CHAT)},
     }
 
 
 def asked(example: Example, arguments: Namespace) -> tuple[str, dict]:
     """The endpoint and the prompt of a request."""
+    text, wording = example.description, example.wording
     if arguments.prompt == CHAT:
-        return "/v1/chat/completions", {"messages": chat_messages(example.description, not arguments.no_system_role)}
-    return "/v1/completions", {"prompt": statement_prompt(example.description, arguments.prompt)}
+        return "/v1/chat/completions", {"messages": chat_messages(text, not arguments.no_system_role, wording)}
+    return "/v1/completions", {"prompt": statement_prompt(text, arguments.prompt, wording)}
 
 
-def vllm_options(arguments: Namespace) -> dict:
+def vllm_options(arguments: Namespace, wording: Wording) -> dict:
     """Of vLLM's OpenAI-compatible server and run-batch (structured_outputs: of version 0.11 on;
     guided_regex before)."""
     options = {"max_tokens": MAX_NEW_TOKENS, "temperature": 0}
     if not arguments.free:
-        regex = REST_REGEX if arguments.prompt == "table2" else STATEMENT_REGEX
-        options["structured_outputs"] = {"regex": regex}
+        options["structured_outputs"] = {"regex": expression(wording, arguments.prompt)}
     return options
 
 
-def openai_options(arguments: Namespace) -> dict:
+def openai_options(arguments: Namespace, wording: Wording) -> dict:
     """Of OpenAI's API, which takes an expression as the pattern of a text in a JSON schema."""
     options = {"max_completion_tokens": MAX_NEW_TOKENS + WRAPPED, "temperature": 0}
     if not arguments.free:
         schema = {
             "type": "object",
-            "properties": {"statement": {"type": "string", "pattern": f"^{STATEMENT_REGEX}$"}},
+            "properties": {"statement": {"type": "string", "pattern": f"^{statement_regex(wording)}$"}},
             "required": ["statement"],
             "additionalProperties": False,
         }
@@ -80,13 +87,13 @@ def openai_options(arguments: Namespace) -> dict:
     return options
 
 
-BATCHES: dict[str, Callable[[Namespace], dict]] = {"vllm": vllm_options, "openai": openai_options}
+BATCHES: dict[str, Callable[[Namespace, Wording], dict]] = {"vllm": vllm_options, "openai": openai_options}
 
 
 def request(example: Example, arguments: Namespace) -> dict:
     """A line of a batch file."""
     url, prompt = asked(example, arguments)
-    body = {"model": arguments.model, **prompt, **BATCHES[arguments.batch](arguments)}
+    body = {"model": arguments.model, **prompt, **BATCHES[arguments.batch](arguments, example.wording)}
     return {"custom_id": custom_id(example), "method": "POST", "url": url, "body": body}
 
 

@@ -21,12 +21,14 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, 
 from boxes.commandline import argument_parser, command, out_folder, positive
 from boxes.evaluation import query_frame, summarise
 from boxes.models.table import ADDED_ROWS, NOT_STATED, PROFILES, ModelSpec, read_added
-from boxes.prompting import STATEMENT_HEAD
+from boxes.prompting import statement_head
 from boxes.records import UserError, sha256_file, write_json
 from boxes.runs.agreement import plain_prompt_sha256
 from boxes.runs.elsewhere import read_elsewhere, write_elsewhere
+from boxes.runs.folder import plain_lines
 from boxes.runs.task import read_task
 from boxes.scoring import AUTHORS, OURS
+from boxes.world import Wording
 from experiments.tools.add_model import as_json, base_of, check_lineage, check_same, new_row
 
 # What the prompts were, as make prompts writes them: of each the format and the style.
@@ -81,7 +83,7 @@ def new_rows(arguments: Namespace) -> tuple[ModelSpec, list[ModelSpec]]:
     return row, [*rows, row]
 
 
-def about(arguments: Namespace, missing: int, total: int) -> dict:
+def about(arguments: Namespace, wording: Wording, missing: int, total: int) -> dict:
     """What run.json says of the file and of how it was decoded."""
     said = {}
     for name in STATED:
@@ -91,7 +93,7 @@ def about(arguments: Namespace, missing: int, total: int) -> dict:
     prompt_format, style = PROMPTS.get(prompt, (NOT_STATED, NOT_STATED))
     said |= {"prompt_format": prompt_format, "prompt_style": style, "prompt_sha256": NOT_STATED}
     if prompt_format == "plain":
-        said["prompt_sha256"] = plain_prompt_sha256(style)
+        said["prompt_sha256"] = plain_prompt_sha256(style, wording)
     said["reason"] = "decoded elsewhere"
     if missing:
         said["reason"] += f"; {missing} of {total} descriptions not answered"
@@ -128,15 +130,15 @@ def main() -> None:
     arguments = parse_arguments()
     row, rows = new_rows(arguments)
     task = read_task(arguments.data)
-    head = STATEMENT_HEAD if arguments.prompt == "table2" else ""
+    head = statement_head(task.wording) if arguments.prompt == "table2" else ""
     lines, missing = read_elsewhere(arguments.predictions, task.by_key, head)
     if len(missing) == len(lines):
         raise UserError(f"{arguments.predictions}: no description of {arguments.data} is answered")
-    stated = about(arguments, len(missing), len(lines))
+    stated = about(arguments, task.wording, len(missing), len(lines))
     write_elsewhere(arguments.runs / row.profile / row.name, row.name, task, lines, stated)
     write_json(ADDED_ROWS, {"models": [as_json(other) for other in rows]})
     say(arguments, row.name, len(missing), len(lines), lines)
-    frame = query_frame(task.by_key, lines)
+    frame = query_frame(task.by_key, plain_lines(task.by_key, lines))
     print(scorers_table(summarise(frame, OURS), summarise(frame, AUTHORS)), file=sys.stderr)
     print(row.profile, row.name, *([row.base] if row.base else []))
 

@@ -21,9 +21,11 @@ from boxes.prompting import (
     STATEMENT_REGEX,
     PromptSettings,
     prompt_maker,
+    statement_head,
     statement_prompt,
+    statement_regex,
 )
-from boxes.world import describe, replay, statement
+from boxes.world import CONTAINERS, EMPTY, WORDINGS, describe, parse, replay, statement
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # As tiny-chat's:
@@ -61,6 +63,39 @@ def truth(tiny, prompts):
 def test_the_draft_is_the_true_statement_about_the_last_description(style):
     for description, answer in scenarios(26):
         assert draft_text(statement_prompt(description, style)) == answer
+
+
+@pytest.mark.parametrize("wording", WORDINGS.values(), ids=WORDINGS)
+@pytest.mark.parametrize("style", ["table2", "released"])
+def test_the_draft_reads_every_form(style, wording):
+    for text, true in scenarios(13):
+        read = parse(text)
+        prompt = statement_prompt(describe(*read, wording), style, wording)
+        assert draft_text(prompt, wording) == wording.swap(true)
+
+
+@pytest.mark.parametrize("wording", [EMPTY, CONTAINERS], ids=["empty", "containers"])
+def test_drafts_change_no_answer_in_other_words(tiny, wording):
+    """And the whole draft is legal under the form's expression and tokenized as the model writes it."""
+    told = [statement_prompt(describe(*parse(text), wording), wording=wording) for text, _ in scenarios(4)]
+    regex = statement_regex(wording)
+    drafting = Decoder(tiny.model, tiny.tokenizer, regex, wording=wording)
+    plain = Decoder(tiny.model, tiny.tokenizer, regex, wording=wording, draft=False)
+    found = drafting.decode(told)
+    assert found == plain.decode(told)
+    for prompt in drafting.prompts(told):
+        assert prompt.head == statement_head(wording)
+        assert len(prompt.draft.clauses) == 7
+        assert_allowed(drafting.automaton, prompt)
+
+
+def assert_allowed(automaton, prompt):
+    """The expression allows every token of a draft, from where the prompt ends, and is then done."""
+    state = prompt.state
+    for token in prompt.draft.tokens:
+        assert automaton.allowed[state, token]
+        state = int(automaton.next_state[state, token])
+    assert automaton.done[state]
 
 
 def test_the_draft_reads_chat_prompts(tiny):
@@ -118,11 +153,7 @@ def test_the_expression_allows_every_token_of_a_draft(kind, settings):
     decoder = Decoder(miniature("llama", len(tokenizer)), tokenizer)
     make_prompt = prompt_maker(settings, tokenizer)
     for prompt in decoder.prompts([make_prompt(description) for description, _ in scenarios(13)]):
-        state = prompt.state
-        for token in prompt.draft.tokens:
-            assert decoder.automaton.allowed[state, token]
-            state = int(decoder.automaton.next_state[state, token])
-        assert decoder.automaton.done[state]
+        assert_allowed(decoder.automaton, prompt)
 
 
 def proposing(decoder: Decoder, prompts: list[str], statements) -> list[Completion]:

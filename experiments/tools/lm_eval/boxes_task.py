@@ -9,8 +9,10 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[3]))  # this checkout, 
 from boxes.dataset import SUBSET, example_of, read_examples
 from boxes.evaluation import query_frame
 from boxes.prompting import EXAMPLES, STATEMENT_HEAD, statement_prompt
+from boxes.records import UserError
 from boxes.runs.elsewhere import continued, prediction_line
 from boxes.score_tables import BUCKETS
+from boxes.world import BASE
 
 DATA = Path(__file__).absolute().parents[3] / "data" / "boxes" / SUBSET
 METRICS = {"": "correct", "released_": "correct_released"}  # prefix -> column of a frame
@@ -23,6 +25,9 @@ def dataset(data: str | None = None, **_) -> dict:
 
     rows = []
     for example in read_examples(data or DATA):
+        if example.wording.asked(0) != BASE.asked(0):
+            wrong = f"{data}: in the wording {example.wording.name}, which these tasks do not have"
+            raise UserError(f"{wrong}; use make prompts and make score")
         row = {"sample_id": example.sample_id, "num_operations": example.num_operations}
         rows.append(row | {"input": example.description})
     return {"test": Dataset.from_list(rows)}
