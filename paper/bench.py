@@ -63,8 +63,8 @@ Seconds and memory are those of one machine, named with each table; ratios of tw
 machine travel better. The floor is
 one teacher-forced forward over the same tokens: what any way that runs the model at all must take \
 at least.
-`make bench` measures all of this anew, `make test-faults` the last table. What is said of tiny-base is of 24 November, before it was \
-trained anew.
+`make bench` measures all of this anew, `make test-faults` the last table. What is said of tiny-base is of 24 \
+November, before it was trained anew.
 
 ![Statements a second by way; seconds by prompts](bench.png)
 """
