@@ -156,12 +156,17 @@ def same(expected: list[tuple], found: list, way: str) -> None:
         raise UserError(f"{way}: {found} have other tokens than the ways before it")
 
 
+def sizes_for(count: int) -> tuple[int, ...]:
+    """The batch sizes that so many prompts can fill; the smallest, where they fill none."""
+    return tuple(size for size in GENERATE_BATCHES if size <= count) or GENERATE_BATCHES[:1]
+
+
 def best_batches(model, tokenizer, prompts: list[str]) -> dict[str, int]:
     """The batch size at which each processor is fastest over some prompts; this warms up, too."""
     best = {}
     for way, processor in processors(model, tokenizer).items():
         seconds = {}
-        for size in GENERATE_BATCHES:
+        for size in sizes_for(len(prompts)):
             decode = partial(batched_generate, model, tokenizer, prompts, size, processor)
             seconds[size], *_ = measured(decode, model.device)
         best[way] = min(seconds, key=seconds.get)
@@ -176,7 +181,7 @@ def compare(model, tokenizer, prompts: list[str], count: int) -> list[dict]:
     for way, make in processors(model, tokenizer).items():
         ways[way] = partial(batched_generate, model, tokenizer, prompts, sizes[way], make)
     ways |= engine_ways(fast, slow, prompts)
-    best = f"the best of {GENERATE_BATCHES}"
+    best = f"the best of {', '.join(map(str, sizes_for(len(prompts))))}"
     notes = {way: f"batches of {size}, {best}" for way, size in sizes.items()}
     runs = rounds(ways, count, model.device)
     return rows_of(runs, {ENGINE: fast, ENGINE_PLAIN: slow}, notes)
