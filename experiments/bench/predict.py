@@ -56,7 +56,7 @@ class Rehearsed:
 
     def _step(self, rows: int, columns: int, width: int) -> None:
         job, prompts = job_of(self.model, rows), prompts_of(rows)
-        begun = loop.begin(prompts, self.prefix.shape[1], (len(prompts[0].ids) + width, STATEMENT + 1), GPU)
+        begun = loop.new_rows(prompts, self.prefix.shape[1], (len(prompts[0].ids) + width, STATEMENT + 1), GPU)
         cache = KVCache(rows, width, self.prefix)
         self.ledger.cost = Cost()
         loop.step(job, cache, begun, width - columns)
