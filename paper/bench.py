@@ -23,6 +23,7 @@ from boxes.records import UserError, write_text
 from paper.bench_tables import (
     ENGINE,
     FLOOR,
+    GENERATE,
     NOT_MEASURED,
     PAPER,
     PLAIN,
@@ -124,7 +125,7 @@ def _columns(table: pd.DataFrame) -> list[dict]:
                 "model": model,
                 "floor": 1 / times[FLOOR],
                 "plain": times[PLAIN],
-                "generate": times[["b outlines", "c llguidance"]].min(),
+                "generate": times[GENERATE].min(),
                 "paper": times[PAPER],
                 "prompts": most.prompts[ENGINE],
                 "seconds": most.seconds[ENGINE],

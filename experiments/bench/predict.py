@@ -5,6 +5,7 @@
 Each forward runs on fake tensors of a real shape (rehearse.py), where its floating-point operations, the bytes that its
 kernels read and write, and its launches are counted. It takes the larger of operations / FLOPS and bytes / BANDWIDTH,
 and LAUNCH a kernel (the constants are in predicted.py). `one_after_the_other` is with the sum in place of the larger.
+What `make bench SHAPES=...` has measured stays beside the new predictions.
 What Python does between launches, and copies to the device between forwards, are not in it.
 """
 
@@ -25,7 +26,7 @@ from boxes.models.shapes import SHAPES, Shape
 from boxes.records import read_csv, write_csv
 from experiments.bench import schedule
 from experiments.bench.fake_gpu import GPU, Cost, fake_gpu
-from experiments.bench.predicted import BANDWIDTH, COLUMNS, FLOORS, FLOPS, LAUNCH, PREDICTED
+from experiments.bench.predicted import BANDWIDTH, COLUMNS, FLOORS, FLOPS, LAUNCH, PREDICTED, keep_measured
 from experiments.bench.rehearse import STATEMENT, Script, fake_model, job_of, of_all, placed, prompts_of
 
 GRAIN = 64  # widths and tokens are counted to the next multiple of this: as many forwards fewer to rehearse
@@ -150,7 +151,7 @@ def main() -> None:
     for name in arguments.shapes:
         for _, recorded in table.groupby("model", sort=False):
             rows.append(predict(name, recorded))
-    write_csv(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
+    write_csv(arguments.out, keep_measured(pd.DataFrame(rows, columns=COLUMNS), arguments.out))
     print(pd.DataFrame(rows).to_string(index=False))
 
 

@@ -277,7 +277,7 @@ def main() -> None:
             peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
             if device.type == "cuda" and row["status"] == MEASURED:
-                print(take_measured(settings.out.with_name(PREDICTED), name, here, len(prompts), row["seconds"]))
+                print(take_measured(settings.out.with_name(PREDICTED), rows[here, name]))
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
             reason = too_large(shape, device, dtype) or "not asked for"
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}
