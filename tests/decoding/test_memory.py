@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, PreTrainedConfig
 
-from boxes.decoding import attention, fallback, loop, memory
+from boxes.decoding import attention, fallback, loop, memory, stems
 from boxes.decoding.engine import Decoder
 from boxes.generation import sample_operations, sample_state
 from boxes.models import load
@@ -54,9 +54,12 @@ def failing(function, calls: set[int], error: Exception):
     return run
 
 
-def fail(monkeypatch, calls: set[int], error: Exception) -> None:
-    """From now on the engine's forwards of these numbers raise."""
-    monkeypatch.setattr(loop, "forward", failing(loop.forward, calls, error))
+def fail(monkeypatch, calls: set[int], error: Exception):
+    """From now on the engine's forwards of these numbers, of prefills and of steps, raise."""
+    run = failing(loop.forward, calls, error)
+    for room in (loop, stems):
+        monkeypatch.setattr(room, "forward", run)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +68,8 @@ def forwards_of(tiny, prompts, steady):
 
     @cache
     def count(**options) -> int:
-        counting = failing(loop.forward, set(), ValueError())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "forward", counting)
+            counting = fail(patch, set(), ValueError())
             Decoder(tiny.model, tiny.tokenizer, **options).decode(prompts)
         return counting.count()
 
