@@ -73,12 +73,17 @@ def favouring(tokens: list[int]):
 
 
 @torch.no_grad()
+def uncached_logits(model, tokenizer, prompt: str, tokens: Sequence[int]) -> torch.Tensor:
+    """The model's own logits (N + 1, V) behind the prompt and behind each of N tokens: one forward
+    of the whole text, without a cache. Those of ids beyond the tokenizer are left out."""
+    whole = torch.tensor([[*encode_prompt(tokenizer, prompt), *tokens]])
+    logits = model(whole, use_cache=False, logits_to_keep=len(tokens) + 1).logits
+    return logits[0, :, : len(tokenizer)]
+
+
 def greedy_choices(model, tokenizer, prompt: str, tokens: Sequence[int]) -> list[int]:
-    """What plain unconstrained greedy decoding chooses behind the prompt and behind each of these
-    tokens: one forward of the whole text, without a cache."""
-    ids = encode_prompt(tokenizer, prompt)
-    logits = model(torch.tensor([[*ids, *tokens]]), use_cache=False).logits
-    return logits[0, len(ids) - 1 :, : len(tokenizer)].argmax(dim=-1).tolist()
+    """What plain unconstrained greedy decoding chooses behind the prompt and behind each token."""
+    return uncached_logits(model, tokenizer, prompt, tokens).argmax(dim=-1).tolist()
 
 
 def check_free(model, tokenizer, prompt: str, completion: Completion, limit: int) -> None:
