@@ -34,6 +34,12 @@ PROMPTS = 714
 TWO = {"70b": 2}  # GPUs, where one holds no batch beside the weights; one works at a time
 
 
+@cache
+def fake_models(shape: Shape, layers: int):
+    """A model of a shape; one serves all schedules."""
+    return fake_model(shape, layers, torch.bfloat16)
+
+
 class Rehearsed:
     """One shape with a few layers on the fake GPU, and its shared prefix."""
 
@@ -70,9 +76,6 @@ class Rehearsed:
         hidden = forward(self.model, KVCache(rows, columns, self.prefix), 0, ids, packed=packed)
         states = torch.zeros(1, decided, dtype=torch.long, device=GPU)
         loop.decide(job_of(self.model, rows), hidden[:1, :1].expand(-1, decided, -1), states, None)
-
-
-fake_models = cache(lambda shape, layers: fake_model(shape, layers, torch.bfloat16))
 
 
 def widened(row) -> tuple:
