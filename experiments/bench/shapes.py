@@ -59,6 +59,7 @@ PREDICTED = "predicted.csv"  # beside the table: what is measured takes its plac
 AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
 ENOUGH = 30  # seconds of a way's runs behind which no more are made
 WARM_UP = 8  # prompts
+PEAK_SECONDS = 2  # in which the device's peak is looked for
 Row = dict[str, object]
 
 
@@ -105,8 +106,8 @@ def run_by_turns(decoder: Decoder, prompts: list[str], repeats: int) -> Runs:
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of the best of the large products of random matrices that
-    two seconds allow."""
-    size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + 2
+    PEAK_SECONDS allow."""
+    size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + PEAK_SECONDS
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     taken = [timed(lambda: left @ right, device)[0]]
     while time.monotonic() < end:

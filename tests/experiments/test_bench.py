@@ -1,5 +1,6 @@
 """The benches: what they write, that they fail where a way answers otherwise, and that both READMEs say what the CSVs say."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,6 +61,50 @@ def test_all_ways_are_measured_and_agree(monkeypatch, capsys, tmp_path, data):
     assert "e engine" in capsys.readouterr().out
 
 
+RIGHT, WRONG = [(5, 6), (7,)], [(5, 6), (8,)]  # token ids of two statements
+
+
+def told(rows: list[tuple[int, ...]]) -> list[Completion]:
+    """Statements of these tokens."""
+    return [Completion("", tokens, Status.OK) for tokens in rows]
+
+
+def runs_of(way: str, *found: list) -> dict[str, list[tuple]]:
+    """Two rounds in which all ways are right, but for what one way found in each."""
+    runs = {name: [(1.0, 0.0, told(RIGHT))] * 2 for name in decoding.WHAT}
+    return runs | {way: [(1.0, 0.0, statements) for statements in found]}
+
+
+@pytest.mark.parametrize(
+    ("way", "found"),
+    [
+        (decoding.PAPER, told(WRONG)),
+        (decoding.OUTLINES, WRONG),
+        (decoding.LLGUIDANCE, WRONG),
+        (decoding.ENGINE_PLAIN, told(WRONG)),
+    ],
+)
+def test_a_way_with_other_tokens_is_an_error(way, found):
+    wrong = f"{decoding.WHAT[way]}: 1 of 2 statements have other tokens than the ways before it"
+    with pytest.raises(UserError, match=re.escape(wrong)):
+        decoding.rows_of(runs_of(way, found, found), {}, {})
+
+
+def test_so_is_an_engine_that_changes_its_mind():
+    with pytest.raises(UserError, match="1 of 2 statements have other tokens"):
+        decoding.rows_of(runs_of(decoding.ENGINE, told(RIGHT), told(WRONG)), {}, {})
+
+
+def test_after_an_error_nothing_is_written(monkeypatch, capsys, tmp_path, data):
+    wrong = runs_of(decoding.PAPER, told(WRONG), told(WRONG))
+    monkeypatch.setattr(decoding, "compare", lambda *_: decoding.rows_of(wrong, {}, {}))
+    out = tmp_path / "decoding.csv"
+    assert run(monkeypatch, decoding, "--data", data, "--out", out) == 2
+    assert "have other tokens" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["reference_decode", "batched_generate"])
 def test_a_way_with_other_tokens_fails_loudly(monkeypatch, capsys, tmp_path, data, way):
     monkeypatch.setattr(decoding, "GENERATE_BATCHES", (4,))
