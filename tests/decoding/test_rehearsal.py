@@ -3,7 +3,6 @@ and a GPU's way of cutting up the work, for real, on a CPU."""
 
 from functools import cache
 
-import pandas as pd
 import pytest
 import torch
 from architectures import build
@@ -13,13 +12,11 @@ from scenarios_fixture import prompts
 
 from boxes.decoding import loop
 from boxes.decoding.engine import Decoder
-from boxes.decoding.forward import common_prefix
 from boxes.models.shapes import GB, SHAPES, SMALL_SHAPES
 from boxes.prompting import encode_prompts
 from boxes.reference import reference_decode
-from experiments.bench import predict, rehearse, schedule
+from experiments.bench import rehearse
 from experiments.bench.fake_gpu import GPU, CopyToHostError, asked_by, fake_gpu
-from experiments.bench.predicted import BANDWIDTH, FLOPS, LAUNCH, PREDICTED
 from experiments.bench.rehearse import NAMES, SECOND, Script, fake_model, placed
 
 pytestmark = pytest.mark.usefixtures("one_thread", "steady")
@@ -154,42 +151,6 @@ def test_the_batch_that_memory_chooses_fits(name, card):
     spare = 1 - (rehearse.peak_of(ALL[name], rows, whole=False) + rehearse.KEPT) / (card * GB)
     assert spare > 0.05
     assert spare < 0.15 or rows == 256
-
-
-# ------------------------------------------------------------------------------------------- schedules, predictions
-def test_every_forward_is_recorded():
-    """The prefix once, every own token in one prefill and of the drafts what paid; then steps."""
-    asked = tiny_prompts(BASE, 6)
-    rows = schedule.record(BASE, asked, part=0.02)
-    assert all(set(row) == set(schedule.COLUMNS) for row in rows)
-    tokens = pd.DataFrame(rows).groupby("phase", sort=False).tokens.sum()
-    assert list(tokens.index) == ["prefix", "prefill", "step"]
-    assert all(row["decided"] >= row["rows"] for row in rows[1:])
-    read = engine().prompts(asked)
-    shared = common_prefix([prompt.ids for prompt in read])
-    own = sum(len(prompt.ids) - shared for prompt in read)
-    assert tokens["prefix"] == shared
-    assert own <= tokens["prefill"] <= own + sum(len(prompt.draft.tokens) for prompt in read)
-    for row in rows:
-        assert row["tokens"] <= row["rows"] * row["columns"]
-        assert row["columns"] <= row["width"]
-
-
-def test_seconds_are_predicted_from_operations_bytes_and_launches():
-    shape, tokens, same = ALL["7b"], 8 * 256, {"model": BASE, "part": 1.0}
-    prefix = same | {"phase": "prefix", "rows": 1, "columns": 448, "tokens": 448, "width": 448, "decided": 0}
-    prefill = same | {"phase": "prefill", "rows": 8, "columns": 256, "tokens": tokens, "width": 256, "decided": 64}
-    step = same | {"phase": "step", "rows": 8, "columns": 5, "tokens": 40, "width": 320, "decided": 40}
-    found = predict.predict("7b", pd.DataFrame([prefix, prefill, step, step], columns=schedule.COLUMNS))
-    assert (found["status"], found["forwards"]) == (PREDICTED, 4)
-    arithmetic = 2 * shape.layer_parameters * (448 + tokens) / FLOPS
-    assert arithmetic < found["prefill_seconds"] < 1.5 * arithmetic
-    weights = 2 * (shape.layer_parameters + shape.head_parameters) / BANDWIDTH  # read in every step
-    assert 2 * weights < found["step_seconds"] < 3 * weights
-    assert 4 * shape.layers * OWN_KERNELS * LAUNCH * 0.9 < found["launch_seconds"] < 0.2
-    parts = found["prefill_seconds"] + found["step_seconds"] + found["launch_seconds"]
-    assert found["seconds"] == pytest.approx(parts)
-    assert found["one_after_the_other"] > found["seconds"]
 
 
 # --------------------------------------------------------------------------------------- a GPU's way, for real

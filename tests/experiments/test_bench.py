@@ -19,7 +19,7 @@ from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
 from experiments.bench import all as all_benches
-from experiments.bench import decoding, measure, precision, predicted, real, scaling
+from experiments.bench import decoding, measure, precision, real, scaling
 from paper import bench, bench_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,63 +356,3 @@ def test_all_benches_run_in_turn_and_shapes_alone_where_they_are_named(monkeypat
 def test_a_bench_that_fails_ends_all(monkeypatch, tmp_path):
     status, options = ran(monkeypatch, tmp_path, 2)
     assert (status, list(options)) == (2, ["decoding"])
-
-
-H200 = "NVIDIA H200"
-
-
-@pytest.fixture
-def predictions(tmp_path) -> Path:
-    """Two shapes, each with the schedules of two models."""
-    same = {"part": 1.0, "gpus": 1, "prompts": 714, "seconds": 4.0, "status": "predicted"}
-    rows = [same | {"shape": shape, "schedule": name} for shape in ("7b", "13b") for name in ("tiny-base", "real")]
-    pd.DataFrame(rows, columns=predicted.COLUMNS).to_csv(tmp_path / "predicted.csv", index=False)
-    return tmp_path / "predicted.csv"
-
-
-def measured(shape: str, seconds: float, device: str = H200, dtype: str = "bfloat16", prompts: int = 714) -> dict:
-    """What shapes.py has of a shape."""
-    return {"shape": shape, "device": device, "dtype": dtype, "prompts": prompts, "seconds": seconds}
-
-
-def test_what_is_measured_takes_the_place_of_what_was_predicted(predictions):
-    """The row of the shape and the model that is inflated; the others stay predicted."""
-    said = predicted.take_measured(predictions, measured("7b", 5.0))
-    assert said == "7b: 5.0 s on NVIDIA H200; 4.0 s were predicted, 1.25 times that"
-    table = pd.read_csv(predictions)
-    assert list(table.status) == ["measured", "predicted", "predicted", "predicted"]
-    assert (table.off[0], table.measured_seconds[0], table.device[0]) == (1.25, 5.0, H200)
-    predicted.take_measured(predictions, measured("13b", 2.0))
-    assert list(pd.read_csv(predictions).status) == ["measured", "predicted"] * 2
-    page = bench.TABLES["predicted"][1](pd.read_csv(predictions)).splitlines()
-    rows = [line for line in page if line.startswith(("| 7b", "| 13b"))]
-    assert ["**measured**" in row for row in rows] == [True, False] * 2
-    assert ["**predicted**" in row for row in rows] == [False, True] * 2
-    assert "5.0 (NVIDIA H200)" in rows[0]
-
-
-def test_another_card_is_not_held_against_what_was_predicted(predictions):
-    predicted.take_measured(predictions, measured("7b", 5.0))
-    said = predicted.take_measured(predictions, measured("7b", 9.0, "NVIDIA A100"))
-    assert said == "7b: 9.0 s on NVIDIA A100; 4.0 s were predicted for an NVIDIA H200"
-    table = pd.read_csv(predictions)
-    assert (table.measured_seconds[0], table.device[0]) == (9.0, "NVIDIA A100")
-    assert table.off.isna().all()
-
-
-@pytest.mark.parametrize("other", [{"prompts": 64}, {"dtype": "float32"}, {"shape": "34b"}])
-def test_what_was_not_predicted_changes_no_prediction(predictions, other):
-    before = predictions.read_bytes()
-    assert "nothing was predicted" in predicted.take_measured(predictions, measured("7b", 1.0) | other)
-    assert "nothing was predicted" in predicted.take_measured(predictions.with_name("none.csv"), measured("7b", 1.0))
-    assert predictions.read_bytes() == before
-
-
-def test_new_predictions_leave_what_was_measured(predictions):
-    predicted.take_measured(predictions, measured("7b", 5.0))
-    anew = pd.read_csv(predictions)[["shape", "schedule", "part", "prompts", "seconds"]].assign(seconds=10.0)
-    anew = pd.DataFrame(anew.assign(status="predicted"), columns=predicted.COLUMNS)
-    table = predicted.keep_measured(anew, predictions)
-    assert list(table.status) == ["measured", "predicted", "predicted", "predicted"]
-    assert (table.measured_seconds[0], table.off[0]) == (5.0, 0.5)
-    assert list(predicted.keep_measured(anew, predictions.with_name("none.csv")).status) == ["predicted"] * 4
