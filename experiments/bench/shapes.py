@@ -43,7 +43,7 @@ from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
 from experiments.bench.measure import add_bench, add_model, add_prompts, add_rounds, device_name
-from experiments.bench.predicted import take_measured
+from experiments.bench.predicted import MEASURED_WITH, take_measured
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak
 # measured in the same run.
@@ -277,7 +277,8 @@ def main() -> None:
             row = try_shape(shape, tiny, prompts, expected, settings)
             peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
-            if device.type == "cuda" and row["status"] == MEASURED:
+            predicted = device.type == "cuda" and tiny.spec.name == MEASURED_WITH
+            if predicted and row["status"] == MEASURED:
                 print(take_measured(settings.out.with_name(PREDICTED), rows[here, name]))
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
             reason = too_large(shape, device, dtype) or "not asked for"
