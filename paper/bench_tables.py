@@ -152,7 +152,8 @@ def scaling(table: pd.DataFrame) -> str:
         }
         for row in table.itertuples()
     ]
-    return f"{table.model[0]}, float32, the engine:\n\n{pipe(rows)}\n"
+    what = "the engine; more prompts have more states of one scenario, which share what they begin with"
+    return f"{table.model[0]}, float32, {what}:\n\n{pipe(rows)}\n"
 
 
 def bfloat16(table: pd.DataFrame) -> str:

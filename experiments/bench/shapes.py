@@ -116,8 +116,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def useful_flops(shape: Shape, encoded: list[list[int]], answers: list[Completion]) -> float:
-    """What the answers need at least in matrices: the common prefix once, own tokens and statements
-    once.
+    """What the answers need in matrices: the common prefix once, own tokens and statements once.
 
     The output matrix is needed for the statements alone. Attention scores do not count.
     """
