@@ -4,6 +4,7 @@ import pandas as pd
 from tabulate import tabulate
 
 ENGINE, PLAIN, FLOOR, PAPER = "e engine", "d engine without drafts", "f floor", "a paper"
+GENERATE = ["b outlines", "c llguidance"]
 NOT_MEASURED = "not measured"
 WAYS = {
     "a paper": "(a) the paper's way: `generate`, one prompt at a time, outlines",
@@ -76,16 +77,21 @@ def cases(table: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def asked(row) -> str:
+    """What tells a row's case from others, as text."""
+    text = f"{row.decoding}, {row.prompt_format}"
+    return text if pd.isna(row.batch_size) else f"{text}, batch size {row.batch_size:.0f}"
+
+
 def real(table: pd.DataFrame) -> str:
     """Real models: the engine against its floor, itself without drafts and the slow ways."""
     rows = []
     for _, row in cases(table).iterrows():
-        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
-        generate = row[["b outlines", "c llguidance"]].min()
+        generate = row[GENERATE].min()
         rows.append(
             {
                 "model": row.model,
-                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
+                "decoding": asked(row),
                 "prompts": number(row.prompts, 0),
                 "× the floor": number(1 / row[FLOOR], 2),
                 "without drafts, × the engine": number(row[PLAIN], 2),
@@ -119,11 +125,10 @@ def drafts(table: pd.DataFrame) -> str:
     """Acceptance and gain by kind of draft."""
     rows = []
     for row in table[table.verified > 0].itertuples():
-        size = "" if pd.isna(row.batch_size) else f", batch size {row.batch_size:.0f}"
         rows.append(
             {
                 "model": row.model,
-                "decoding": f"{row.decoding}, {row.prompt_format}{size}",
+                "decoding": asked(row),
                 "kind of draft": KINDS[row.kind],
                 "verified": f"{row.verified:,}",
                 "confirmed": share(row.confirmed / row.verified),
@@ -147,7 +152,8 @@ def scaling(table: pd.DataFrame) -> str:
         }
         for row in table.itertuples()
     ]
-    return f"{table.model[0]}, float32, the engine:\n\n{pipe(rows)}\n"
+    what = "the engine; more prompts have more states of one scenario, which share what they begin with"
+    return f"{table.model[0]}, float32, {what}:\n\n{pipe(rows)}\n"
 
 
 def bfloat16(table: pd.DataFrame) -> str:
@@ -211,7 +217,7 @@ def predicted(table: pd.DataFrame) -> str:
                 "launches": number(row.launch_seconds),
                 "nothing overlapped": number(row.one_after_the_other),
                 "best known, without an expression": number(row.floor_seconds),
-                "measured seconds": number(row.measured_seconds),
+                "measured seconds": with_note(number(row.measured_seconds), row.device, "{} ({})"),
                 "measured / predicted": number(row.off, 2),
             }
         )
@@ -219,8 +225,9 @@ def predicted(table: pd.DataFrame) -> str:
 
 
 PREDICTION = """\
-**Predicted, not measured**: the engine in bfloat16 over all prompts on one NVIDIA H200, until `make bench SHAPES=...` on a
-GPU puts a measurement beside each row. The forwards are those of a real run on a CPU, cut up as a GPU's
+**Predicted, not measured**, but for rows that say so: the engine in bfloat16 over all prompts on an NVIDIA H200 (70b: two).
+`make bench SHAPES=...` on a GPU puts a measurement beside each row of tiny-base, the model that it inflates; it is divided
+by the prediction where it is an H200's. The forwards are those of a real run on a CPU, cut up as a GPU's
 (`experiments/bench/schedule.py`); operations, bytes and launches of each are counted on fake tensors of the shape
 (`experiments/bench/predict.py`). A forward takes the larger of operations / (790 TFLOP/s × 0.6) and bytes / (4.3 TB/s ×
 0.8), and 5 µs a launched kernel.

@@ -1,6 +1,7 @@
 """The tiny models and miniatures, decoded by the engine and by the reference."""
 
 import re
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -72,17 +73,30 @@ def favouring(tokens: list[int]):
 
 
 @torch.no_grad()
-def greedy(model, tokenizer, prompt: str, limit: int) -> list[int]:
-    """Plain unconstrained greedy decoding without a cache, to the first token with a period or the
-    end."""
-    ids, spelled = encode_prompt(tokenizer, prompt), token_bytes(tokenizer)
-    start = len(ids)
-    while len(ids) < start + limit:
-        logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1, : len(tokenizer)]
-        ids.append(int(logits.argmax()))
-        if ids[-1] == tokenizer.eos_token_id or b"." in spelled.get(ids[-1], b""):
-            break
-    return ids[start:]
+def uncached_logits(model, tokenizer, prompt: str, tokens: Sequence[int]) -> torch.Tensor:
+    """The model's own logits (N + 1, V) behind the prompt and behind each of N tokens: one forward
+    of the whole text, without a cache. Those of ids beyond the tokenizer are left out."""
+    whole = torch.tensor([[*encode_prompt(tokenizer, prompt), *tokens]])
+    logits = model(whole, use_cache=False, logits_to_keep=len(tokens) + 1).logits
+    return logits[0, :, : len(tokenizer)]
+
+
+def greedy_choices(model, tokenizer, prompt: str, tokens: Sequence[int]) -> list[int]:
+    """What plain unconstrained greedy decoding chooses behind the prompt and behind each token."""
+    return uncached_logits(model, tokenizer, prompt, tokens).argmax(dim=-1).tolist()
+
+
+def check_free(model, tokenizer, prompt: str, completion: Completion, limit: int) -> None:
+    """A text decoded freely is greedy, and goes to the first token with a period, the end or the
+    limit."""
+    spelled = token_bytes(tokenizer)
+    *chosen, following = greedy_choices(model, tokenizer, prompt, completion.tokens)
+    assert chosen == list(completion.tokens)
+    periods = [b"." in spelled.get(token, b"") for token in chosen]
+    assert not any(periods[:-1])
+    ended = any(periods) or (len(chosen) < limit and following == tokenizer.eos_token_id)
+    assert ended or len(chosen) == limit
+    assert (completion.status == Status.TRUNCATED) is not ended
 
 
 def check_consistent(completion: Completion, tokenizer, regex: str = STATEMENT_REGEX) -> None:

@@ -66,7 +66,7 @@ class Decoder:
         self.price = Price(self.kind, model.dtype)
         self.work = Work()
         self.way: Way | None = None  # chosen before the first prompt
-        self.tried = 0  # tokens of the longest row for which it was
+        self.longest_tried = 0  # tokens of the longest row for which it was
 
     @property
     def job(self) -> Job:
@@ -103,7 +103,7 @@ class Decoder:
         texts: Sequence[str],
         proposed: Sequence[str | None] | None = None,
     ) -> Iterator[tuple[list[int], list[Completion]]]:
-        """Indices and completions of finished prompts as they come, longer ones first. `proposed`:
+        """Indices and completions of finished prompts as they come, longer ones sooner. `proposed`:
         the statements to draft; by default those of a symbolic reading of the prompts."""
         # What is learnt is learnt anew: in bfloat16 an answer may depend on it, and no answer may
         # depend on what was decoded before.
@@ -131,12 +131,12 @@ class Decoder:
         """How to decode prompts as long as these; it is said where that is not the engine's way."""
         encoded = [prompt.ids for prompt in waiting]
         longest = max(map(len, encoded)) + self.max_new_tokens
-        if longest > self.tried:
+        if longest > self.longest_tried:
             check_length(self.model, longest)
             reason = other_cache(self.model) or attention.why_not(self.model)
             trial = trial_of(self.model, encoded, self.max_new_tokens)
             self.way, reason = choose_way(self.model, WAYS, trial, reason)
-            self.tried, self.work.way = longest, self.way.name
+            self.longest_tried, self.work.way = longest, self.way.name
             if reason:
                 print(f"decoding without a shared prefix or drafts: {reason}", file=sys.stderr)
         if self.way is not WAYS[0]:

@@ -49,7 +49,7 @@ def decode_uncached(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
             ids.append(int(chosen))
             batch.logits = own_logits(model, ids, 1)[None]
 
-        batch = _begin(own_logits(job.model, ids, 1)[None], [prompt.state])
+        batch = _new_batch(own_logits(job.model, ids, 1)[None], [prompt.state])
         [tokens], [ended] = _write(job, batch, step_again)
         yield [(prompt.index, tokens, ended)]
 
@@ -115,7 +115,7 @@ def prefill_batch(
     cache = getattr(output, cache_name(model) or "", None)
     if cache is None:
         raise TypeError("it gives no cache back")
-    batch = _begin(output.logits[:, -last:], starts)
+    batch = _new_batch(output.logits[:, -last:], starts)
     batch.cache, batch.attention_mask, batch.positions = cache, mask, positions[:, -1] + 1
     return batch
 
@@ -157,7 +157,7 @@ def forward_parameters(model) -> set[str]:
     return set(inspect.signature(model.forward).parameters)
 
 
-def _begin(logits: torch.Tensor, starts: list[int]) -> Batch:
+def _new_batch(logits: torch.Tensor, starts: list[int]) -> Batch:
     none = torch.zeros(len(starts), 0, dtype=torch.long, device=logits.device)
     return Batch(None, none, logits, torch.tensor(starts, device=logits.device), none)
 

@@ -18,9 +18,13 @@ def common_prefix(encoded: list[list[int]]) -> int:
     """How many tokens all prompts begin with, so that each keeps one of its own at least."""
     if len(encoded) < 2:
         return 0
-    first, last = min(encoded), max(encoded)  # the two that differ earliest
-    limit = min(map(len, encoded)) - 1
-    return next((index for index in range(limit) if first[index] != last[index]), limit)
+    return alike(min(encoded), max(encoded))  # the two that differ earliest
+
+
+def alike(one: list[int], other: list[int]) -> int:
+    """How many tokens two texts begin with, so that each keeps one of its own at least."""
+    limit = min(len(one), len(other)) - 1
+    return next((index for index in range(limit) if one[index] != other[index]), limit)
 
 
 def share_prefix(model, encoded: list[list[int]]) -> tuple[int, KVCache | None]:

@@ -58,7 +58,7 @@ def part(
     values: torch.Tensor,  # (N, K, C, D)
     scoring: Scoring,
     causal: bool = False,
-    mask: torch.Tensor | None = None,  # (T, C), or (N, 1, T, C), in place of `causal`
+    mask: torch.Tensor | None = None,  # (T, C), or without a cap (N, 1, T, C), in place of `causal`
 ) -> TwoTensors:
     """Attention (N, H, T, D) over these keys alone, and its log-sum-exp (N, H, T)."""
     if scoring.cap:

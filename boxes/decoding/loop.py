@@ -29,7 +29,6 @@ from boxes.decoding.proposals import (
     choose,
     from_statement,
     from_text,
-    learn,
     states_along,
 )
 from boxes.decoding.rows import Rows, append, close_up, join
@@ -67,11 +66,11 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
         used = 0 if rows is None else len(rows)
         room = min(size - used, len(waiting) - taken)
         with prefix_sharing(job.model):
-            if room and (rows is None or room >= part(REPLACED, job, size)):
+            if room and (rows is None or room >= enough(REPLACED, job, size)):
                 for new in portions(waiting[taken : taken + room], skip, job.kind):
                     first = 0 if rows is None else len(rows)
                     new, stems = leads_first(new, skip, job.kind)
-                    begun = begin(new, skip, (length, longest_draft + 1), job.device)
+                    begun = new_rows(new, skip, (length, longest_draft + 1), job.device)
                     prefill(job, cache, first, begun, new, stems)
                     rows = join(rows, begun)
                     taken += len(new)
@@ -86,8 +85,8 @@ def decode_shared(job: Job, waiting: list[Prompt]) -> Iterator[Finished]:
                 yield finished
 
 
-def part(parts: dict[str, float], job: Job, rows: int) -> int:
-    """A part of rows, 1 at least."""
+def enough(parts: dict[str, float], job: Job, rows: int) -> int:
+    """How many of so many rows the part for the job's device comes to, 1 at least."""
     return max(1, int(rows * parts.get(job.kind, parts["cpu"])))
 
 
@@ -97,7 +96,7 @@ def prefill_tokens(kind: str) -> int:
 
 
 def portions(prompts: list[Prompt], skip: int, kind: str) -> Iterator[list[Prompt]]:
-    """Prompts in groups of about PREFILL_TOKENS, longer ones first: what is prefilled at a time."""
+    """Prompts, in their order, in groups of about PREFILL_TOKENS: what is prefilled at a time."""
     while prompts:
         count = max(1, prefill_tokens(kind) // (prompts[0].length - skip))
         yield prompts[:count]
@@ -111,7 +110,7 @@ def harvest(job: Job, cache: KVCache, rows: Rows) -> tuple[Rows | None, int, Fin
     # One copy from the device.
     *going, longest = torch.cat([open_rows, rows.lengths.max()[None]]).tolist()
     left = sum(going)
-    if left and len(going) - left < part(TAKEN_OUT, job, len(going)):
+    if left and len(going) - left < enough(TAKEN_OUT, job, len(going)):
         return rows, longest, []
     gone = [row for row, goes_on in enumerate(going) if not goes_on]
     columns = torch.stack([rows.prompts, rows.begins, rows.counts, rows.ended], dim=1)
@@ -150,15 +149,15 @@ def prefill(
     if stems:
         others = first + leads
         cache.move([first + lead for lead, _ in stems], list(range(others, first + len(whole))))
-        taken = [most for _, most in stems]
-        hidden = torch.cat([hidden, own_states(job, cache, others, whole[leads:], columns[leads:], taken)])
+        stored = [most for _, most in stems]
+        hidden = torch.cat([hidden, own_states(job, cache, others, whole[leads:], columns[leads:], stored)])
         job.work.forwards += 1
     statement = from_statement(rows, count)
     proposed = padded(drafted, count, -1, job.device)
     verify(job, rows, hidden, proposed, statement.kinds, [statement])
 
 
-def begin(prompts: list[Prompt], skip: int, widths: tuple[int, int], device) -> Rows:
+def new_rows(prompts: list[Prompt], skip: int, widths: tuple[int, int], device) -> Rows:
     """Rows of prompts of which nothing has run yet; `widths` are L and R (rows.py), `skip` tokens
     of each prompt are shared."""
     count = len(prompts)
@@ -333,4 +332,4 @@ def note(
     reached = torch.cat([*[taken[:, :1]] * len(first), taken[:, 1:]], dim=1)
     rows.tried *= FADING
     rows.confirmed *= FADING
-    learn(rows, job.acceptance, of_kind, reached & (tokens >= 0), tokens == chosen)
+    job.acceptance.learn(rows, of_kind, reached & (tokens >= 0), tokens == chosen)

@@ -44,6 +44,22 @@ class Acceptance:
         """The same for each row (B, K), drawn towards what all rows showed."""
         return (rows.confirmed + SHARED * self.rates()) / (rows.tried + SHARED)
 
+    def learn(
+        self,
+        rows: Rows,
+        kinds: torch.Tensor,  # (B, M)
+        compared: torch.Tensor,  # (B, M) bool: the model decided on the token that was proposed here
+        equal: torch.Tensor,  # (B, M) bool: and wrote it
+    ) -> None:
+        """Count what the model did with proposals, here and in each row."""
+        tried = torch.zeros_like(rows.tried).scatter_add_(1, kinds, compared.to(rows.tried))
+        confirmed = (compared & equal).to(rows.tried)
+        confirmed = torch.zeros_like(rows.tried).scatter_add_(1, kinds, confirmed)
+        self.tried += tried.sum(dim=0)
+        self.confirmed += confirmed.sum(dim=0)
+        rows.tried += tried
+        rows.confirmed += confirmed
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -124,20 +140,3 @@ def by_kind(kinds: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     """How many of some tokens (B, N) are of each kind (K,)."""
     counts = torch.zeros(KINDS, dtype=torch.long, device=kinds.device)
     return counts.scatter_add_(0, kinds.flatten(), which.flatten().long())
-
-
-def learn(
-    rows: Rows,
-    acceptance: Acceptance,
-    kinds: torch.Tensor,  # (B, M)
-    compared: torch.Tensor,  # (B, M) bool: the model decided on the token that was proposed here
-    equal: torch.Tensor,  # (B, M) bool: and wrote it
-) -> None:
-    """Count what the model did with proposals."""
-    tried = torch.zeros_like(rows.tried).scatter_add_(1, kinds, compared.to(rows.tried))
-    confirmed = (compared & equal).to(rows.tried)
-    confirmed = torch.zeros_like(rows.tried).scatter_add_(1, kinds, confirmed)
-    acceptance.tried += tried.sum(dim=0)
-    acceptance.confirmed += confirmed.sum(dim=0)
-    rows.tried += tried
-    rows.confirmed += confirmed

@@ -8,18 +8,12 @@ others take over what it stored and run what is their own.
 import torch
 
 from boxes.decoding.attention import KVCache
-from boxes.decoding.forward import forward, states_at, together
+from boxes.decoding.forward import alike, forward, states_at, together
 from boxes.decoding.job import Job, Prompt
 
 MEASURED = ("cpu",)
 # Fewer tokens alike are not worth a forward of their own.
 LEAST = 32
-
-
-def alike(one: list[int], other: list[int]) -> int:
-    """How many tokens two texts begin with, so that each keeps one of its own at least."""
-    limit = min(len(one), len(other)) - 1
-    return next((index for index in range(limit) if one[index] != other[index]), limit)
 
 
 def by_stem(prompts: list[Prompt], skip: int, kind: str) -> list[Prompt]:
@@ -66,17 +60,17 @@ def own_states(
     first: int,  # row of the KV cache
     whole: list[list[int]],  # own and drafted tokens of B prompts
     columns: torch.Tensor,  # (B, N) of them
-    taken: list[int] | None = None,  # so many of each are stored already
+    stored: list[int] | None = None,  # so many of each are in the KV cache already
 ) -> torch.Tensor:
-    """The states (B, N, hidden) at some columns of prompts, of which what is not stored is run."""
+    """The states (B, N, hidden) at some columns of prompts, of which what is not stored yet is run."""
     lengths, longest = None, 0
-    if taken:
+    if stored:
         longest = max(map(len, whole))
-        whole = [tokens[most:] for tokens, most in zip(whole, taken, strict=True)]
-        lengths = torch.tensor(taken, device=job.device)
+        whole = [tokens[most:] for tokens, most in zip(whole, stored, strict=True)]
+        lengths = torch.tensor(stored, device=job.device)
         columns = columns - lengths[:, None]
     # Packed: no token that is not there is stored behind a row's end.
-    tokens, packed = together(whole, job.device, always=bool(taken))
+    tokens, packed = together(whole, job.device, always=bool(stored))
     width = tokens.shape[1]
     hidden = forward(job.model, cache, first, tokens, lengths, longest, packed)
     return states_at(hidden, columns.clamp(max=width - 1), width, packed)

@@ -21,7 +21,7 @@ from boxes.records import UserError
 SHORTEST = 24  # tokens of a row in a trial
 TAIL = 4  # of its tokens are run in cached steps
 BEFORE = 4  # and so many before them are looked at, too
-TRIED = 3  # tokens of an engine's step in a trial: several, as with drafts, and then one
+STEP = 3  # tokens of an engine's step in a trial: several, as with drafts, and then one
 # How much farther a way's logits may be from the model's own than these move when the embedding is
 # rounded once more (`noise`). A way rounds about ten times a layer, each time by a third of that;
 # in quadrature, 9 in 80 layers. Measured over tests/architectures.py: at most 2 where a way is
@@ -119,7 +119,7 @@ def engine_logits(model, trial: Trial) -> torch.Tensor:
         hidden = forward.forward(model, cache, 0, tokens, packed=packed)
         columns = lengths[:, None] - BEFORE + torch.arange(BEFORE, device=device)  # (2, BEFORE)
         found = [forward.states_at(hidden, columns, width, packed)]
-        for tokens in steps.split(TRIED, dim=1):
+        for tokens in steps.split(STEP, dim=1):
             width += tokens.shape[1]
             # Packed, as steps with drafts are, and then not.
             packed = torch.arange(tokens.numel(), device=device) if len(found) == 1 else None

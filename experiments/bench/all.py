@@ -3,9 +3,9 @@
     python experiments/bench/all.py --data data/boxes --out data/bench
     python experiments/bench/all.py --data data/boxes --out data/bench --shapes 7b 13b 34b 70b
 
-With --shapes only these shapes of real models are measured, on all prompts, and the other files
-stay. Real models are measured where their weights are: real.csv stays as it is elsewhere. A bench
-that fails ends it.
+With --shapes only these shapes of real models are measured, on all prompts; on a GPU that takes the
+place of what was predicted (predicted.csv). The other files stay. Real models are measured where
+their weights are: real.csv stays as it is elsewhere. A bench that fails ends it.
 """
 
 import subprocess

@@ -218,12 +218,7 @@ def rows_of(runs: dict[str, list], decoders: dict, notes: dict) -> list[dict]:
         for *_, result in taken:
             if way != FLOOR:
                 same(expected, result, WHAT[way])
-        seconds, per_forward, confirmed = median_seconds(taken), None, None
-        if way in decoders:
-            work = decoders[way].work
-            per_forward = work.tokens / work.forwards
-        if way == ENGINE:
-            confirmed = work.counted("accepted") / max(1, work.counted("proposed"))
+        seconds = median_seconds(taken)
         table.append(
             {
                 "way": way,
@@ -233,12 +228,22 @@ def rows_of(runs: dict[str, list], decoders: dict, notes: dict) -> list[dict]:
                 "statements_per_second": len(expected) / seconds,
                 "rounds": len(taken),
                 "peak_memory_mib": max(peak for _, peak, _ in taken),
-                "tokens_per_forward": per_forward,
-                "drafted_confirmed": confirmed,
+                **done_by(decoders.get(way)),
                 "note": notes.get(way, ""),
             }
         )
     return table
+
+
+def done_by(decoder: Decoder | None) -> dict[str, float | None]:
+    """Tokens a forward of the engine, and which part of what it drafted was confirmed; None of other ways, and of what
+    drafts nothing."""
+    per_forward, confirmed = None, None
+    if decoder:
+        per_forward = decoder.work.tokens / decoder.work.forwards
+        proposed = decoder.work.counted("proposed")
+        confirmed = decoder.work.counted("accepted") / proposed if proposed else None
+    return {"tokens_per_forward": per_forward, "drafted_confirmed": confirmed}
 
 
 @command

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
@@ -18,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from boxes import decoding
 
 aten = torch.ops.aten
 Tensor = torch.Tensor
@@ -35,6 +38,7 @@ ONE_DTYPE |= {"_scaled_dot_product_flash_attention", "_scaled_dot_product_effici
 PICKING = {"aten::index", "aten::gather", "aten::embedding", "aten::index_select"}
 PUTTING = {"aten::index_put_", "aten::scatter_"}
 ROUNDED = 512  # bytes: torch's allocator gives memory in multiples of this
+ENGINE = str(Path(decoding.__file__).parent)
 
 
 class CopyToHostError(AssertionError):
@@ -116,12 +120,12 @@ class Bindings(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _asked_by() -> str:
-    """The function of this repository that is being run."""
+def asked_by() -> str:
+    """The function of the engine that is being run; "" where none is."""
     frame = sys._getframe(1)
-    while "boxes" not in frame.f_code.co_filename.split("/"):
+    while frame is not None and not frame.f_code.co_filename.startswith(ENGINE):
         frame = frame.f_back
-    return frame.f_code.co_name
+    return "" if frame is None else frame.f_code.co_name
 
 
 # ------------------------------------------------------------------------------------------------------- what was done
@@ -190,7 +194,7 @@ class Ledger(TorchDispatchMode):
         if where == {"cpu"} and "cuda" in to:
             self.cost.uploads += 1
         if "cuda" in where and to == {"cpu"}:
-            raise CopyToHostError(f"{func} copies from the device in {_asked_by()}")
+            raise CopyToHostError(f"{func} copies from the device in {asked_by() or 'code that is not the engine'}")
 
     def _hold(self, tensor: Tensor) -> None:
         """Count a tensor's memory for as long as it lives."""
@@ -227,8 +231,9 @@ def fake_gpu(read: Callable[[Tensor, str], list]) -> Iterator[Ledger]:
     ledger = Ledger()
 
     def tolist(tensor: Tensor) -> list:
-        ledger.cost.reads[_asked_by()] += 1
-        return read(tensor, _asked_by())
+        who = asked_by()
+        ledger.cost.reads[who] += 1
+        return read(tensor, who)
 
     tolist_of_fakes = FakeTensor.tolist
     with ExitStack() as stack:

@@ -5,6 +5,7 @@
 Each forward runs on fake tensors of a real shape (rehearse.py), where its floating-point operations, the bytes that its
 kernels read and write, and its launches are counted. It takes the larger of operations / FLOPS and bytes / BANDWIDTH,
 and LAUNCH a kernel (the constants are in predicted.py). `one_after_the_other` is with the sum in place of the larger.
+What `make bench SHAPES=...` has measured stays beside the new predictions.
 What Python does between launches, and copies to the device between forwards, are not in it.
 """
 
@@ -25,12 +26,18 @@ from boxes.models.shapes import SHAPES, Shape
 from boxes.records import read_csv, write_csv
 from experiments.bench import schedule
 from experiments.bench.fake_gpu import GPU, Cost, fake_gpu
-from experiments.bench.predicted import BANDWIDTH, COLUMNS, FLOORS, FLOPS, LAUNCH, PREDICTED
+from experiments.bench.predicted import BANDWIDTH, COLUMNS, FLOORS, FLOPS, LAUNCH, PREDICTED, keep_measured
 from experiments.bench.rehearse import STATEMENT, Script, fake_model, job_of, of_all, placed, prompts_of
 
 GRAIN = 64  # widths and tokens are counted to the next multiple of this: as many forwards fewer to rehearse
 PROMPTS = 714
 TWO = {"70b": 2}  # GPUs, where one holds no batch beside the weights; one works at a time
+
+
+@cache
+def fake_models(shape: Shape, layers: int):
+    """A model of a shape; one serves all schedules."""
+    return fake_model(shape, layers, torch.bfloat16)
 
 
 class Rehearsed:
@@ -56,7 +63,7 @@ class Rehearsed:
 
     def _step(self, rows: int, columns: int, width: int) -> None:
         job, prompts = job_of(self.model, rows), prompts_of(rows)
-        begun = loop.begin(prompts, self.prefix.shape[1], (len(prompts[0].ids) + width, STATEMENT + 1), GPU)
+        begun = loop.new_rows(prompts, self.prefix.shape[1], (len(prompts[0].ids) + width, STATEMENT + 1), GPU)
         cache = KVCache(rows, width, self.prefix)
         self.ledger.cost = Cost()
         loop.step(job, cache, begun, width - columns)
@@ -69,9 +76,6 @@ class Rehearsed:
         hidden = forward(self.model, KVCache(rows, columns, self.prefix), 0, ids, packed=packed)
         states = torch.zeros(1, decided, dtype=torch.long, device=GPU)
         loop.decide(job_of(self.model, rows), hidden[:1, :1].expand(-1, decided, -1), states, None)
-
-
-fake_models = cache(lambda shape, layers: fake_model(shape, layers, torch.bfloat16))
 
 
 def widened(row) -> tuple:
@@ -150,7 +154,7 @@ def main() -> None:
     for name in arguments.shapes:
         for _, recorded in table.groupby("model", sort=False):
             rows.append(predict(name, recorded))
-    write_csv(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
+    write_csv(arguments.out, keep_measured(pd.DataFrame(rows, columns=COLUMNS), arguments.out))
     print(pd.DataFrame(rows).to_string(index=False))
 
 

@@ -76,9 +76,9 @@ def measure_case(loaded: Loaded, case: Case, texts: list[str], count: int) -> tu
     nothing = torch.zeros(len(KIND_NAMES))  # of a model that is decoded in another way
     proposed, accepted = (fast.work.sums.get(name, nothing).tolist() for name in ("proposed", "accepted"))
     drafts = []
-    for kind, name in enumerate(KIND_NAMES):
-        counts = {"verified": proposed[kind], "confirmed": accepted[kind]}
-        drafts.append({"kind": name} | counts | {"tokens": fast.work.tokens})
+    for name, verified, confirmed in zip(KIND_NAMES, proposed, accepted, strict=True):
+        counts = {"verified": verified, "confirmed": confirmed, "tokens": fast.work.tokens}
+        drafts.append({"kind": name} | counts)
     return [about(case) | row for row in table], [about(case) | row for row in drafts]
 
 
@@ -123,8 +123,8 @@ def measure_model(
 @command
 def main() -> None:
     parser = argument_parser(__doc__)
-    for add in (add_bench, add_prompts, add_rounds):
-        add(parser)
+    for add_some in (add_bench, add_prompts, add_rounds):
+        add_some(parser)
     add = parser.add_argument
     add("--models", nargs="+", required=True, help="names of boxes/models/table.py or folders")
     add("--slow", type=positive, default=16, help="prompts of the slow ways (%(default)s)")

@@ -68,7 +68,7 @@ def fake_model(shape: Shape, layers: int, dtype: torch.dtype):
         return AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
 
 
-def spread(model) -> None:
+def hook_to_two(model) -> None:
     """What `--device auto` does with two devices: the first half of the layers on one, everything behind on the other,
     with accelerate's own hooks."""
     from accelerate.hooks import AlignDevicesHook, add_hook_to_module
@@ -94,7 +94,7 @@ def placed(model, devices: int) -> None:
 
     on_gpu(model, place)
     if devices > 1:
-        spread(model)
+        hook_to_two(model)
 
 
 def job_of(model, rows: int) -> Job:
@@ -166,7 +166,7 @@ class Script:
         if who == "beginnings":
             return RATES
         if who != "harvest":
-            raise CopyToHostError(f"{who} reads {tuple(tensor.shape)} off the device")
+            raise CopyToHostError(f"{who or 'what is not the engine'} reads {tuple(tensor.shape)} off the device")
         if tensor.dim() == 2:  # rows that are finished
             return [[0] * tensor.shape[1]] * tensor.shape[0]
         self.looks += 1

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout b
 
 from boxes.commandline import argument_parser, command
 from boxes.dataset import read_examples
-from boxes.decoding import loop, memory, price
+from boxes.decoding import loop, memory, price, stems
 from boxes.decoding.engine import Decoder
 from boxes.decoding.forward import common_prefix
 from boxes.models import load
@@ -38,7 +38,7 @@ COLUMNS = ("model", "part", "phase", "rows", "columns", "tokens", "width", "deci
 
 @contextmanager
 def noting(rows: list[dict], part: float):
-    """While it lasts, every forward of the loop is noted, and a step is as much narrower as the run is smaller."""
+    """While it lasts, every forward behind the prefix is noted, and a step is as much narrower as the run is smaller."""
     forward, decide = loop.forward, loop.decide
 
     def noted(model, cache, first, tokens, lengths=None, width=0, packed=None):
@@ -54,7 +54,8 @@ def noting(rows: list[dict], part: float):
     # What pays in bfloat16 on a GPU, not in this run's float32.
     certain = {(GPU, torch.float32): price.FORWARD_TOKENS[GPU, None] * part}
     with ExitStack() as stack:
-        stack.enter_context(patch.object(loop, "forward", noted))
+        for room in (loop, stems):  # those of steps, those of prefills
+            stack.enter_context(patch.object(room, "forward", noted))
         stack.enter_context(patch.object(loop, "decide", decided))
         stack.enter_context(patch.object(loop, "STEP_TOKENS", max(1, round(loop.STEP_TOKENS * part))))
         stack.enter_context(patch.dict(price.FORWARD_TOKENS, certain))

@@ -43,7 +43,7 @@ from boxes.reference import reference_decode
 from experiments.bench.decoding import spread, teacher_forced
 from experiments.bench.inflate import inflate, too_large
 from experiments.bench.measure import add_bench, add_model, add_prompts, add_rounds, device_name
-from experiments.bench.predicted import take_measured
+from experiments.bench.predicted import MEASURED_WITH, take_measured
 
 # MB: 10^6 bytes, of the device's memory while the engine ran, weights included. mfu: of the peak
 # measured in the same run.
@@ -59,6 +59,7 @@ PREDICTED = "predicted.csv"  # beside the table: what is measured takes its plac
 AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
 ENOUGH = 30  # seconds of a way's runs behind which no more are made
 WARM_UP = 8  # prompts
+PEAK_SECONDS = 2  # in which the device's peak is looked for
 Row = dict[str, object]
 
 
@@ -105,8 +106,8 @@ def run_by_turns(decoder: Decoder, prompts: list[str], repeats: int) -> Runs:
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of the best of the large products of random matrices that
-    two seconds allow."""
-    size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + 2
+    PEAK_SECONDS allow."""
+    size, end = 8192 if device.type == "cuda" else 1024, time.monotonic() + PEAK_SECONDS
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     taken = [timed(lambda: left @ right, device)[0]]
     while time.monotonic() < end:
@@ -115,8 +116,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def useful_flops(shape: Shape, encoded: list[list[int]], answers: list[Completion]) -> float:
-    """What the answers need at least in matrices: the common prefix once, own tokens and statements
-    once.
+    """What the answers need in matrices: the common prefix once, own tokens and statements once.
 
     The output matrix is needed for the statements alone. Attention scores do not count.
     """
@@ -276,8 +276,9 @@ def main() -> None:
             row = try_shape(shape, tiny, prompts, expected, settings)
             peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
-            if device.type == "cuda" and row["status"] == MEASURED:
-                print(take_measured(settings.out.with_name(PREDICTED), name, here, len(prompts), row["seconds"]))
+            predicted = device.type == "cuda" and tiny.spec.name == MEASURED_WITH
+            if predicted and row["status"] == MEASURED:
+                print(take_measured(settings.out.with_name(PREDICTED), rows[here, name]))
         elif rows.get((here, name), {}).get("status") not in (MEASURED, FAILED):
             reason = too_large(shape, device, dtype) or "not asked for"
             rows[here, name] = same | {"status": NOT_MEASURED, "reason": reason}

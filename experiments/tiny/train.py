@@ -3,7 +3,7 @@ tiny-code, tiny-math and tiny-chat.
 
     python experiments/tiny/train.py --out data/models --seed 27
 
-They prove the pipeline, not the hypothesis. Under 60 minutes on two CPU cores, minutes on a GPU.
+They prove the pipeline, not the hypothesis. Half an hour on two CPU cores, minutes on a GPU.
 tiny-base stops early, where it errs in a good part of its answers, as the paper's models do. Its
 variants get equal token budgets: half of each batch is new text (programs, arithmetic, the chat
 format), half the text of tiny-base; tiny-more, the control, reads the text of tiny-base alone, so

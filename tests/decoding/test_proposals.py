@@ -12,7 +12,6 @@ from boxes.decoding.proposals import (
     choose,
     from_statement,
     from_text,
-    learn,
 )
 from boxes.decoding.rows import Rows
 
@@ -122,7 +121,7 @@ def test_acceptance_is_learnt_by_row_and_kind():
     kinds = torch.full((2, 10), COPIED)
     compared = torch.ones(2, 10, dtype=torch.bool)
     equal = torch.tensor([[True] * 10, [False] * 10])
-    learn(rows, acceptance, kinds, compared, equal)
+    acceptance.learn(rows, kinds, compared, equal)
     found = acceptance.rates_of(rows)
     of_all = float(acceptance.rates()[COPIED])
     assert float(believed[COPIED]) < of_all < 0.5
@@ -135,7 +134,7 @@ def test_a_proposal_that_was_not_compared_teaches_nothing():
     rows, acceptance = rows_of([[1]]), Acceptance(DEVICE)
     believed = acceptance.rates()
     kinds, no = torch.full((1, 3), COPIED), torch.zeros(1, 3, dtype=torch.bool)
-    learn(rows, acceptance, kinds, no, ~no)
+    acceptance.learn(rows, kinds, no, ~no)
     assert torch.equal(acceptance.rates(), believed)
     assert not rows.tried.any()
 

@@ -16,7 +16,7 @@ from boxes.models.shapes import GB, SHAPES, SMALL_SHAPES
 from boxes.prompting import encode_prompts
 from boxes.reference import reference_decode
 from experiments.bench import rehearse
-from experiments.bench.fake_gpu import GPU, CopyToHostError, fake_gpu
+from experiments.bench.fake_gpu import GPU, CopyToHostError, asked_by, fake_gpu
 from experiments.bench.rehearse import NAMES, SECOND, Script, fake_model, placed
 
 pytestmark = pytest.mark.usefixtures("one_thread", "steady")
@@ -101,6 +101,13 @@ def test_a_weight_of_another_dtype_or_on_another_device_is_found(monkeypatch, wr
     monkeypatch.setattr(rehearse, "placed", placed_wrong)
     with pytest.raises(RuntimeError):
         rehearse.rehearse(ALL["7b"], 1, rows=ROWS)
+
+
+def test_only_the_engine_is_said_to_ask_whatever_the_checkout_is_called():
+    path = "/home/reader/boxes/experiments/bench/fake_gpu.py"
+    around: dict = {}
+    exec(compile("def tolist(ask):\n    return ask()\n", path, "exec"), around)
+    assert around["tolist"](asked_by) == ""
 
 
 def test_memory_is_counted_for_as_long_as_a_tensor_lives():

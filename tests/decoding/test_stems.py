@@ -7,6 +7,7 @@ from decoding_fixture import BASE, SHORT_REGEX, engine, tiny
 from miniatures import byte_level_tokenizer
 from scenarios_fixture import scenarios
 
+from boxes.completion import Completion
 from boxes.decoding import stems
 from boxes.decoding.drafting import Draft
 from boxes.decoding.engine import Decoder
@@ -27,6 +28,12 @@ def asked() -> list[str]:
         for count in (2, 7, 0, 5):
             texts.append(statement_prompt(describe(scenario.initial, scenario.operations[:count])))
     return texts[::2] + texts[1::2]
+
+
+@pytest.fixture(scope="module")
+def expected(asked) -> list[Completion]:
+    """What the paper's way writes."""
+    return reference_decode(tiny(BASE).model, tiny(BASE).tokenizer, asked)
 
 
 @pytest.fixture
@@ -66,11 +73,9 @@ def test_a_device_that_was_not_measured_is_left_as_it_is():
 
 @pytest.mark.parametrize("draft", [True, False])
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_states_of_a_scenario_decode_as_the_reference(asked, run, draft, batch_size):
-    loaded = tiny(BASE)
-    decoder = engine(draft=draft, batch_size=batch_size)
-    assert decoder.decode(asked) == reference_decode(loaded.model, loaded.tokenizer, asked)
-    encoded = encode_prompts(loaded.tokenizer, asked)
+def test_states_of_a_scenario_decode_as_the_reference(asked, expected, run, draft, batch_size):
+    assert engine(draft=draft, batch_size=batch_size).decode(asked) == expected
+    encoded = encode_prompts(tiny(BASE).tokenizer, asked)
     skip = common_prefix(encoded)
     own = sum(len(ids) - skip for ids in encoded)
     if draft is False:
@@ -79,23 +84,21 @@ def test_states_of_a_scenario_decode_as_the_reference(asked, run, draft, batch_s
 
 @pytest.mark.parametrize("window", [24, 256, 330, 420])
 @pytest.mark.parametrize("name", ["gemma3-window", "gemma2"])
-def test_windows_and_soft_caps(name, window, asked, run):
+def test_windows_and_soft_caps(name, window, asked):
     """The window's edge in own tokens, in the prefix, where they meet, and among what is taken
     over."""
-    model, tokenizer = build(name, sliding_window=window), byte_level_tokenizer()
+    model, tokenizer, asked = build(name, sliding_window=window), byte_level_tokenizer(), asked[:8]
     decoder = Decoder(model, tokenizer, SHORT_REGEX, 12)
     assert decoder.decode(asked) == reference_decode(model, tokenizer, asked, SHORT_REGEX, 12)
     assert decoder.work.way == "engine"
 
 
-def test_a_token_too_many_taken_over_is_seen(asked, monkeypatch):
+def test_a_token_too_many_taken_over_is_seen(asked, expected, monkeypatch):
     """The tests above can fail."""
-    loaded = tiny(BASE)
 
     def wrong(*of):
         ordered, taken = stems.leads_first(*of)
         return ordered, [(lead, most + 2) for lead, most in taken]
 
     monkeypatch.setattr("boxes.decoding.loop.leads_first", wrong)
-    expected = reference_decode(loaded.model, loaded.tokenizer, asked)
     assert engine(draft=False).decode(asked) != expected

@@ -106,7 +106,7 @@ def steps_off(monkeypatch, by: int) -> None:
     """Only where own tokens are attended to in cached steps."""
 
     def moved(positions, first, count, window):
-        if positions.dim() == 2 and window is not None and positions.shape[1] <= trial.TRIED:
+        if positions.dim() == 2 and window is not None and positions.shape[1] <= trial.STEP:
             window += by
         return seen(positions, first, count, window)
 

@@ -1,6 +1,10 @@
 """The benches: what they write, that they fail where a way answers otherwise, and that both READMEs say what the CSVs say."""
 
+import re
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +14,12 @@ import torch
 from scenarios_fixture import prompts, write_dataset
 
 from boxes.completion import Completion, Status
+from boxes.dataset import read_examples
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
 from experiments.bench import all as all_benches
-from experiments.bench import decoding, measure, precision, predicted, real, scaling
+from experiments.bench import decoding, measure, precision, real, scaling
 from paper import bench, bench_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +61,50 @@ def test_all_ways_are_measured_and_agree(monkeypatch, capsys, tmp_path, data):
     assert "e engine" in capsys.readouterr().out
 
 
+RIGHT, WRONG = [(5, 6), (7,)], [(5, 6), (8,)]  # token ids of two statements
+
+
+def told(rows: list[tuple[int, ...]]) -> list[Completion]:
+    """Statements of these tokens."""
+    return [Completion("", tokens, Status.OK) for tokens in rows]
+
+
+def runs_of(way: str, *found: list) -> dict[str, list[tuple]]:
+    """Two rounds in which all ways are right, but for what one way found in each."""
+    runs = {name: [(1.0, 0.0, told(RIGHT))] * 2 for name in decoding.WHAT}
+    return runs | {way: [(1.0, 0.0, statements) for statements in found]}
+
+
+@pytest.mark.parametrize(
+    ("way", "found"),
+    [
+        (decoding.PAPER, told(WRONG)),
+        (decoding.OUTLINES, WRONG),
+        (decoding.LLGUIDANCE, WRONG),
+        (decoding.ENGINE_PLAIN, told(WRONG)),
+    ],
+)
+def test_a_way_with_other_tokens_is_an_error(way, found):
+    wrong = f"{decoding.WHAT[way]}: 1 of 2 statements have other tokens than the ways before it"
+    with pytest.raises(UserError, match=re.escape(wrong)):
+        decoding.rows_of(runs_of(way, found, found), {}, {})
+
+
+def test_so_is_an_engine_that_changes_its_mind():
+    with pytest.raises(UserError, match="1 of 2 statements have other tokens"):
+        decoding.rows_of(runs_of(decoding.ENGINE, told(RIGHT), told(WRONG)), {}, {})
+
+
+def test_after_an_error_nothing_is_written(monkeypatch, capsys, tmp_path, data):
+    wrong = runs_of(decoding.PAPER, told(WRONG), told(WRONG))
+    monkeypatch.setattr(decoding, "compare", lambda *_: decoding.rows_of(wrong, {}, {}))
+    out = tmp_path / "decoding.csv"
+    assert run(monkeypatch, decoding, "--data", data, "--out", out) == 2
+    assert "have other tokens" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["reference_decode", "batched_generate"])
 def test_a_way_with_other_tokens_fails_loudly(monkeypatch, capsys, tmp_path, data, way):
     monkeypatch.setattr(decoding, "GENERATE_BATCHES", (4,))
@@ -156,7 +205,8 @@ def test_thread_counts():
     assert [scaling.thread_counts(cores) for cores in (1, 2, 6)] == [[1], [1, 2], [1, 2, 4, 6]]
 
 
-def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_flips_in_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "BATCH", 2)
     data = write_dataset(tmp_path / "data.jsonl", 1)  # bfloat16 takes long on a CPU
     out = tmp_path / "bfloat16.csv"
@@ -166,7 +216,49 @@ def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path):
     assert table.flips[0] == table.points_from_base[0] == 0
     assert table.way[0] == precision.BASE
     assert table.flips[4] == table.flips[5]  # in float32 drafts change nothing
-    assert (table.accuracy > 80).all()
+
+
+def stated(contents: Sequence[str], token: int) -> Completion:
+    """A statement of these contents, of one token."""
+    clauses = [f"Box {box} contains {what}" for box, what in enumerate(contents)]
+    return Completion(f"Statement: {', '.join(clauses)}.", (token,), Status.OK)
+
+
+def test_flips_are_counted_against_batch_1(monkeypatch, tmp_path, data):
+    """Of six statements that are right, plain batches in bfloat16 give two others, of which one is wrong."""
+    right = [stated(example.contents, 1) for example in read_examples(data)]
+    plain = [replace(right[0], tokens=(2,)), *right[1:5], stated(["the unicorn"] * 7, 2)]
+    found = {precision.BASE: right, "plain": plain, "the engine": right}
+    loaded, dtypes = load("tiny-base", "cpu", "float32"), []
+
+    def load_as(_name, dtype):
+        dtypes.append(dtype)
+        return loaded
+
+    def answered(way, _prompts):
+        return found[way]
+
+    monkeypatch.setattr(precision, "load", load_as)
+    monkeypatch.setattr(precision, "ways", lambda _loaded: {way: partial(answered, way) for way in found})
+    out = tmp_path / "bfloat16.csv"
+    assert run(monkeypatch, precision, "--data", data, "--out", out) == 0
+    table = pd.read_csv(out)
+    assert dtypes == ["bfloat16", "float32"]
+    assert list(table.dtype) == ["bfloat16"] * 3 + ["float32"]
+    assert list(table.way) == [*found, "the engine"]
+    assert list(table.flips) == [0, 2, 0, 0]
+    assert list(table.correct) == [42, 35, 42, 42]
+    assert table.points_from_base[1] == pytest.approx(-100 * 7 / 42)
+
+
+def test_the_ways_whose_flips_are_counted_are_one_in_float32(monkeypatch):
+    monkeypatch.setattr(precision, "BATCH", 2)
+    found = {}
+    for name, decode in precision.ways(load("tiny-base", "cpu", "float32")).items():
+        found[name] = decode(prompts(3))
+    assert next(iter(found)) == precision.BASE
+    assert len(found) == 4
+    assert all(completions == found[precision.BASE] for completions in found.values())
 
 
 def test_rounds_take_turns_and_ratios_are_of_one_round():
@@ -264,18 +356,3 @@ def test_all_benches_run_in_turn_and_shapes_alone_where_they_are_named(monkeypat
 def test_a_bench_that_fails_ends_all(monkeypatch, tmp_path):
     status, options = ran(monkeypatch, tmp_path, 2)
     assert (status, list(options)) == (2, ["decoding"])
-
-
-def test_what_is_measured_takes_the_place_of_what_was_predicted(tmp_path):
-    """The row of the shape and the model that is inflated, over as many prompts; the others stay predicted."""
-    path = tmp_path / "predicted.csv"
-    same = {"part": 1.0, "prompts": 714, "seconds": 4.0, "status": "predicted"}
-    rows = [same | {"shape": shape, "schedule": name} for shape in ("7b", "13b") for name in ("tiny-base", "real")]
-    pd.DataFrame(rows, columns=predicted.COLUMNS).to_csv(path, index=False)
-    assert predicted.take_measured(path, "7b", "a GPU", 64, 1.0) == ""
-    said = predicted.take_measured(path, "7b", "a GPU", 714, 5.0)
-    assert said == "7b: 5.0 s on a GPU; 4.0 s were predicted, 1.25 times that"
-    table = pd.read_csv(path)
-    assert list(table.status) == ["measured", "predicted", "predicted", "predicted"]
-    assert (table.off[0], table.measured_seconds[0], table.device[0]) == (1.25, 5.0, "a GPU")
-    assert predicted.take_measured(tmp_path / "none.csv", "7b", "a GPU", 714, 5.0) == ""

@@ -150,6 +150,7 @@ def bench(tmp_path, monkeypatch):
     """Runs shapes over a table of miniatures; gives its exit status and rows."""
     table = {"small": SMALL, "gemma": MINIATURES["gemma, tied"], "huge": HUGE}
     monkeypatch.setattr(shapes, "SHAPES", table)
+    monkeypatch.setattr(shapes, "PEAK_SECONDS", 0.1)
     data, out = write_dataset(tmp_path / "data.jsonl"), tmp_path / "shapes.csv"
 
     def measured(*names: str, reference: int = 0, dtype: str = "float32"):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from faults_place import MODEL, SETTINGS, Place, begin, fork, stopped
 
-from boxes.decoding import loop, price
+from boxes.decoding import loop, price, stems
 from boxes.decoding.constraint import token_bytes
 from boxes.models import find
 from boxes.models.table import spec_of
@@ -150,17 +150,18 @@ def memory_short(folder: Path, rounds: int, seed: int) -> tuple[int, str]:
     settings = replace(SETTINGS, batch_size=8)
     with begin(folder) as place:
         try:
-            loop.forward = failing(forward, 0, ValueError())
+            loop.forward = stems.forward = failing(forward, 0, ValueError())  # of steps, of prefills
             place.decode(settings)
             last = loop.forward.calls
             for number in range(rounds):
                 place.wipe()
                 call = (1, int(rng.integers(2, last)), last)[number % 3]
-                loop.forward = failing(forward, call, torch.OutOfMemoryError("injected"))
+                loop.forward = stems.forward = failing(forward, call, torch.OutOfMemoryError("injected"))
                 run = place.decode(settings)
                 survived += place.as_without() and (run["halvings"], run["batch_size"]) == (1, 4)
         finally:
-            loop.forward, price.MEASURED = forward, measured
+            loop.forward = stems.forward = forward
+            price.MEASURED = measured
     return survived, f"of {last} forwards"
 
 

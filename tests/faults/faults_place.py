@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,26 +65,40 @@ class Place:
             path.unlink()
 
 
+LOAD = cache(loading.load)
+
+
+def place_in(folder: Path, truth: list[str], seconds: float) -> Place:
+    """A dataset in a folder, the same in each, and a run's folder, which is empty."""
+    (folder / MODEL).mkdir()
+    data = write_dataset(folder / "test-t5.jsonl", count=5, operations=3)
+    return Place(read_task(data), folder / MODEL, truth, seconds)
+
+
+@cache
+def faultless() -> tuple[list[str], float]:
+    """The lines that a run without faults writes, in order, and how long it takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_in(Path(folder), [], 0.0)
+        place.decode()  # loads
+        place.wipe()
+        began = time.monotonic()
+        place.decode()
+        return sorted(place.path.read_text().splitlines()), time.monotonic() - began
+
+
 @contextlib.contextmanager
 def begin(folder: Path) -> Iterator[Place]:
-    """Decode without faults; while it lasts, the model is loaded once and torch has one thread, which a fork survives."""
+    """Decode without faults, once a process; while it lasts, the model is loaded once and torch has one thread, which a
+    fork survives."""
     threads, load = torch.get_num_threads(), decode.load
     torch.set_num_threads(1)
     # By default forks share a lock of tqdm's, which nobody releases for one that was killed.
     tqdm.monitor_interval = 0
     tqdm.set_lock(threading.RLock())
-    decode.load = cache(loading.load)
+    decode.load = LOAD
     try:
-        data = write_dataset(folder / "test-t5.jsonl", count=5, operations=3)
-        place = Place(read_task(data), folder / MODEL, [], 0.0)
-        place.decode()
-        place.wipe()
-        began = time.monotonic()
-        place.decode()
-        seconds = time.monotonic() - began
-        truth = sorted(place.path.read_text().splitlines())
-        place.wipe()
-        yield Place(place.task, place.folder, truth, seconds)
+        yield place_in(folder, *faultless())
     finally:
         decode.load = load
         torch.set_num_threads(threads)

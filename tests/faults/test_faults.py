@@ -13,7 +13,7 @@ import pytest
 import torch
 from scenarios_fixture import write_dataset
 
-from boxes.decoding import loop
+from boxes.decoding import loop, stems
 from boxes.decoding.constraint import token_bytes
 from boxes.minimal_pairs import QUERY_COLUMNS
 from boxes.models.table import spec_of
@@ -162,7 +162,8 @@ def test_out_of_memory_is_on_record_and_changes_no_line(place, monkeypatch, caps
             raise torch.OutOfMemoryError("injected")
         return forward(*arguments, **more)
 
-    monkeypatch.setattr(loop, "forward", counted)
+    for room in (loop, stems):  # steps, prefills
+        monkeypatch.setattr(room, "forward", counted)
     stop = 0
     decode_run(MODEL, task, folder, SETTINGS)
     truth = sorted((folder / "predictions.jsonl").read_text().splitlines())
