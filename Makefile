@@ -131,7 +131,7 @@ $(SETTINGS): $(call changed,$(SETTINGS),$(RUN_SETTINGS))
 OUTDATED := $(if $(wildcard $(STATUS)),$(shell $(OWN_PYTHON) experiments/tools/outdated.py $(STATUS)))
 $(STATUS): experiments/04_decode.py $(DECODING) $(TEST) $(SETTINGS) $(OUTDATED) | $(READY)
 	$(PY) $< --profile $(PROFILE) $(NARROW) --data $(TEST) --dev $(DEV) --runs $(RUNS) --out $@ $(GPUS_PER_MODEL:%=--gpus %) \
-	    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))) --where $(WHERE) $(if $(SLURM),--cluster=$(call quoted,SLURM)) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
+	    $(patsubst -j%,--jobs %,$(filter -j%,$(MAKEFLAGS))) --where $(WHERE) $(if $(SLURM),$(if $(filter slurm,$(WHERE)),--cluster=$(call quoted,SLURM))) $(HARDWARE) $(FORMAT:%=--prompt-format %) $(DECODE)
 
 # ---------------------------------------------------------------------------------------------------- scores, summaries
 SCORES := $(RESULTS)/scores.csv

@@ -1,10 +1,12 @@
 """Signals that ask a process to end: what is under way is finished whole, and then it ends."""
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 
 
@@ -45,3 +47,19 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """uninterrupted, and the programs that are called in here are not interrupted either."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        with uninterrupted():  # of several threads one may not block the signals
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Have this process told to end (SIGTERM) when the one that has started it has ended, however that was."""
+    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)

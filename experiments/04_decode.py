@@ -28,14 +28,16 @@ from boxes.commandline import add_hardware, argument_parser, command, hardware_o
 from boxes.models.table import PROFILES, choose, spec_of
 from boxes.prompting import PROMPT_FORMATS, PROMPT_STYLES
 from boxes.records import UserError
-from boxes.runs.cluster import PLACES, Ended, Job, needs_of, run_remote
-from boxes.runs.devices import Machine, gpus
+from boxes.runs.cluster import PLACES, run_remote
+from boxes.runs.devices import CPU, Machine, device_among, gpus
 from boxes.runs.executors import run_all
 from boxes.runs.model_runs import ModelRuns, decode_model
 from boxes.runs.plan import DEV_QUERIES_PER_BUCKET, OWN
 from boxes.runs.prompt_choice import CHOSEN
-from boxes.runs.status import write_status
+from boxes.runs.status import Outcome, write_status
+from boxes.runs.submission import Command, Submission
 from boxes.runs.task import Settings, read_task
+from experiments.tools.needs import needs_of
 
 LOCKS = ".gpus"  # folder of the locks of GPUs, beside the profiles': all of them share the GPUs
 LOGS = ".jobs"  # folder of what a cluster's jobs say, in a profile's
@@ -66,6 +68,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cluster", default="", help='for sbatch, e.g. "--partition=gpu --time=120"; or Ray\'s address'
     )
+    bench = "of --where: shapes.csv of the bench, for the time that a job may take"
+    parser.add_argument("--bench", type=Path, default=Path("data/bench/shapes.csv"), help=bench)
     formats = (*PROMPT_FORMATS, CHOSEN)
     parser.add_argument("--prompt-format", choices=formats, help="default: the one Table 6 used for the model")
     parser.add_argument("--prompt-style", choices=tuple(PROMPT_STYLES), default="table2", help="default: %(default)s")
@@ -82,30 +86,35 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def jobs_of(arguments: argparse.Namespace, models: list[ModelRuns]) -> list[Job]:
-    """For each model the command that decodes it alone."""
-    jobs = []
+def submissions(arguments: argparse.Namespace, models: list[ModelRuns]) -> list[Submission]:
+    """For each model the command that decodes it alone, and what that needs."""
+    found, speeds = [], {}
     for model in models:
-        needs = needs_of(spec_of(model.name), arguments.gpus, arguments.device)
+        spec = spec_of(model.name)
+        needs = needs_of(spec, arguments.gpus, arguments.device, arguments.dtype, arguments.bench, speeds)
         words = [sys.executable, str(Path(__file__).absolute()), "--model", model.name, "--out", str(model.folder)]
         words += ["--data", str(arguments.data)]
         if arguments.dev:
             words += ["--dev", str(arguments.dev)]
-        given = vars(arguments) | ({"device": "auto"} if needs.gpus > 1 else {})
+        device = CPU  # whatever else the node has
+        if needs.gpus:
+            device = device_among(arguments.device, needs.gpus)
+        given = vars(arguments) | {"device": device}
         for name in HANDED_ON:
             if given[name] is not None:
                 words += [f"--{name.replace('_', '-')}", str(given[name])]
-        jobs.append(Job(model.name, tuple(words), needs, model.lock))
-    return jobs
+        command = Command(tuple(words), os.getcwd(), needs.cores)
+        found.append(Submission(model.name, command, needs, model.lock))
+    return found
 
 
 def decode_elsewhere(arguments: argparse.Namespace, models: list[ModelRuns]) -> None:
     """Each model in a job of a cluster, and status.csv, which says why a job failed."""
     logs = arguments.runs / LOGS
-    ended = run_remote(jobs_of(arguments, models), arguments.where, arguments.cluster, logs)
-    rows = list_runs(arguments, ended)
+    outcomes = run_remote(submissions(arguments, models), arguments.where, arguments.cluster, logs)
+    rows = list_runs(arguments, outcomes)
     complete = {row["model"] for row in rows if row["run"] == OWN and row["status"] == "complete"}
-    failed = [name for name, end in ended.items() if end.failure and name not in complete]
+    failed = [name for name, outcome in outcomes.items() if outcome.failure and name not in complete]
     if failed:
         raise UserError(f"{', '.join(failed)}: the job failed, {arguments.out} says why; run again, it goes on")
 
@@ -129,9 +138,9 @@ def decode_profile(arguments: argparse.Namespace, models: list[ModelRuns]) -> No
     list_runs(arguments, {})
 
 
-def list_runs(arguments: argparse.Namespace, ended: dict[str, Ended]) -> list[dict]:
+def list_runs(arguments: argparse.Namespace, outcomes: dict[str, Outcome]) -> list[dict]:
     """status.csv, and how many runs are complete; its rows."""
-    rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs, ended)
+    rows = write_status(arguments.out, choose(arguments.profile, arguments.models), arguments.runs, outcomes)
     complete = [row for row in rows if row["status"] == "complete"]
     print(f"{arguments.out}: {len(complete)} of {len(rows)} runs complete")
     return rows

@@ -207,10 +207,16 @@ class Machine:
             taken = take(self.locks, shares, count)
             return Place(tuple(taken.values()), threads=threads, device=self.device)
         taken = take(self.locks, names, count)
-        device = self.device and "cuda"  # cuda:1 is now the only one there is
-        if count > 1:
-            device = "auto"
+        device = device_among(self.device, count)
         return Place(tuple(taken.values()), tuple(sorted(taken, key=names.index)), device=device)
+
+
+def device_among(asked: str | None, count: int) -> str | None:
+    """What a model is loaded on, where it sees so many GPUs and they are its own: cuda:1 is then the only
+    one there is."""
+    if count > 1:
+        return "auto"
+    return asked and "cuda"
 
 
 def is_small(spec: ModelSpec) -> bool:

@@ -146,21 +146,26 @@ def _batch_record(line: dict) -> dict:
     if not found:
         raise ValueError(f"custom_id {shown(name)} is not one of make prompts (SAMPLE-OPERATIONS)")
     record = {"sample_id": int(found[1]), "num_operations": int(found[2]), "prediction": None}
-    body = (line.get("response") or {}).get("body")
-    if line.get("error") or not body or not body.get("choices"):
-        return record
-    choice = body["choices"][0]
-    text = choice.get("text")
-    if text is None:
-        text = (choice.get("message") or {}).get("content")
-    return record | {"prediction": _unwrapped(text), "finish_reason": choice.get("finish_reason")}
+    try:
+        body = (line.get("response") or {}).get("body")
+        if line.get("error") or not body or not body.get("choices"):
+            return record
+        choice = body["choices"][0]
+        text = choice.get("text")
+        if text is None:
+            text = (choice.get("message") or {}).get("content")
+        if type(text) is not str and text is not None:
+            raise TypeError
+        return record | {"prediction": _unwrapped(text), "finish_reason": choice.get("finish_reason")}
+    except (AttributeError, LookupError, TypeError):
+        raise ValueError("field 'response' is not what a batch API writes") from None
 
 
 def _unwrapped(text: str | None) -> str | None:
     """The statement in {"statement": ...}, as a schema has it; any other text as it is."""
     try:
         value = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(value, dict) and isinstance(value.get("statement"), str):
         return value["statement"]

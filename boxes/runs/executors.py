@@ -4,7 +4,6 @@ The processes are forks of one that has not imported torch. Their locks (flock) 
 however they end: two commands at once share the GPUs and never decode one model twice.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from boxes.commandline import command
-from boxes.interrupts import ENDING, Ended
+from boxes.interrupts import ENDING, Ended, deferred, end_with_parent
 from boxes.runs.devices import Machine, Place, sign, try_lock, wait_for_lock
-
-PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class Work(Protocol):
@@ -64,10 +61,9 @@ def _start(work: Work, handle: int, machine: Machine, processes: list[BaseProces
     if not any(process.exitcode for process in processes):
         fork = multiprocessing.get_context("fork")
         process = fork.Process(target=_in_process, args=(work, handle, place, os.getpid()), name=work.name)
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # it heeds them from where its work begins
-        process.start()
-        processes.append(process)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        with deferred():  # it heeds signals from where its work begins
+            process.start()
+            processes.append(process)
     for lock in locks:
         os.close(lock)
 
@@ -75,7 +71,7 @@ def _start(work: Work, handle: int, machine: Machine, processes: list[BaseProces
 def _in_process(work: Work, handle: int, place: Place, parent: int) -> None:
     """In the fork: run as a script does, with its messages and exit status; a signal is the
     parent's to speak of."""
-    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)  # a parent that is killed leaves none behind
+    end_with_parent()  # a parent that is killed leaves none behind
     if os.getppid() != parent:
         return
     sign(handle)

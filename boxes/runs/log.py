@@ -1,11 +1,17 @@
 """The log of a model's runs: what its process says, kept beside the runs, one time after another."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+
+# Lines of a job's log that only repeat that what it called has failed, or where.
+_REPEATED = re.compile(
+    r"\s|$|Traceback |The above exception|During handling|srun: |submitit |.*returned non-zero exit status"
+)
 
 
 class Tee:
@@ -56,3 +62,10 @@ def _note(log: TextIO, text: str) -> None:
     with suppress(OSError):
         log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
         log.flush()
+
+
+def last_said(log: Path) -> str:
+    """The last line of a job's log that says why it ended."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    said = [line for line in lines if not _REPEATED.match(line)]
+    return (said or lines or ["it wrote no log"])[-1].strip()

@@ -4,34 +4,45 @@ left to decode."""
 import csv
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from boxes.models.table import ModelSpec
 from boxes.records import UserError, write_text
-from boxes.runs.cluster import Ended
 from boxes.runs.folder import read_run
 from boxes.runs.plan import OWN, folders_beside
 
-NOWHERE: Mapping[str, Ended] = MappingProxyType({})
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a model's job on a cluster ended: what it is called and where its log lies, and why it failed (None: it did
+    not)."""
+
+    job: str
+    failure: str | None = None
+
+
+NOWHERE: Mapping[str, Outcome] = MappingProxyType({})
 # job: of a cluster, and where its log lies.
 STATUS_COLUMNS = ("model", "run", "status", "reason", "weights", "folder", "job")
 
 
 def write_status(
-    path: Path, specs: Iterable[ModelSpec], runs: Path, ended: Mapping[str, Ended] = NOWHERE
+    path: Path, specs: Iterable[ModelSpec], runs: Path, outcomes: Mapping[str, Outcome] = NOWHERE
 ) -> list[dict]:
     """Write STATUS_COLUMNS of every run that a model is to have, in folders of `runs`; the rows.
-    `weights`: the folder whose change asks for another look, for a model that lies in one. `ended`:
-    how the jobs of models ended that were decoded on a cluster."""
+    `weights`: the folder whose change asks for another look, for a model that lies in one. `outcomes`:
+    of the models that were decoded on a cluster."""
     rows = []
     for spec in specs:
         for name in (OWN, *folders_beside(spec)):
             row = _row(spec, name, runs / spec.name) | {"job": ""}
-            if spec.name in ended:
-                row["job"] = ended[spec.name].job
-                if row["status"] != "complete" and ended[spec.name].failure:
-                    row["reason"] = ended[spec.name].failure
+            outcome = outcomes.get(spec.name)
+            if outcome:
+                row["job"] = outcome.job
+                if row["status"] != "complete" and outcome.failure:
+                    row["reason"] = outcome.failure
             rows.append(row)
     text = io.StringIO()
     writer = csv.DictWriter(text, STATUS_COLUMNS, lineterminator="\n")

@@ -6,10 +6,10 @@ from pathlib import Path
 from boxes.models import Checkpoint, WeightsMissing, find_row
 from boxes.models.files import check_files
 from boxes.models.loading import load_tokenizer
-from boxes.models.shapes import MEASURED, weight_bytes
 from boxes.models.table import ModelSpec
-from boxes.records import UserError, read_csv
+from boxes.records import UserError
 from boxes.runs.devices import USABLE, needed
+from experiments.tools.needs import memory_needed, seconds_of
 
 # A statement as the models are to write it.
 STATEMENT = (
@@ -17,7 +17,6 @@ STATEMENT = (
     "Box 2 contains nothing, Box 3 contains nothing, Box 4 contains the guitar, "
     "Box 5 contains nothing, Box 6 contains the chemical and the fish and the television."
 )
-STORED, RUN = 1024, 4096  # tokens of a prompt with its statement, and of the largest forward, about
 HERE, TO_FETCH, MISSING = "here", "to fetch", "missing"
 Memory = dict[str, int]  # a GPU -> its bytes
 OPEN, CLOSED, NOT_NEEDED = "open", "closed", "not needed"
@@ -62,16 +61,6 @@ def examine(spec: ModelSpec, there: Memory, asked: int | None, bench: Path, gpu:
         row.faults.append(str(error))
     check_memory(spec, None if row.faults else folder, there, asked, row)
     return row
-
-
-def seconds_of(spec: ModelSpec, bench: Path, gpu: str | None) -> float | None:
-    """Seconds for the test set, measured at a model's shape on this kind of GPU; else None."""
-    if not spec.shape or not gpu or not bench.exists():
-        return None
-    table = read_csv(bench, ("shape", "device", "status", "seconds"))
-    same = (table["shape"] == spec.shape) & (table.device == gpu) & (table.status == MEASURED)
-    seconds = table.seconds[same]
-    return float(seconds.iloc[0]) if len(seconds) else None
 
 
 # --- the tokenizer ---
@@ -119,12 +108,7 @@ def check_memory(spec: ModelSpec, folder: Path | None, there: Memory, asked: int
     from boxes.decoding.memory import free_bytes
 
     itemsize = 2 if there else 4
-    row.need = weight_bytes(spec, itemsize)
-    if folder:
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        row.need += row_bytes(config, itemsize)
+    row.need = memory_needed(spec, itemsize, folder)
     if not there:
         import torch
 
@@ -135,14 +119,6 @@ def check_memory(spec: ModelSpec, folder: Path | None, there: Memory, asked: int
         row.faults.append(f"GPUS_PER_MODEL={count}, but there are {len(there)} GPUs")
     row.held = USABLE * min(count, len(there)) * min(there.values())
     row.on = "on 1 GPU" if count == 1 else f"on {count} GPUs"
-
-
-def row_bytes(config, itemsize: int) -> int:
-    """What one prompt needs beside the weights."""
-    from boxes.decoding.memory import passing_bytes, stored_bytes
-
-    config = config.get_text_config()
-    return STORED * stored_bytes(config, itemsize) + RUN * passing_bytes(config, itemsize)
 
 
 # --- the hub ---

@@ -22,7 +22,7 @@ from boxes.records import UserError
 
 # What make hands on to the programs below it.
 PROGRAMS = re.compile(
-    r"(PIP|UV|HF|CUDA|OMP|MKL|NVIDIA|PYTEST|BUILDAH|LC|SSL_CERT|XDG)_.*|TORCH.*|PYTHON.*|MAKE.*|.*_(PROXY|proxy)|"
+    r"(PIP|UV|HF|CUDA|OMP|MKL|NVIDIA|PYTEST|BUILDAH|LC|SSL_CERT|XDG|RAY|SBATCH)_.*|TORCH.*|PYTHON.*|MAKE.*|.*_(PROXY|proxy)|"
     r"GIT_COMMIT|MODELS_RECORDS|HOME|TMPDIR|PATH|LANG|IMAGE|CACHE|SHELL"
 )
 PATHS = ("DATASET", "VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM")

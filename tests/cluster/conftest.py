@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,34 @@ def until(condition, seconds: float = 300.0):
     raise AssertionError(f"{condition} did not come true in {seconds} s")
 
 
-def missing(*programs: str) -> None:
-    """Fail in one line where a program is not installed."""
+def missing(package: str, *programs: str) -> None:
+    """Fail in one line where a package or a program is not installed."""
+    if find_spec(package) is None:
+        pytest.fail(f"{package} missing: pip install --require-hashes -r requirements-cluster.lock", pytrace=False)
     absent = [name for name in programs if shutil.which(name) is None]
     if absent:
         pytest.fail(f"{', '.join(absent)} missing: apt-get install slurm-wlm munge iproute2", pytrace=False)
+
+
+def others() -> list[str]:
+    """What else runs in this namespace of processes: command lines."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            ended = (folder / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+            if folder.name != str(os.getpid()) and not ended:
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left():
+    """Whatever a test has started has ended, the last by itself."""
+    yield
+    if os.getpid() == 1:  # as make test-cluster has it
+        with suppress(AssertionError):
+            until(lambda: not others(), 30)
+        assert others() == []
 
 
 @contextmanager
@@ -79,7 +103,7 @@ def running(command: list[str], **options):
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """The environment in which Slurm's commands reach two nodes with a counted GPU each."""
-    missing("munged", "slurmctld", "slurmd", "sbatch", "srun")
+    missing("submitit", "munged", "slurmctld", "slurmd", "sbatch", "srun")
     folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname()
     # Slurm looks for names only where there is an address besides 127.0.0.1; Ray would take it for its own.
     address = ["192.0.2.1/32", "dev", "lo"]
@@ -112,7 +136,7 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """The environment in which Ray is two nodes with a counted GPU each, and the second node's process."""
-    pytest.importorskip("ray", reason="pip install --require-hashes -r requirements-cluster.lock")
+    missing("ray")
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--num-gpus=1"]
     start += ["--node-ip-address=127.0.0.1", "--disable-usage-stats"]
     head = ["--head", "--port=6399", "--include-dashboard=false"]

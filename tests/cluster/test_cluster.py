@@ -1,4 +1,5 @@
-"""Models decoded over two nodes of Slurm and of Ray: the bytes of a run on one machine, whatever becomes of a node."""
+"""The tiny profile decoded over two nodes of Slurm and of Ray: the bytes of a run on one machine, whatever becomes of a
+node."""
 
 import csv
 import json
@@ -11,17 +12,19 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, until
 
+from boxes.models.table import models_of
+
 pytestmark = pytest.mark.cluster
-MODELS = ["tiny-base", "tiny-code"]
-LINES = 7 * 40  # of the dataset, seven a description
+MODELS = [spec.name for spec in models_of("tiny", extra=False)]
+WHOLE = ROOT / "data/boxes/test-subsample-states-t5.jsonl"
+LINES = 7 * 40  # of a part of the dataset, seven a description
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """The beginning of the evaluated subset."""
-    whole = ROOT / "data/boxes/test-subsample-states-t5.jsonl"
-    path = tmp_path_factory.mktemp("data") / "some.jsonl"
-    path.write_text("".join(whole.read_text().splitlines(keepends=True)[:LINES]))
+def part(tmp_path_factory):
+    """The beginning of the evaluated subset, where it is not the bytes that matter most."""
+    path = tmp_path_factory.mktemp("data") / "part.jsonl"
+    path.write_text("".join(WHOLE.read_text().splitlines(keepends=True)[:LINES]))
     return path
 
 
@@ -32,8 +35,8 @@ class Decoding:
         self.runs, self.status, self.environment = runs, runs / "status.csv", dict(environment)
         script = [sys.executable, str(ROOT / "experiments/04_decode.py"), "--profile", "tiny", "--models", *MODELS]
         paths = ["--data", str(data), "--runs", str(runs), "--out", str(self.status)]
-        # Few at a time, so that there is a middle to be stopped in.
-        command = [*script, *paths, "--where", where, "--batch-size", "4", "--dtype", "float32", *more]
+        # Not all at a time, so that there is a middle to be stopped in.
+        command = [*script, *paths, "--where", where, "--batch-size", "16", "--dtype", "float32", *more]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
         )
@@ -55,10 +58,17 @@ class Decoding:
     def rows(self) -> list[dict]:
         return list(csv.DictReader(self.status.read_text().splitlines()))
 
+    def jobs(self) -> dict[str, str]:
+        """The job of each model, as soon as they are recorded."""
+        record = self.runs / ".jobs/slurm.json"
+        until(record.exists)
+        return json.loads(record.read_text())
+
 
 @pytest.fixture(scope="module")
-def local(data, tmp_path_factory):
-    run = Decoding(data, tmp_path_factory.mktemp("runs") / "local", "local", os.environ)
+def local(tmp_path_factory):
+    """What one machine decodes of the whole subset."""
+    run = Decoding(WHOLE, tmp_path_factory.mktemp("runs") / "local", "local", os.environ)
     status, said = run.ended()
     assert status == 0, said
     return run.predictions()
@@ -72,10 +82,11 @@ def jobs(environment, states: str = "all") -> list[str]:
     return said_by(environment, "squeue", "--noheader", "--array", f"--states={states}", "--format=%i").split()
 
 
-def test_slurm_gives_the_same_when_a_job_is_stopped_and_a_node_drained(data, local, slurm, tmp_path):
-    run = Decoding(data, tmp_path / "runs", "slurm", slurm, "--gpus", "1", "--cluster=--partition=all --comment=boxes")
+def test_slurm_gives_the_same_when_a_job_is_stopped_and_a_node_drained(local, slurm, tmp_path):
+    options = ("--gpus", "1", "--cluster=--partition=all --comment=boxes")
+    run = Decoding(WHOLE, tmp_path / "runs", "slurm", slurm, *options)
     until(run.begun)
-    identity = json.loads((run.runs / ".jobs/slurm.json").read_text())[MODELS[0]]
+    identity = run.jobs()[MODELS[0]]
     said_by(slurm, "scontrol", "requeue", identity)  # as a preemption does
     said_by(slurm, "scontrol", "update", "nodename=node2", "state=drain", "reason=test")
     try:
@@ -93,31 +104,32 @@ def test_slurm_gives_the_same_when_a_job_is_stopped_and_a_node_drained(data, loc
         assert log.exists()
 
 
-def test_a_second_command_waits_for_the_jobs_of_one_that_was_killed(data, local, slurm, tmp_path):
-    first = Decoding(data, tmp_path / "runs", "slurm", slurm)
-    until((first.runs / ".jobs/slurm.json").exists)
+def test_a_second_command_waits_for_the_jobs_of_one_that_was_killed(part, local, slurm, tmp_path):
+    first = Decoding(part, tmp_path / "runs", "slurm", slurm)
+    first.jobs()
     first.process.kill()
     first.ended()
     before = jobs(slurm)
-    second = Decoding(data, tmp_path / "runs", "slurm", slurm)
+    second = Decoding(part, tmp_path / "runs", "slurm", slurm)
     status, said = second.ended()
     assert status == 0, said
-    assert second.predictions() == local
+    for name, lines in second.predictions().items():
+        assert len(lines) == LINES // 7
+        assert set(lines) <= set(local[name])
     assert set(jobs(slurm)) <= set(before)
 
 
-def test_ctrl_c_cancels_what_was_submitted(data, slurm, tmp_path):
-    run = Decoding(data, tmp_path / "runs", "slurm", slurm)
-    until((run.runs / ".jobs/slurm.json").exists)
+def test_ctrl_c_cancels_what_was_submitted(part, slurm, tmp_path):
+    run = Decoding(part, tmp_path / "runs", "slurm", slurm)
+    run.jobs()
     run.process.send_signal(signal.SIGINT)
     assert run.ended()[0] == 130
     until(lambda: not jobs(slurm, "PENDING,RUNNING,COMPLETING"))
 
 
-def test_a_failed_job_says_why(data, slurm, tmp_path):
-    run = Decoding(data, tmp_path / "runs", "slurm", slurm)
-    until((run.runs / ".jobs/slurm.json").exists)
-    identity = json.loads((run.runs / ".jobs/slurm.json").read_text())[MODELS[0]]
+def test_a_failed_job_says_why(part, slurm, tmp_path):
+    run = Decoding(part, tmp_path / "runs", "slurm", slurm)
+    identity = run.jobs()[MODELS[0]]
     until(lambda: identity in jobs(slurm, "RUNNING"))
     said_by(slurm, "scancel", identity)
     status, said = run.ended()
@@ -127,9 +139,28 @@ def test_a_failed_job_says_why(data, slurm, tmp_path):
     assert "CANCELLED" in reasons[0]
 
 
-def test_ray_gives_the_same_when_a_node_is_lost(data, local, ray_cluster, tmp_path):
+def test_jobs_that_are_cancelled_before_they_begin_are_said_to_be(part, slurm, tmp_path):
+    """Slurm then keeps of an array no job, only what is left of it."""
+    run = Decoding(part, tmp_path / "runs", "slurm", slurm, "--cluster=--hold")
+    said_by(slurm, "scancel", *run.jobs().values())
+    status, said = run.ended()
+    assert status == 2, said
+    reasons = {row["reason"] for row in run.rows() if row["run"] == "own"}
+    assert reasons == {"CANCELLED; it wrote no log"}
+
+
+def test_what_sbatch_refuses_is_said_in_one_line(part, slurm, tmp_path):
+    run = Decoding(part, tmp_path / "runs", "slurm", slurm, "--cluster=--partition=none-such")
+    status, said = run.ended()
+    assert (status, said.count("\n")) == (2, 1), said
+    assert "sbatch refuses: " in said
+    assert "nvalid partition" in said
+    assert not (run.runs / ".jobs/slurm.json").exists()
+
+
+def test_ray_gives_the_same_when_a_node_is_lost(local, ray_cluster, tmp_path):
     environment, second = ray_cluster
-    run = Decoding(data, tmp_path / "runs", "ray", environment, "--gpus", "1")
+    run = Decoding(WHOLE, tmp_path / "runs", "ray", environment, "--gpus", "1")
     until(run.begun)
     second.terminate()
     status, said = run.ended()

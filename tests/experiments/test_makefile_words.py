@@ -55,6 +55,20 @@ def test_a_wrong_name_is_named(checkout, arguments, message):
     assert not (checkout / "data/runs").exists()
 
 
+def test_what_programs_below_read_may_stand_there(checkout):
+    result = make(checkout, "-n", "table6", "PROFILE=reported", "RAY_ADDRESS=10.0.0.1:6379", "HF_HOME=/hub")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("where", "told"), [("slurm", True), ("ray", False), ("local", False)])
+def test_what_slurm_is_told_is_for_slurm(checkout, where, told):
+    """In an environment it may stand for other purposes, too."""
+    result = make(checkout, "-n", "table6", f"WHERE={where}", "SLURM=--partition=gpu --time=9", "V=1")
+    [line] = [line for line in result.stdout.splitlines() if "--where" in line]
+    assert f"--where {where} " in line
+    assert ("--cluster='--partition=gpu --time=9'" in line) == told
+
+
 def test_a_damaged_file_of_added_models_is_one_line_and_no_matter_of_help(checkout, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records/added.json").write_text("{")

@@ -109,6 +109,9 @@ BAD = [
     ('{"input": "Box 9", "prediction": "x"}', f"unknown description: 'Box 9'; {MEND}"),
     ('{"custom_id": "a", "response": {}}', f"custom_id 'a' is not one of make prompts (SAMPLE-OPERATIONS); {MEND}"),
     ('{"custom_id": 5}', f"custom_id 5 is not one of make prompts (SAMPLE-OPERATIONS); {MEND}"),
+    *((json.dumps({"custom_id": "0-1", "response": response}), f"field 'response' is not what a batch API writes; {MEND}")
+      for response in ("x", {"body": ["x"]}, {"body": {"choices": "x"}}, {"body": {"choices": {"a": 1}}},
+                       {"body": {"choices": [{"text": []}]}}, {"body": {"choices": [{"message": "x"}]}})),
     ("[1]", f"expected a JSON object, found list; {MEND}"),
     ("", f"not JSON, or cut short (Expecting value at character 2); {MEND}"),
     ('{"sample_id": 0, "pre', f"not JSON, or cut short (Unterminated string starting at character 18); {MEND}"),
@@ -123,6 +126,12 @@ def test_what_cannot_be_read_is_one_line(tmp_path, change, message):
     with pytest.raises(UserError) as error:
         read(tmp_path, [RECORDS[0], line, ""][: 3 if line == "" else 2])
     assert str(error.value) == f"{tmp_path}/given.jsonl: line 2: {message}"
+
+
+def test_a_text_that_is_no_json_at_any_depth_is_a_text(tmp_path):
+    deep = "[" * 100_000
+    (_, (text, status)), _ = read(tmp_path, [batch(0, {"text": SAID[0]}), batch(1, {"text": deep})])
+    assert (text, status) == (deep, "invalid")
 
 
 def test_no_file_and_an_empty_one(tmp_path):
