@@ -66,7 +66,7 @@ def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> lis
     base, treated = _answers(queries, base_name), _answers(queries, treated_name)
     if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
         raise UserError(
-            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; "
+            f"{base_name} and {treated_name} did not answer the same queries; "
             "decode both on one dataset and score again"
         )
     num_ops = base.num_ops.to_numpy().reshape(-1, NUM_BOXES)
@@ -92,7 +92,7 @@ def _answers(queries: pd.DataFrame, model: str) -> pd.DataFrame:
     answers = queries[queries.model == model].sort_values(_KEY, ignore_index=True)
     boxes = np.resize(np.arange(NUM_BOXES), len(answers))
     if len(answers) % NUM_BOXES or (answers.box.to_numpy() != boxes).any():
-        raise UserError(f"queries.csv: {model}: not {NUM_BOXES} boxes a statement; score again")
+        raise UserError(f"{model}: not {NUM_BOXES} boxes a statement; score again")
     return answers
 
 
