@@ -93,9 +93,10 @@ def _by_key(examples: Sequence[Example]) -> dict[Key, Example]:
 def query_frame(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.DataFrame:
     """COLUMNS of lines of a predictions.jsonl (plain_lines), one of each example.
 
-    gold, predicted: contents of the box as text, the latter None where none can be read; correct:
-    1 or 0 by our scorer, correct_released by that of the authors' release, which reads more texts of
-    free decoding; kind: of the mistake (boxes/mistakes.py), None where `correct` is 1.
+    gold, predicted: contents of the box as text, in Table 2's words whatever the form says, the
+    latter None where none can be read; correct: 1 or 0 by our scorer, correct_released by that of the
+    authors' release, which reads more texts of free decoding; kind: of the mistake
+    (boxes/mistakes.py), None where `correct` is 1.
     """
     rows = []
     for key, example in examples.items():
@@ -113,17 +114,22 @@ def query_frame(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> p
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def true_statement(example: Example) -> str:
+    """What is right to say of an example, in the words of its form."""
+    told = [f"Box {box} contains {contents}" for box, contents in enumerate(example.contents)]
+    return example.wording.swap(f"Statement: {', '.join(told)}.")
+
+
 def samples(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.DataFrame:
-    """query_frame with what one looks at: the statement, the first box that it is wrong about (None
-    where it is right) and the first word that differs from the true statement."""
+    """query_frame with what one looks at: the statement as it was written, the first box that it is
+    wrong about (None where it is right) and the first word that differs from the true statement."""
     told = []
     for key, example in examples.items():
-        text, status = lines[key]["prediction"], lines[key]["status"]
-        right = score_statement(text, example.contents, status)
+        line = lines[key]
+        right = score_statement(line["prediction"], example.contents, line["status"])
         first = None if all(right) else right.index(False)
-        clauses = [f"Box {box} contains {contents}" for box, contents in enumerate(example.contents)]
-        _, differs, _ = divergence(text, f"Statement: {', '.join(clauses)}.")
-        told += [(example.description, text, first, differs)] * len(right)
+        _, differs, _ = divergence(line["written"], true_statement(example))
+        told += [(example.description, line["written"], first, differs)] * len(right)
     looked = pd.DataFrame(told, columns=list(LOOKED_AT)).astype({"first_wrong_box": "Int64"})
     return pd.concat([query_frame(examples, lines), looked], axis=1)
 

@@ -154,10 +154,11 @@ def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, 
 
 def plain_lines(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> dict[Key, dict]:
     """Lines of a predictions.jsonl, in the dataset's order, with statements in Table 2's words, in
-    which everything is judged; another form's are said in its own."""
+    which everything is judged; `written` has them in those of the form, to be shown."""
     plain = {}
     for key, example in examples.items():
-        plain[key] = lines[key] | {"prediction": example.wording.plain(lines[key]["prediction"])}
+        written = lines[key]["prediction"]
+        plain[key] = lines[key] | {"prediction": example.wording.plain(written), "written": written}
     return plain
 
 

@@ -13,12 +13,15 @@ from scripts_fixture import ROOT, refusal, run_script
 
 from boxes import generation
 from boxes.dataset import SUBSET, examples_of, read_examples
-from boxes.evaluation import compare, score_predictions, summarise
+from boxes.evaluation import compare, samples, score_predictions, summarise, true_statement
 from boxes.generation import NUM_OPERATIONS, generate
 from boxes.prompting import statement_head, statement_prompt, statement_regex
 from boxes.records import UserError, read_csv
-from boxes.runs.task import dataset_note
+from boxes.runs.elsewhere import prediction_lines
+from boxes.runs.folder import plain_lines
+from boxes.runs.task import dataset_note, read_task
 from boxes.world import CONTAINERS, WORDINGS, describe, parse, replay, statement
+from paper.sample_statements import choose_queries
 
 FORMS = run_path(str(ROOT / "experiments" / "tools" / "forms.py"))["FORMS"]
 WORDED = ("contents", "empty", "containers")
@@ -111,6 +114,24 @@ def test_answers_count_in_the_words_of_the_form_alone(few, tmp_path, name):
         assert wrong.correct.sum() == 0, other.name
         # The release's scorer reads "is empty" as nothing in the base set's words, too.
         assert name == "contents" or wrong.correct_released.sum() == 0, other.name
+
+
+@pytest.mark.parametrize("name", WORDED)
+def test_statements_are_shown_as_they_were_written(few, tmp_path, name):
+    """In samples.csv and in the report, beside the truth in the same words."""
+    by_key = read_task(form(name, tmp_path)).by_key
+    right = [true_statement(example) for example in by_key.values()]
+    assert right == [statement(replay(*parse(e.description))[0], WORDINGS[name]) for e in by_key.values()]
+    wrong = [text.replace(" the ", " a ", 1) for text in right]
+    for texts, differs in ((right, ""), (wrong, "a")):
+        lines = plain_lines(by_key, prediction_lines(by_key, dict(zip(by_key, texts, strict=True)).items()))
+        looked = samples(by_key, lines)
+        assert list(looked.statement[::7]) == texts
+        assert set(looked.differs) == {differs}
+        for shown in choose_queries(by_key, {"model": lines}):
+            assert shown.box in WORDINGS[name].boxes
+            assert shown.truth in right
+            assert {f"{one.before}{one.differs}{one.after}" for one in shown.wrong} <= set(texts)
 
 
 def test_scripts_read_a_form(few, tmp_path):
