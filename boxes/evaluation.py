@@ -33,7 +33,9 @@ COLUMNS = ("sample_id", "num_operations", "box", "num_ops", "gold", "predicted",
 LOOKED_AT = ("description", "statement", "first_wrong_box", "differs")
 # Which column of a frame a scorer wrote.
 CORRECT = {OURS: "correct", AUTHORS: "correct_released"}
-Predictions = Sequence[str | Completion] | Mapping[Key, str | Completion] | Path
+# What names a query; a frame has one answer to each.
+_QUERY = ["sample_id", "num_operations", "box"]
+Predictions = Sequence[str | Completion] | Mapping[Key, str | Completion] | Path | str
 
 
 def evaluate(
@@ -48,8 +50,12 @@ def evaluate(
 
     `prompt`: plain (Table 2) by default. `progress` is told how many more are decoded. `options` are
     those of Decoder (regex, max_new_tokens, batch_size, draft). In float32 the statements are those
-    that make decodes, whatever the batches.
+    that make decodes, whatever the batches. UserError for examples that cannot be decoded or scored
+    together, before anything is.
     """
+    _by_key(examples)
+    if len({example.wording.asked(0) for example in examples}) > 1:
+        raise UserError("examples in several wordings; evaluate those of each apart")
     from boxes.decoding import Decoder  # torch is imported where something is decoded
 
     wording = examples[0].wording if examples else BASE
@@ -65,22 +71,24 @@ def score_predictions(examples: Sequence[Example], predictions: Predictions, hea
 
     predictions: a text (or Completion) an example, in their order; or by (sample_id,
     num_operations), where one that lacks is not answered; or the path of a file that
-    boxes/runs/elsewhere.py describes. `head`: what the prompt ended in and the texts go on from
-    (boxes.prompting.STATEMENT_HEAD for the plain prompt of Table 2). UserError for what belongs to
-    no example, and for examples of one key.
+    boxes/runs/elsewhere.py describes, of which the same holds. `head`: what the prompt ended in and
+    the texts go on from (boxes.prompting.STATEMENT_HEAD for the plain prompt of Table 2). UserError
+    for what is no text or belongs to no example, for texts of which most are a prompt or the rest
+    of one, and for examples of one key.
     """
     by_key = _by_key(examples)
     if isinstance(predictions, str | Path):
         lines, _ = read_elsewhere(predictions, by_key, head)
         return query_frame(by_key, plain_lines(by_key, lines))
     if not isinstance(predictions, Mapping):
+        predictions = list(predictions)
         if len(predictions) != len(examples):
             raise UserError(f"{len(predictions)} predictions for {len(examples)} examples; give one each")
         predictions = dict(zip(by_key, predictions, strict=True))
     strangers = [key for key in predictions if key not in by_key]
     if strangers:
         raise UserError(f"predictions of {strangers[0]}, which no example is; leave them out")
-    return query_frame(by_key, plain_lines(by_key, prediction_lines(by_key, predictions.items(), head)))
+    return query_frame(by_key, plain_lines(by_key, prediction_lines(by_key, predictions, head)))
 
 
 def _by_key(examples: Sequence[Example]) -> dict[Key, Example]:
@@ -137,8 +145,9 @@ def samples(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> pd.Da
 def summarise(frame: pd.DataFrame, scorer: str = OURS) -> pd.DataFrame:
     """Accuracy by number of operations, overall and at 1+: num_ops, n, correct, accuracy, ci_low and
     ci_high in per cent, as in scores.csv; behind these 8 and more operations, where a description has
-    so many. scorer: "ours", or "authors" for that of the release."""
-    return bucket_scores(frame.assign(correct=frame[CORRECT[scorer]]), longer=True)
+    so many. scorer: "ours", or "authors" for that of the release. UserError for a frame of several
+    models, and for what is no such frame."""
+    return bucket_scores(_judged(frame, scorer), longer=True)
 
 
 def compare(
@@ -151,6 +160,18 @@ def compare(
         raise UserError(f"both are called {names[0]!r}; give two names")
     frames = []
     for name, frame in zip(names, (base, treated), strict=True):
-        frames.append(frame.assign(model=name, correct=frame[CORRECT[scorer]]))
+        frames.append(_judged(frame, scorer).assign(model=name))
     called = {"base": names[0], "treated": names[1]}
     return pair_table([called | row for row in paired_rows(*names, pd.concat(frames))])
+
+
+def _judged(frame: pd.DataFrame, scorer: str) -> pd.DataFrame:
+    """A frame of queries whose `correct` is by a scorer. UserError for another frame."""
+    if scorer not in CORRECT:
+        raise UserError(f"unknown scorer {scorer!r}; choose {' or '.join(CORRECT)}")
+    lacking = [name for name in (*_QUERY, "num_ops", CORRECT[scorer]) if name not in frame]
+    if lacking:
+        raise UserError(f"a frame without {', '.join(lacking)}; give one of evaluate or score_predictions")
+    if frame.duplicated(_QUERY).any():
+        raise UserError("a query is answered twice in this frame; give those of each model apart")
+    return frame.assign(correct=frame[CORRECT[scorer]])

@@ -22,7 +22,7 @@ from boxes.commandline import argument_parser, command, out_folder, positive
 from boxes.evaluation import query_frame, summarise
 from boxes.models.table import ADDED_ROWS, NOT_STATED, PROFILES, ModelSpec, read_added
 from boxes.prompting import statement_head
-from boxes.records import UserError, sha256_file, write_json
+from boxes.records import sha256_file, write_json
 from boxes.runs.agreement import plain_prompt_sha256
 from boxes.runs.elsewhere import read_elsewhere, write_elsewhere
 from boxes.runs.folder import plain_lines
@@ -132,8 +132,6 @@ def main() -> None:
     task = read_task(arguments.data)
     head = statement_head(task.wording) if arguments.prompt == "table2" else ""
     lines, missing = read_elsewhere(arguments.predictions, task.by_key, head)
-    if len(missing) == len(lines):
-        raise UserError(f"{arguments.predictions}: no description of {arguments.data} is answered")
     stated = about(arguments, task.wording, len(missing), len(lines))
     write_elsewhere(arguments.runs / row.profile / row.name, row.name, task, lines, stated)
     write_json(ADDED_ROWS, {"models": [as_json(other) for other in rows]})

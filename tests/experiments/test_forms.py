@@ -124,7 +124,7 @@ def test_statements_are_shown_as_they_were_written(few, tmp_path, name):
     assert right == [statement(replay(*parse(e.description))[0], WORDINGS[name]) for e in by_key.values()]
     wrong = [text.replace(" the ", " a ", 1) for text in right]
     for texts, differs in ((right, ""), (wrong, "a")):
-        lines = plain_lines(by_key, prediction_lines(by_key, dict(zip(by_key, texts, strict=True)).items()))
+        lines = plain_lines(by_key, prediction_lines(by_key, dict(zip(by_key, texts, strict=True))))
         looked = samples(by_key, lines)
         assert list(looked.statement[::7]) == texts
         assert set(looked.differs) == {differs}
