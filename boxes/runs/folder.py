@@ -112,7 +112,8 @@ def read_run(spec: ModelSpec, folder: Path) -> dict:
     """The provenance of a run, COLUMNS at least, or why there is none."""
     path = folder / "run.json"
     if not path.exists():
-        return not_run(spec, "no run.json; decode first")
+        first = "make score, or take the row out" if spec.elsewhere else "decode first"
+        return not_run(spec, f"no run.json; {first}")
     run = read_provenance(path)
     if run.get("model") != spec.name:
         raise UserError(f"{path}: results of {shown(run.get('model'))}, not of {spec.name}; decode again")

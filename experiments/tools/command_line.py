@@ -37,7 +37,7 @@ ONLY_FOR = {  # variable -> the targets that read it
     "NAME": ("score",),
     "OUT": ("prompts",),
     "BATCH": ("prompts",),
-    **dict.fromkeys(OTHER_DATASETS, ("all", "table6", "tables", "figures", "prompts", "help")),
+    **dict.fromkeys(OTHER_DATASETS, ("all", "table6", "tables", "figures", "prompts", "score", "help")),
     "REMOVE": ("model", "container-run"),
     "SHAPES": ("bench",),
     "SECONDS": ("fuzz",),

@@ -111,6 +111,15 @@ def test_make_score_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path
     assert "--base 'tiny-base'" in shown.stdout
     assert "05_score" not in shown.stdout
     assert not (tmp_path / "records").exists()
+    (checkout / "own.jsonl").write_text("{}\n")
+    for words, suffix, data in (
+        (("DATASET=own.jsonl",), "-own", "own.jsonl"),
+        (("LIMIT=20",), "-look20", "look20-test-sub"),
+    ):
+        other = make(checkout, "-n", "score", *given, *words, **records).stdout
+        assert re.search(rf"--data \S*{data}\S* --runs data/runs --suffix={suffix} --base", other)
+        assert f"--runs data/runs/$profile{suffix} --results data/results/$profile{suffix}" in other
+    assert "--suffix" not in shown.stdout
     batch = make(checkout, "-n", "prompts", "OUT=x y.jsonl", "BATCH=vllm", "MODEL=org/name").stdout
     assert re.search(r"prompts\.py --data \S+ --out 'x y.jsonl' --batch vllm --model 'org/name'", batch)
 
