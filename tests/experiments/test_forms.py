@@ -187,6 +187,17 @@ def test_own_descriptions_may_be_in_other_words(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [(", , , , , , the car is in Container G.", "expected '... is in Container A', found ''"),
+     ("Container .", "expected 7 boxes, found 1"),
+     (f"{START} Move the contents of Box 0 to Box 1.", "not an operation: 'Move the contents of Box 0 to Box 1'")],
+)  # fmt: skip
+def test_what_no_form_says_is_one_line(description, message):
+    with pytest.raises(UserError, match=f"^description 1: {message}; correct it or leave it out$"):
+        examples_of([description])
+
+
 def test_a_spoilt_form_is_one_line(few, tmp_path, capsys):
     path = form("empty", tmp_path)
     lines = path.read_text().splitlines(keepends=True)
