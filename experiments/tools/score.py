@@ -24,14 +24,14 @@ from boxes.completion import Status
 from boxes.evaluation import query_frame, summarise
 from boxes.models.table import ADDED_ROWS, NOT_STATED, PROFILES, ModelSpec, read_added
 from boxes.prompting import statement_head
-from boxes.records import sha256_file, write_json
+from boxes.records import UserError, sha256_file, write_json
 from boxes.runs.agreement import plain_prompt_sha256
 from boxes.runs.elsewhere import read_elsewhere, write_elsewhere
 from boxes.runs.folder import plain_lines
 from boxes.runs.task import read_task
 from boxes.scoring import AUTHORS, OURS
 from boxes.world import Wording
-from experiments.tools.add_model import as_json, base_of, check_lineage, check_same, new_row
+from experiments.tools.add_model import OTHER_NAME, as_json, base_of, check_lineage, check_same, new_row
 
 # What the prompts were, as make prompts writes them: of each the format and the style.
 PROMPTS = {"table2": ("plain", "table2"), "released": ("plain", "released"), "chat": ("chat", None)}
@@ -134,7 +134,10 @@ def scorers_table(ours, authors) -> str:
 @command
 def main() -> None:
     arguments = parse_arguments()
-    row, rows = new_rows(arguments)
+    try:
+        row, rows = new_rows(arguments)
+    except UserError as error:  # which names make model's way to another name
+        raise UserError(str(error).replace(OTHER_NAME, "give another with NAME=")) from None
     task = read_task(arguments.data)
     head = statement_head(task.wording) if arguments.prompt == "table2" else ""
     lines, missing = read_elsewhere(arguments.predictions, task.by_key, head)

@@ -144,6 +144,15 @@ def test_a_base_that_was_not_run_is_said_to_be(workplace, capsys):
     assert said == "gain.py: no gain to show; tiny-math: not run (no run.json; decode first)\n"
 
 
+def test_a_row_stays_what_it_is(workplace, capsys):
+    added(workplace, capsys, "--base", "tiny-base")
+    before = files(workplace)
+    line = refusal(capsys, *arguments(workplace, "--base", "tiny-math"))
+    mend = "take it out first with make model REMOVE=mine, or give another with NAME="
+    assert line == f"mine was added with base tiny-base, not tiny-math; {mend}"
+    assert files(workplace) == before
+
+
 def test_what_is_no_statement_is_counted(workplace, capsys):
     lines = [{"sample_id": 3, "num_operations": number, "prediction": "I cannot say."} for number in (0, 1)]
     write_text(workplace / "idle.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
@@ -152,7 +161,7 @@ def test_what_is_no_statement_is_counted(workplace, capsys):
 
 
 REFUSED = [
-    (("--name", "a/b"), "a/b: a name has letters, digits and . _ - alone; "),
+    (("--name", "a/b"), "a/b: a name has letters, digits and . _ - alone; give another with NAME="),
     (("--name", "../mine"), "../mine: a name has letters, digits and . _ - alone; "),
     (("--name", ""), ": a name has letters, digits and . _ - alone; "),
     (
@@ -173,7 +182,8 @@ REFUSED = [
     (("--added", "maths"), "argument --added: invalid choice: 'maths'"),
     (("--constrained", "maybe"), "argument --constrained: invalid choice: 'maybe'"),
     (("--runs", "table.csv"), "argument --runs: table.csv is a file, not a folder; see --help"),
-    (("--name", "tiny-code"), "tiny-code: the table has a row of this name; "),
+    (("--name", "tiny-code"), "tiny-code: the table has a row of this name; give another with NAME="),
+    (("--name", "Tiny-Code"), "Tiny-Code: the table has a row of this name; give another with NAME="),
     (("--base", "tiny-bse"), "unknown model 'tiny-bse'; did you mean tiny-base"),
     (("--data", "none.jsonl"), "none.jsonl: no such file; `make data` writes it"),
     (("--predictions", "none.jsonl"), "none.jsonl: no such file; name the predictions"),
