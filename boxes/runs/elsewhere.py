@@ -140,9 +140,7 @@ def read_elsewhere(
             if first.setdefault(key, number) != number:
                 raise ValueError(f"the description of line {first[key]} again; leave one of them")
         except ValueError as error:
-            wrong = str(error)
-            mend = "" if "; " in wrong else f"; {_MEND}"
-            raise UserError(f"{path}: line {number}: {wrong}{mend}") from None
+            raise UserError(f"{path}: line {number}: {error}") from None
         if record["prediction"] is not None:
             given[key] = record
     if not given:
@@ -171,11 +169,11 @@ def _record(line: dict) -> dict:
         raise ValueError(f"no field 'prediction', but {shown(list(line))}; call the text so")
     if type(line["prediction"]) is not str:
         raise ValueError("field 'prediction' must be a text; leave the line out where there is none")
-    for name, known in (("status", tuple(Status)), ("finish_reason", None)):
-        value = line.get(name)
-        if value is not None and (type(value) is not str or (known and value not in known)):
-            wanted = f"one of {', '.join(known)}" if known else "a text"
-            raise ValueError(f"field {name!r} is {shown(value)}, not {wanted}")
+    status, reason = line.get("status"), line.get("finish_reason")
+    if status not in (None, *Status):
+        raise ValueError(f"field 'status' is {shown(status)}, not one of {', '.join(Status)}; {_MEND}")
+    if reason is not None and type(reason) is not str:
+        raise ValueError(f"field 'finish_reason' is {shown(reason)}, not a text; {_MEND}")
     return line | {"prediction": _encodable(line["prediction"])}
 
 
@@ -184,7 +182,7 @@ def _batch_record(line: dict) -> dict:
     name = line["custom_id"]
     found = _ID.fullmatch(name) if type(name) is str else None
     if not found:
-        raise ValueError(f"custom_id {shown(name)} is not one of make prompts (SAMPLE-OPERATIONS)")
+        raise ValueError(f"custom_id {shown(name)} is not one of make prompts (SAMPLE-OPERATIONS); {_MEND}")
     if not {"response", "error"} & line.keys():
         raise ValueError("a request, not an answer to it; name the file that the batch API wrote")
     record = {"sample_id": int(found[1]), "num_operations": int(found[2]), "prediction": None}
@@ -210,7 +208,7 @@ def _batch_answer(response: object) -> tuple[str | None, object]:
     if text is None and isinstance(_inside(choices, 0, "message"), dict):
         return None, None
     if type(text) is not str:
-        raise ValueError("no text in response.body.choices, where completions and chats have it")
+        raise ValueError(f"no text in response.body.choices, where completions and chats have it; {_MEND}")
     return text, _inside(choices, 0, "finish_reason")
 
 
@@ -229,7 +227,7 @@ def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("the prediction has half a character (a lone surrogate), which is no text") from None
+        raise ValueError(f"the prediction has half a character (a lone surrogate), which is no text; {_MEND}") from None
     return text
 
 
@@ -250,18 +248,21 @@ def _key(record: dict, examples: dict[Key, Example], by_text: dict[str, list[Key
     text = record.get("input")
     if numbers == (None, None):
         if type(text) is not str:
-            raise ValueError("neither 'input' nor 'sample_id' and 'num_operations' say which description it is about")
+            wrong = "neither 'input' nor 'sample_id' and 'num_operations' say which description it is about"
+            raise ValueError(f"{wrong}; {_MEND}")
         keys = by_text.get(text.strip(), [])
         if len(keys) != 1:
             wrong = f"{len(keys)} descriptions are this one" if keys else "unknown description"
-            raise ValueError(f"{wrong}: {shown(text)}")
+            raise ValueError(f"{wrong}: {shown(text)}; {_MEND}")
         return keys[0]
     if any(type(value) is not int for value in numbers):
-        raise ValueError("'sample_id' and 'num_operations' must be whole numbers")
+        raise ValueError(f"'sample_id' and 'num_operations' must be whole numbers; {_MEND}")
     if numbers not in examples:
-        raise ValueError(f"unknown description (sample {shown(numbers[0])}, {shown(numbers[1])} operations)")
+        unknown = f"sample {shown(numbers[0])}, {shown(numbers[1])} operations"
+        raise ValueError(f"unknown description ({unknown}); {_MEND}")
     if text is not None and (type(text) is not str or text.strip() != examples[numbers].description):
-        raise ValueError(f"'input' is not the description of sample {numbers[0]} after {numbers[1]} operations")
+        wrong = f"'input' is not the description of sample {numbers[0]} after {numbers[1]} operations"
+        raise ValueError(f"{wrong}; {_MEND}")
     return numbers
 
 
