@@ -9,6 +9,7 @@ The numbers are those of the tables: the same readers, scorers, score table and 
 Examples come from `read_examples` (a dataset) or `examples_of` (descriptions) of boxes/dataset.py.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,25 +71,36 @@ def score_predictions(examples: Sequence[Example], predictions: Predictions, hea
     """COLUMNS of statements decoded by whatever, seven rows an example, in its order.
 
     predictions: a text (or Completion) an example, in their order; or by (sample_id,
-    num_operations), where one that lacks is not answered; or the path of a file that
-    boxes/runs/elsewhere.py describes, of which the same holds. `head`: what the prompt ended in and
-    the texts go on from (boxes.prompting.STATEMENT_HEAD for the plain prompt of Table 2). UserError
-    for what is no text or belongs to no example, for texts of which most are a prompt or the rest
-    of one, and for examples of one key.
+    num_operations); or the path of a file that boxes/runs/elsewhere.py describes. In these two an
+    example may lack: it is not answered, counts as wrong, and a warning says how many. `head`: what
+    the prompt ended in and the texts go on from (boxes.prompting.STATEMENT_HEAD for the plain prompt
+    of Table 2). UserError for what is no text or belongs to no example, for texts of which most are
+    a prompt or the rest of one, and for examples of one key.
     """
     by_key = _by_key(examples)
     if isinstance(predictions, str | Path):
-        lines, _ = read_elsewhere(predictions, by_key, head)
-        return query_frame(by_key, plain_lines(by_key, lines))
+        lines, missing = read_elsewhere(predictions, by_key, head)
+    else:
+        given = _given(by_key, predictions)
+        lines = prediction_lines(by_key, given, head)
+        missing = [key for key in by_key if key not in given]
+    if missing:
+        lacking = f"{len(missing)} of {len(by_key)} examples are not answered"
+        warnings.warn(f"{lacking}; they count as wrong", stacklevel=2)
+    return query_frame(by_key, plain_lines(by_key, lines))
+
+
+def _given(by_key: Mapping[Key, Example], predictions: Sequence | Mapping) -> Mapping[Key, str | Completion]:
+    """Predictions by key. UserError where they are not those of the examples."""
     if not isinstance(predictions, Mapping):
         predictions = list(predictions)
-        if len(predictions) != len(examples):
-            raise UserError(f"{len(predictions)} predictions for {len(examples)} examples; give one each")
-        predictions = dict(zip(by_key, predictions, strict=True))
+        if len(predictions) != len(by_key):
+            raise UserError(f"{len(predictions)} predictions for {len(by_key)} examples; give one each")
+        return dict(zip(by_key, predictions, strict=True))
     strangers = [key for key in predictions if key not in by_key]
     if strangers:
         raise UserError(f"predictions of {strangers[0]}, which no example is; leave them out")
-    return query_frame(by_key, plain_lines(by_key, prediction_lines(by_key, predictions, head)))
+    return predictions
 
 
 def _by_key(examples: Sequence[Example]) -> dict[Key, Example]:

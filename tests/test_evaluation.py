@@ -121,7 +121,8 @@ def test_a_continuation_has_its_head():
 
 
 def test_what_is_not_answered_is_wrong_and_both_scorers_judge():
-    frame = score_predictions(EXAMPLES, {(0, 0): RIGHT[0].replace(", Box", "; Box")})
+    with pytest.warns(UserWarning, match=r"^1 of 2 examples are not answered; they count as wrong$"):
+        frame = score_predictions(EXAMPLES, {(0, 0): RIGHT[0].replace(", Box", "; Box")})
     assert list(frame.status) == ["invalid"] * 14
     assert frame.predicted[7:].isna().all()
     assert list(frame.kind[7:]) == ["other"] * 7
@@ -204,3 +205,12 @@ def test_a_frame_survives_as_csv(tmp_path):
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert read_csv(tmp_path / "frame.csv", COLUMNS, ("num_ops", "correct")).correct.sum() == frame.correct.sum()
     json.loads(frame.to_json())
+
+
+def test_a_file_that_does_not_answer_all_is_noticed(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"sample_id": 0, "num_operations": 1, "prediction": RIGHT[1]}))
+    with pytest.warns(UserWarning, match=r"^1 of 2 examples are not answered; they count as wrong$"):
+        frame = score_predictions(EXAMPLES, path)
+    assert list(frame.correct) == [0] * 7 + [1] * 7
+    assert frame.predicted[:7].isna().all()
