@@ -184,6 +184,11 @@ def test_a_prompt_handed_in_with_its_answer_is_noticed():
 def test_what_a_model_says_beside_the_point_is_wrong_and_no_mistake_of_the_user():
     for text in ("I cannot say.", "Sure. " + RIGHT[0], "Box 3", "*"):
         assert score_predictions(EXAMPLES, [text] * 2).correct.sum() == 0
+    # The engine's completions are whole, whatever the model has written.
+    strange = [
+        Completion(text, (), Status.INVALID) for text in (RIGHT[0].removeprefix(STATEMENT_HEAD), statement_prompt(""))
+    ]
+    assert score_predictions(EXAMPLES, strange).correct.sum() == 0
 
 
 @pytest.mark.usefixtures("one_thread")

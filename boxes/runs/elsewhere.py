@@ -77,7 +77,10 @@ def prediction_lines(examples: Mapping[Key, Example], given: Mapping[Key, Given]
     `head`: what the prompt ended in and the text goes on from (STATEMENT_HEAD); put before a text
     that has it not. UserError for what is no text, and where most texts are _MISTAKEN."""
     answers = {key: _answer(key, value) for key, value in given.items()}
-    texts = {key: text for key, (text, _, _) in answers.items() if text}
+    texts = {}
+    for key, (text, _, _) in answers.items():
+        if text and not isinstance(given[key], Completion):  # which is whole, whatever it says
+            texts[key] = text
     _check_beginnings(examples, texts, head)
     lines = {}
     for key, example in examples.items():
