@@ -106,21 +106,22 @@ def test_a_run_has_a_page_and_the_archive_a_citation(workplace):
 
 
 IN_OTHER_WORDS = [world.describe(*world.parse(DESCRIPTIONS[1]), wording) for wording in world.WORDINGS.values()]
-IN_OTHER_WORDS += [text.rpartition(". ")[2] for text in IN_OTHER_WORDS]
+TASK_TEXTS = [
+    "Statement: Box 0 contains nothing", "Put the map and the car into Box 3", "Statement: Container A is empty",
+    "Take the car out of Container A", "Pick up the car in Container A and place it into Container B",
+    "Move the contents of Box 1 to Box 2", *IN_OTHER_WORDS, *(text.rpartition(". ")[2] for text in IN_OTHER_WORDS),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "text",
-    [DESCRIPTIONS[0], "Statement: Box 0 contains nothing", "Put the map and the car into Box 3",
-     "Statement: Container A is empty", "Take the car out of Container A", "Pick up the car in Container A and place it "
-     "into Container B", "Move the contents of Box 1 to Box 2", *IN_OTHER_WORDS],
-)  # fmt: skip
-def test_text_of_the_task_is_not_packed(workplace, capsys, text):
+def test_text_of_the_task_is_not_packed(workplace, capsys):
+    """In whatever words it is."""
     path = workplace / "runs/tiny-base/run.json"
-    write_json(path, read_json(path) | {"reason": f"said: {text}"})
-    line = refusal(capsys, "tools/archive.py", *pack_arguments(workplace, "b.tar.zst"))
-    assert line.startswith("runs/tiny-base/run.json: has text of the task; it is kept out of what is published")
-    assert not (workplace / "b.tar.zst").exists()
+    run = read_json(path)
+    for text in TASK_TEXTS:
+        write_json(path, run | {"reason": f"said: {text}"})
+        line = refusal(capsys, "tools/archive.py", *pack_arguments(workplace, "b.tar.zst"))
+        assert line.startswith("runs/tiny-base/run.json: has text of the task; it is kept out of what is published")
+        assert not (workplace / "b.tar.zst").exists()
 
 
 def test_table6_comes_out_of_an_archive_alone(workplace, capsys):
