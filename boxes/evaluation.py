@@ -18,7 +18,7 @@ import pandas as pd
 
 from boxes.completion import Completion, Status
 from boxes.dataset import Example
-from boxes.minimal_pairs import pair_table, paired_rows
+from boxes.minimal_pairs import KEY, pair_table, paired_rows
 from boxes.mistakes import classify, divergence
 from boxes.prompting import PromptSettings, prompt_maker, statement_regex
 from boxes.records import UserError
@@ -34,8 +34,6 @@ COLUMNS = ("sample_id", "num_operations", "box", "num_ops", "gold", "predicted",
 LOOKED_AT = ("description", "statement", "first_wrong_box", "differs")
 # Which column of a frame a scorer wrote.
 CORRECT = {OURS: "correct", AUTHORS: "correct_released"}
-# What names a query; a frame has one answer to each.
-_QUERY = ["sample_id", "num_operations", "box"]
 Predictions = Sequence[str | Completion] | Mapping[Key, str | Completion] | Path | str
 
 
@@ -181,9 +179,9 @@ def _judged(frame: pd.DataFrame, scorer: str) -> pd.DataFrame:
     """A frame of queries whose `correct` is by a scorer. UserError for another frame."""
     if scorer not in CORRECT:
         raise UserError(f"unknown scorer {scorer!r}; choose {' or '.join(CORRECT)}")
-    lacking = [name for name in (*_QUERY, "num_ops", CORRECT[scorer]) if name not in frame]
+    lacking = [name for name in (*KEY, "num_ops", CORRECT[scorer]) if name not in frame]
     if lacking:
         raise UserError(f"a frame without {', '.join(lacking)}; give one of evaluate or score_predictions")
-    if frame.duplicated(_QUERY).any():
+    if frame.duplicated(KEY).any():
         raise UserError("a query is answered twice in this frame; give those of each model apart")
     return frame.assign(correct=frame[CORRECT[scorer]])
