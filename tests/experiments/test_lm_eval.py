@@ -190,6 +190,8 @@ def test_what_cannot_be_compared_is_one_line(workplace, capsys):
     assert "line 1: no sample of the task boxes on this dataset; " in refusal(capsys, *compared(workplace))
     (workplace / "out/samples_boxes_2026.jsonl").unlink()
     assert "/out: no samples_boxes_2*.jsonl; run lm_eval again" in refusal(capsys, *compared(workplace))
+    (workplace / "out/results_2026.json").unlink()
+    assert "/out: no results_*.json; run lm_eval again" in refusal(capsys, *compared(workplace))
     add_run(workplace, "tiny-base", TRUTHS)
     assert "without the expression; name one" in refusal(capsys, *compared(workplace))
     assert not (workplace / "compared.csv").exists()
