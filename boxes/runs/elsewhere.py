@@ -211,7 +211,7 @@ def _batch_answer(response: object) -> tuple[str | None, object]:
     if text is None and isinstance(_inside(choices, 0, "message"), dict):
         return None, None
     if type(text) is not str:
-        raise ValueError(f"no text in response.body.choices, where completions and chats have it; {_MEND}")
+        raise ValueError(f"field 'response' is not what a batch API writes; {_MEND}")
     return text, _inside(choices, 0, "finish_reason")
 
 

@@ -126,7 +126,7 @@ BAD = [
     ('{"custom_id": "0-1", "method": "POST", "body": {}}', "a request, not an answer to it; name the file that the batch "
      "API wrote"),
     *[({"custom_id": "0-1", "response": response},
-       f"no text in response.body.choices, where completions and chats have it; {MEND}")
+       f"field 'response' is not what a batch API writes; {MEND}")
       for response in ("x", ["x"], {"body": "x"}, {"body": {"choices": "x"}}, {"body": {"choices": ["x"]}},
                        {"body": {"choices": [{"message": "x"}], "output": []}}, {"body": {"choices": [{"text": ["x"]}]}},
                        {"body": {"output": [{"content": []}]}})],
