@@ -21,7 +21,7 @@ import numpy as np
 from boxes import world
 from boxes.generation import SPLITS, Scenario, generate, stratified_states
 from boxes.records import UserError, parse_object, read_lines, unreadable, write_bytes
-from boxes.world import BASE, NUM_BOXES, WORDINGS, Wording
+from boxes.world import BASE, NUM_BOXES, WORDINGS, Wording, shown
 
 MASK = "<extra_id_0>"
 SUBSET = "test-subsample-states-t5.jsonl"
@@ -29,14 +29,8 @@ FILES = (*(f"{split}-t5.jsonl" for split in SPLITS), SUBSET)
 RELEASE_FOLDER = "few_shot_boxes_nso_exp2_max3"
 # Published by the authors beside the zip; it keeps the text out of training corpora.
 RELEASE_PASSWORD = b"iamnotaLM"
-FIELDS = {
-    "sentence": str,
-    "sentence_masked": str,
-    "masked_content": str,
-    "sample_id": int,
-    "numops": int,
-    "numops_by_op": dict,
-}
+FIELDS = {"sentence": str, "sentence_masked": str, "masked_content": str, "sample_id": int,
+          "numops": int, "numops_by_op": dict}  # fmt: skip
 KINDS = ("move", "remove", "put")  # the keys of numops_by_op
 MAX_MEMBER = 1 << 28  # bytes; the largest of the release's files has 108 million
 _PIECE = 1 << 20  # bytes
@@ -182,6 +176,8 @@ def _read_member(release: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 def _query(line: bytes) -> dict:
     """The fields of a line. ValueError names the one that is lacking or of another type."""
     query = parse_object(line)
+    if not FIELDS.keys() & query.keys():
+        raise ValueError(f"neither a 'description' nor the release's {', '.join(map(repr, FIELDS))}")
     for field, kind in FIELDS.items():
         if type(query.get(field)) is not kind:  # no subtype: true is no number of operations
             raise ValueError(f"field {field!r} must be of type {kind.__name__}")
@@ -217,12 +213,16 @@ def examples_of(descriptions: Iterable[str], where: str = "description") -> list
     """The examples of descriptions without gold, in their order. Those that go on from one another
     (one beginning, operations added) are states of one scenario and share a sample_id, by which
     intervals take what is independent. UserError counts descriptions from 1, behind `where`."""
+    if isinstance(descriptions, str):
+        raise UserError("one text, whose letters are no descriptions; give a list")
     found: list[Example] = []
     numbers: dict[str, int] = {}  # description -> its place
     scenarios: dict[str, list[tuple[int, str]]] = {}  # beginning -> (sample_id, longest description)
     count = 0
     for number, description in enumerate(descriptions, 1):
         try:
+            if not isinstance(description, str):
+                raise ValueError(f"{shown(description)} is no text")
             if numbers.setdefault(description, number) != number:
                 raise ValueError(f"the same as in {numbers[description]}")
             known = scenarios.setdefault(description.partition(".")[0], [])
@@ -325,22 +325,23 @@ def read_examples(path: Path | str) -> list[Example]:
 
 def _has_descriptions(path: Path) -> bool:
     """Whether the first line of a file is a description without gold."""
-    for _, line in read_lines(path, _MEND):
-        try:
-            query = parse_object(line)
-        except ValueError:
-            return False
-        return "description" in query and "sentence_masked" not in query
-    return False
+    _, line = next(read_lines(path, _MEND), (0, b""))
+    try:
+        query = parse_object(line)
+    except ValueError:  # read_examples says so
+        return False
+    return "description" in query and "sentence_masked" not in query
 
 
 def _descriptions(path: Path) -> Iterator[str]:
     """The descriptions of a file that has no more than these."""
     for number, line in read_lines(path, _MEND):
         try:
-            description = parse_object(line).get("description")
-            if type(description) is not str:
+            query = parse_object(line)
+            if type(query.get("description")) is not str:
                 raise ValueError("field 'description' must be of type str")
+            if "sample_id" in query:
+                raise ValueError("field 'sample_id' is not read: descriptions are numbered here")
         except ValueError as error:
             raise UserError(f"{path}: line {number}: {error}; correct it or leave it out") from None
-        yield description
+        yield query["description"]

@@ -14,7 +14,7 @@ from boxes.world import NUM_BOXES
 QUERY_COLUMNS = ("model", "sample_id", "num_operations", "box", "num_ops", "correct")
 COLUMNS = ("base", "treated", "num_ops", "n", "base_accuracy", "treated_accuracy", "difference",
            "ci_low", "ci_high", "interval", "b", "c", "p_mcnemar", "p_holm", "status")  # fmt: skip
-_KEY = ["sample_id", "num_operations", "box"]
+KEY = ["sample_id", "num_operations", "box"]  # what names a query
 _SEED = 20240531  # of the bootstrap
 
 
@@ -64,9 +64,9 @@ def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> lis
     UserError where the two did not answer the same queries.
     """
     base, treated = _answers(queries, base_name), _answers(queries, treated_name)
-    if not base[[*_KEY, "num_ops"]].equals(treated[[*_KEY, "num_ops"]]):
+    if not base[[*KEY, "num_ops"]].equals(treated[[*KEY, "num_ops"]]):
         raise UserError(
-            f"queries.csv: {base_name} and {treated_name} did not answer the same queries; "
+            f"{base_name} and {treated_name} did not answer the same queries; "
             "decode both on one dataset and score again"
         )
     num_ops = base.num_ops.to_numpy().reshape(-1, NUM_BOXES)
@@ -89,10 +89,10 @@ def paired_rows(base_name: str, treated_name: str, queries: pd.DataFrame) -> lis
 
 
 def _answers(queries: pd.DataFrame, model: str) -> pd.DataFrame:
-    answers = queries[queries.model == model].sort_values(_KEY, ignore_index=True)
+    answers = queries[queries.model == model].sort_values(KEY, ignore_index=True)
     boxes = np.resize(np.arange(NUM_BOXES), len(answers))
     if len(answers) % NUM_BOXES or (answers.box.to_numpy() != boxes).any():
-        raise UserError(f"queries.csv: {model}: not {NUM_BOXES} boxes a statement; score again")
+        raise UserError(f"{model}: not {NUM_BOXES} boxes a statement; score again")
     return answers
 
 

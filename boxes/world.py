@@ -280,7 +280,7 @@ def _parse_state(text: str, wording: Wording) -> State:
     if len(parts) != NUM_BOXES:
         raise ValueError(f"expected {NUM_BOXES} boxes, found {len(parts)}")
     if not wording.holds.startswith("{box}"):  # a sentence begins with a capital
-        parts[0] = parts[0][0].lower() + parts[0][1:]
+        parts[0] = parts[0][:1].lower() + parts[0][1:]
     state = []
     for box, part in enumerate(parts):
         state.append(_parse_clause(part, box, wording))

@@ -35,13 +35,13 @@ def compared_cell(results: Results, model: str, num_ops: str) -> dict[str, str]:
 
 
 def compared_rows(results: Results, rows: Rows, columns=COLUMNS) -> list[dict]:
-    """Rows as label, whether it was run, whether all is as expected, and cells."""
+    """Rows as model, label, whether it was run, whether all is as expected, and cells."""
     compared = []
     for model, label in rows:
         cells = [compared_cell(results, model, num_ops) for num_ops in columns]
         same = all(cell["reproduced"] == cell["expected"] for cell in cells)
         run = results.is_run(model)
-        compared.append({"label": label, "run": run, "same": same, "cells": cells})
+        compared.append({"model": model, "label": label, "run": run, "same": same, "cells": cells})
     return compared
 
 

@@ -53,6 +53,8 @@ def agreement(results: Results, folder: Path, reference: Path) -> Line:
     question = QUESTIONS[results.profile]
     if results.profile == "modern":
         return Line(question, "nothing to compare", "The paper does not have these models.")
+    if results.note:
+        return Line(question, "nothing to compare", results.note)
     try:
         found = compare(results.profile, folder, reference)
     except UserError as error:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from boxes.commandline import add_shared, argument_parser
+from boxes.dataset import SUBSET
 from boxes.models.pairs import MinimalPair, pairs
 from boxes.models.table import NOT_CHOSEN, PROFILES, WITH_REFERENCE, ModelSpec, models_of
 from boxes.records import number_or_none, read_csv
-from boxes.runs.task import dataset_note
+from boxes.runs.task import dataset_note, looked_at
 from boxes.score_tables import BUCKETS, NUM_OPS, RANDOM, REPORTED, Score, Scores, read_scores
 
 Names = tuple[str, ...]
@@ -29,7 +30,7 @@ class Results:
 
     specs: the rows that were asked for (MODELS); others of the profile are left out everywhere.
     expected: the paper's scores; for profiles that the paper does not have and that were decoded
-    here, the committed reference.
+    here, the committed reference; of another dataset none.
     """
 
     profile: str
@@ -108,22 +109,25 @@ def read_results(
     scores = read_scores(folder / "scores.csv", known)
     left_out = not_chosen(folder / "runs.csv")
     specs = tuple(spec for spec in specs if spec.name not in left_out)
-    if profile in WITH_REFERENCE:
+    names = datasets_of(folder / "runs.csv")
+    note = " ".join(filter(None, map(dataset_note, names)))
+    if any(name != SUBSET and not looked_at(name) for name in names):
+        expected = {}  # which is of the test set, whatever the other one has of its states
+    elif profile in WITH_REFERENCE:
         expected = read_reference(references / profile / "scores.csv", scores)
     else:
         expected = read_scores(reported / "table6.csv")
-    return Results(profile, specs, scores, expected, note_of(folder / "runs.csv"))
+    return Results(profile, specs, scores, expected, note)
 
 
-def note_of(path: Path) -> str:
-    """What is to be said of the dataset that the runs in runs.csv are of."""
+def datasets_of(path: Path) -> list[str]:
+    """The names of the dataset files that the runs in runs.csv are of, as far as they say."""
     if not path.exists():
-        return ""
+        return []
     runs = read_csv(path, ("model", "status"))
-    names = set()
-    if "dataset" in runs:  # earlier versions did not say
-        names = set(runs.dataset.dropna()) or names
-    return " ".join(filter(None, map(dataset_note, sorted(names))))
+    if "dataset" not in runs:  # earlier versions did not say
+        return []
+    return sorted(set(runs.dataset.dropna()))
 
 
 def captioned(results: Results, caption: str) -> str:

@@ -54,14 +54,13 @@ def provenance(results: Results, runs: Path) -> Provenance:
     return found
 
 
-def sample_links(results: Results, runs: Path, out: Path) -> list[tuple[str, str]]:
-    """(label, link from a page in `out`) of the samples.csv of every model that has one."""
-    found = []
+def sample_links(results: Results, runs: Path, out: Path) -> dict[str, str]:
+    """model -> link from a page in `out` to its samples.csv, of every model that has one."""
+    found = {}
     for spec in results.specs:
         path = runs / spec.name / "samples.csv"
         if path.exists():
-            link = Path(os.path.relpath(path, out)).as_posix()
-            found.append((spec.label, quote(link)))
+            found[spec.name] = quote(Path(os.path.relpath(path, out)).as_posix())
     return found
 
 

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from boxes.dataset import Example, read_examples
+from boxes.evaluation import true_statement
 from boxes.mistakes import classify, divergence
 from boxes.records import sha256_file
 from boxes.runs.agreement import check_belongs
@@ -42,12 +43,12 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Shown:
-    """A query: `pieces` of its description, True where they name the box; the true statement and
-    who made it; wrong ones, the most frequent first, and how many more models were wrong about the
-    box."""
+    """A query: what its box is called; `pieces` of its description, True where they name it; the true
+    statement and who made it; wrong ones, the most frequent first, and how many more models were
+    wrong about the box."""
 
     num_ops: str
-    box: int
+    box: str
     pieces: tuple[tuple[str, bool], ...]
     truth: str
     right: tuple[str, ...]
@@ -104,20 +105,19 @@ def _tally(examples: Examples, answers: Answers) -> tuple[Counter, Counter]:
 
 
 def _shown(bucket: str, box: int, example: Example, lines: dict[str, dict]) -> Shown:
-    clauses = [f"Box {number} contains {text}" for number, text in enumerate(example.contents)]
-    truth = f"Statement: {', '.join(clauses)}."
+    truth, called = true_statement(example), example.wording.boxes[box]
     right, wrong = [], {}
     for name, line in lines.items():
         kinds = classify(example.description, line["prediction"], line["status"])
         if not any(kinds):
             right.append(name)
         elif kinds[box]:
-            wrong.setdefault((line["prediction"], kinds[box]), []).append(name)
+            wrong.setdefault((line["written"], kinds[box]), []).append(name)
     # The most frequent first; equal ones stay in the order of the table.
     groups = sorted(wrong.items(), key=lambda group: -len(group[1]))
     shown = []
     for (text, kind), names in groups[:SHOWN]:
         shown.append(Wrong(tuple(names), kind, *divergence(text, truth)))
     more = sum(len(names) for _, names in groups[SHOWN:])
-    pieces = [(piece, example.wording.boxes[box] in piece) for piece in _PIECE.findall(example.description)]
-    return Shown(bucket, box, tuple(pieces), truth, tuple(right), tuple(shown), more)
+    pieces = [(piece, called in piece) for piece in _PIECE.findall(example.description)]
+    return Shown(bucket, called, tuple(pieces), truth, tuple(right), tuple(shown), more)

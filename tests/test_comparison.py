@@ -70,7 +70,7 @@ def test_answers_that_mostly_agree_are_told_apart_by_their_pairing():
     unpaired = newcombe(int(free.correct.sum()), len(free), int(constrained.correct.sum()), len(free))
     assert unpaired.low < 0 <= rows["all"]["ci_low"]
     assert rows["all"]["ci_high"] < unpaired.high
-    with pytest.raises(UserError, match=r"^queries.csv: free and constrained did not answer the same queries"):
+    with pytest.raises(UserError, match=r"^free and constrained did not answer the same queries"):
         paired_rows("free", "constrained", pd.concat([free, constrained[:-7]]))
 
 
@@ -147,12 +147,23 @@ def test_scripts_on_the_reported_scores(tmp_path, monkeypatch, script, name, cou
     assert table.groupby(["base", "treated"]).size().tolist() == [10] * count
 
 
-def test_a_script_asks_for_the_answers_of_the_models(tmp_path, monkeypatch, capsys, scores):
+def test_a_script_asks_for_the_answers_of_the_models(tmp_path, monkeypatch, capsys, scores, queries):
+    """And names the file whose answers cannot be compared."""
     write_csv(tmp_path / "scores.csv", scores)
     arguments = ["--profile", "tiny", "--results", str(tmp_path), "--out", str(tmp_path / "code.csv")]
     monkeypatch.setattr(sys, "argv", ["06_code.py", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path("experiments/06_code.py", run_name="__main__")
-    assert stopped.value.code == 2
-    assert "queries.csv: no such file" in capsys.readouterr().err
-    assert not (tmp_path / "code.csv").exists()
+    few = queries[(queries.model != "tiny-code") | (queries.num_operations != 3)]
+    wrong = [None, few, queries[(queries.model != "tiny-code") | (queries.box != 3)]]
+    said = [
+        "no such file",
+        "tiny-base and tiny-code did not answer the same queries",
+        "tiny-code: not 7 boxes a statement",
+    ]
+    for table, message in zip(wrong, said, strict=True):
+        if table is not None:
+            write_csv(tmp_path / "queries.csv", table)
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path("experiments/06_code.py", run_name="__main__")
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err.startswith(f"06_code.py: {tmp_path}/queries.csv: {message}; ")
+        assert not (tmp_path / "code.csv").exists()

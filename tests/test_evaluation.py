@@ -96,6 +96,7 @@ GIVEN = {
     "texts": lambda: RIGHT,
     "completions": lambda: [Completion(text, (), Status.OK) for text in RIGHT],
     "by key, in another order": lambda: {(0, 1): RIGHT[1], (0, 0): RIGHT[0]},
+    "one after the other": lambda: iter(RIGHT),
     "what follows the period": lambda: [text + " Description: Box 0 contains the cat." for text in RIGHT],
 }
 
@@ -111,12 +112,17 @@ def test_a_continuation_has_its_head():
     rest = [text.removeprefix(STATEMENT_HEAD) for text in RIGHT]
     assert statement_prompt("").endswith(STATEMENT_HEAD)
     assert score_predictions(EXAMPLES, rest, head=STATEMENT_HEAD).correct.all()
-    with pytest.raises(UserError, match=r'^no prediction has "Statement:" .*in Python head=STATEMENT_HEAD'):
+    with pytest.raises(UserError, match=r"^2 of 2 predictions go on from a prompt .*in Python head=STATEMENT_HEAD"):
         score_predictions(EXAMPLES, rest)
+    whole = [text.removeprefix("Statement: ") for text in RIGHT]
+    assert score_predictions(EXAMPLES, whole).correct.all()
+    with pytest.raises(UserError, match=r"^2 of 2 predictions begin their statement themselves; do not say"):
+        score_predictions(EXAMPLES, whole, head=STATEMENT_HEAD)
 
 
 def test_what_is_not_answered_is_wrong_and_both_scorers_judge():
-    frame = score_predictions(EXAMPLES, {(0, 0): RIGHT[0].replace(", Box", "; Box")})
+    with pytest.warns(UserWarning, match=r"^1 of 2 examples are not answered; they count as wrong$"):
+        frame = score_predictions(EXAMPLES, {(0, 0): RIGHT[0].replace(", Box", "; Box")})
     assert list(frame.status) == ["invalid"] * 14
     assert frame.predicted[7:].isna().all()
     assert list(frame.kind[7:]) == ["other"] * 7
@@ -129,13 +135,60 @@ def test_what_cannot_be_scored_is_refused():
         score_predictions(EXAMPLES, RIGHT[:1])
     with pytest.raises(UserError, match=r"^predictions of \(5, 0\), which no example is; leave them out$"):
         score_predictions(EXAMPLES, {(5, 0): RIGHT[0]})
-    with pytest.raises(UserError, match=r"^two examples have one sample_id and num_operations; "):
-        score_predictions([example_of(DESCRIPTIONS[0])] * 2, RIGHT)
+    for examples in ([example_of(DESCRIPTIONS[0])] * 2, EXAMPLES * 2):
+        with pytest.raises(UserError, match=r"^two examples have one sample_id and num_operations; "):
+            score_predictions(examples, RIGHT * (len(examples) // 2))
+        with pytest.raises(UserError, match=r"^two examples have one sample_id and num_operations; "):
+            evaluate(None, None, examples)  # before anything is decoded
+    with pytest.raises(UserError, match=r"^examples in several wordings; evaluate those of each apart$"):
+        evaluate(None, None, [EXAMPLES[0], example_of(DESCRIPTIONS[0].replace("contains nothing", "is empty"), 1)])
+    for nothing in (None, float("nan"), ["Statement:"]):
+        with pytest.raises(
+            UserError, match=r'^the prediction of \(0, 1\) is .*, not a text; give "" where there is none$'
+        ):
+            score_predictions(EXAMPLES, [RIGHT[0], nothing])
     frame = score_predictions(EXAMPLES, RIGHT)
     with pytest.raises(UserError, match=r"did not answer the same queries"):
         compare(frame, frame[:7])
     with pytest.raises(UserError, match=r"^both are called 'a'; give two names$"):
         compare(frame, frame, ("a", "a"))
+
+
+def test_what_is_no_frame_of_one_model_is_refused():
+    frame = score_predictions(EXAMPLES, RIGHT)
+    both = pd.concat([frame, frame])
+    for wrong, scorer, message in [
+        (frame, "theirs", "unknown scorer 'theirs'; choose ours or authors"),
+        (
+            summarise(frame),
+            "ours",
+            "a frame without sample_id, num_operations, box; give one of evaluate or score_predictions",
+        ),
+        (both, "ours", "a query is answered twice in this frame; give those of each model apart"),
+    ]:
+        with pytest.raises(UserError, match=f"^{message}"):
+            summarise(wrong, scorer)
+        with pytest.raises(UserError, match=f"^{message}"):
+            compare(frame, wrong, scorer=scorer)
+
+
+def test_a_prompt_handed_in_with_its_answer_is_noticed():
+    """As a pipeline does that returns the full text."""
+    told = [statement_prompt(text) + right.removeprefix(STATEMENT_HEAD)
+            for text, right in zip(DESCRIPTIONS, RIGHT, strict=True)]  # fmt: skip
+    for head in ("", STATEMENT_HEAD):
+        with pytest.raises(UserError, match=r"^2 of 2 predictions begin with their prompt; give what the model wrote"):
+            score_predictions(EXAMPLES, told, head)
+
+
+def test_what_a_model_says_beside_the_point_is_wrong_and_no_mistake_of_the_user():
+    for text in ("I cannot say.", "Sure. " + RIGHT[0], "Box 3", "*"):
+        assert score_predictions(EXAMPLES, [text] * 2).correct.sum() == 0
+    # The engine's completions are whole, whatever the model has written.
+    strange = [
+        Completion(text, (), Status.INVALID) for text in (RIGHT[0].removeprefix(STATEMENT_HEAD), statement_prompt(""))
+    ]
+    assert score_predictions(EXAMPLES, strange).correct.sum() == 0
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -157,3 +210,12 @@ def test_a_frame_survives_as_csv(tmp_path):
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert read_csv(tmp_path / "frame.csv", COLUMNS, ("num_ops", "correct")).correct.sum() == frame.correct.sum()
     json.loads(frame.to_json())
+
+
+def test_a_file_that_does_not_answer_all_is_noticed(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"sample_id": 0, "num_operations": 1, "prediction": RIGHT[1]}))
+    with pytest.warns(UserWarning, match=r"^1 of 2 examples are not answered; they count as wrong$"):
+        frame = score_predictions(EXAMPLES, path)
+    assert list(frame.correct) == [0] * 7 + [1] * 7
+    assert frame.predicted[:7].isna().all()

@@ -38,6 +38,7 @@ ONE = {
     "complete_predictions": "boxes.runs.folder",
     "read_elsewhere": "boxes.runs.elsewhere",
     "query_frame": "boxes.evaluation",
+    "true_statement": "boxes.evaluation",
     "statement_prompt": "boxes.prompting",
     "chat_messages": "boxes.prompting",
 }

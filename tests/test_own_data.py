@@ -6,7 +6,7 @@ import pytest
 from scenarios_fixture import write_dataset
 from scripts_fixture import refusal, run_script
 
-from boxes.dataset import read_examples
+from boxes.dataset import examples_of, read_examples
 from boxes.evaluation import score_predictions, summarise
 from boxes.records import UserError, read_csv
 from boxes.runs.task import read_task
@@ -66,6 +66,8 @@ BAD = [
     (json.dumps({"description": START.replace("car", "elephant")}), "unknown noun 'elephant'"),
     (json.dumps({"description": START + BACK_AND_FORTH[1]}),
      "'Move the car from Box 1 to Box 0.' cannot be: the car is not in Box 1"),
+    (json.dumps({"description": f"{START} Put the map into Box 1.", "sample_id": 7}),
+     "field 'sample_id' is not read: descriptions are numbered here"),
     ("[]", "expected a JSON object, found list"),
     ('{"descr', "not JSON, or cut short (Invalid control character at character 8)"),
 ]  # fmt: skip
@@ -78,3 +80,37 @@ def test_what_is_no_description_is_one_line(tmp_path, capsys, line, message):
         file.write(line + "\n")
     said = refusal(capsys, "tools/prompts.py", "--data", path, "--out", tmp_path / "out.jsonl")
     assert said == f"{path}: line 2: {message}; correct it or leave it out"
+
+
+def test_other_peoples_columns_and_tables_are_one_line(tmp_path, capsys):
+    """Of files without a description in their first line: told what one may hold."""
+    path = tmp_path / "mine.jsonl"
+    fields = "'sentence', 'sentence_masked', 'masked_content', 'sample_id', 'numops', 'numops_by_op'"
+    for content, message in [
+        (json.dumps({"text": START}), f"neither a 'description' nor the release's {fields}"),
+        ("description\n" + START, "not JSON, or cut short (Expecting value at character 1)"),
+        (json.dumps([{"description": START}]), "expected a JSON object, found list"),
+    ]:
+        path.write_text(content)
+        said = refusal(capsys, "tools/prompts.py", "--data", path, "--out", tmp_path / "out.jsonl")
+        assert said == f"{path}: line 1: {message}; correct it, or make the data again (make data)"
+
+
+def test_descriptions_from_python_are_texts_in_a_list():
+    for given, message in [
+        (START, "one text, whose letters are no descriptions; give a list"),
+        ([START, None], "description 2: None is no text; correct it or leave it out"),
+        ([float("nan")], "description 1: nan is no text; correct it or leave it out"),
+        ([[START]], "description 1: ['Box 0 contains the car, "),
+    ]:
+        with pytest.raises(UserError) as caught:
+            examples_of(given)
+        assert str(caught.value).startswith(message)
+
+
+def test_what_an_editor_does_to_descriptions_changes_nothing(tmp_path):
+    path = described(tmp_path / "mine.jsonl", [START, LONG])
+    found, content = read_examples(path), path.read_bytes()
+    for edited in (b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content.rstrip()):
+        path.write_bytes(edited)
+        assert read_examples(path) == found

@@ -112,7 +112,8 @@ def read_run(spec: ModelSpec, folder: Path) -> dict:
     """The provenance of a run, COLUMNS at least, or why there is none."""
     path = folder / "run.json"
     if not path.exists():
-        return not_run(spec, "no run.json; decode first")
+        first = "make score, or take the row out" if spec.elsewhere else "decode first"
+        return not_run(spec, f"no run.json; {first}")
     run = read_provenance(path)
     if run.get("model") != spec.name:
         raise UserError(f"{path}: results of {shown(run.get('model'))}, not of {spec.name}; decode again")
@@ -154,10 +155,11 @@ def complete_predictions(path: Path, examples: dict[Key, Example]) -> dict[Key, 
 
 def plain_lines(examples: Mapping[Key, Example], lines: Mapping[Key, dict]) -> dict[Key, dict]:
     """Lines of a predictions.jsonl, in the dataset's order, with statements in Table 2's words, in
-    which everything is judged; another form's are said in its own."""
+    which everything is judged; `written` has them in those of the form, to be shown."""
     plain = {}
     for key, example in examples.items():
-        plain[key] = lines[key] | {"prediction": example.wording.plain(lines[key]["prediction"])}
+        written = lines[key]["prediction"]
+        plain[key] = lines[key] | {"prediction": example.wording.plain(written), "written": written}
     return plain
 
 

@@ -70,7 +70,13 @@ def dataset_note(name: str) -> str:
     of which results are; of any other what it is."""
     if name in ("", SUBSET):
         return ""
-    queries = name.removeprefix("look").partition("-")[0]
-    if name == LOOK.format(queries):
+    queries = looked_at(name)
+    if queries:
         return f"Quick look at {queries} queries a bucket, not the test set: no result."
     return f"Not the test set: {name}."
+
+
+def looked_at(name: str) -> str | None:
+    """How many queries a bucket a quick look has; None where a file is none."""
+    queries = name.removeprefix("look").partition("-")[0]
+    return queries if name == LOOK.format(queries) else None

@@ -6,9 +6,9 @@ without its models.
     python experiments/tools/archive.py --unpack tiny.tar.zst --out data/results/archives/tiny
 
 The first writes the same bytes for the same results; the second prints the profile. In the archive
-lie the CSVs, results.json, every run.json, a page a run and their checksums. Predictions are left out, with their checksums:
-each repeats its description, and the task's authors ask that this text is not published
-unencrypted, so that it stays out of training data.
+lie the CSVs, results.json, every run.json, a page a run and their checksums. Predictions are left
+out, with their checksums: each repeats its description, and the task's authors ask that this text
+is not published unencrypted, so that it stays out of training data.
 """
 
 import hashlib
@@ -46,9 +46,11 @@ LEVEL = 19
 ABOUT, SUMS, LEFT_OUT, README = "archive.json", "SHA256SUMS", "PREDICTIONS.sha256", "README.txt"
 CITATION = "CITATION.cff"
 ROOT = Path(__file__).resolve().parents[2]
-# What every description, statement and prompt of the task has, and nothing that is deposited.
+# What every description, statement and prompt of the task has, in whatever words, and nothing that is deposited.
 TASK_TEXT = re.compile(
-    rb"Box [0-6] contains (the [a-z]|nothing)|(Move|Remove|Put) the [a-z]+( and the [a-z]+)* (from|into) Box"
+    rb"(Box [0-6]|Container [A-G]) (contains (the [a-z]|nothing)|is empty)|(is|are) in Container [A-G]|"
+    rb"(Move|Remove|Put|Take|Place) the [a-z]+( and the [a-z]+)* (from|into|out of|inside) (Box|Container)|"
+    rb"Move the contents of Box|Pick up the [a-z]+"
 )
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}"
 _ALLOWED = re.compile(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from boxes.models.table import NOT_STATED
 from boxes.records import read_csv
 from boxes.runs.agreement import is_elsewhere
 from boxes.runs.folder import read_provenance
@@ -9,7 +10,6 @@ from boxes.runs.task import dataset_note
 from boxes.score_tables import Scores, read_scores
 
 CARD = "CARD.md"
-NOT_KNOWN = "not stated"
 # What a page says of a run -> the field of its run.json.
 FIELDS = {
     "Model": "model", "Repository": "hub_id", "Revision": "revision", "SHA-256 of the checkpoint": "checkpoint_sha256",
@@ -50,7 +50,7 @@ def card(run: dict, scores: Scores) -> str:
     said += ["", ABOUT, "", "| | |", "|---|---|"]
     for name, field in FIELDS.items():
         if run.get(field) is not None:
-            said.append(f"| {name} | {run[field]} |")
+            said.append(f"| {name} | {_cell(run[field])} |")
     said += ["", "| operations | queries | right | accuracy, % | 95 % interval |", "|---|---:|---:|---:|---:|"]
     for (name, num_ops), score in scores.items():
         if name == model and score.n:
@@ -59,10 +59,15 @@ def card(run: dict, scores: Scores) -> str:
     return "\n".join(said) + "\n"
 
 
+def _cell(value: object) -> str:
+    """A value in a table of Markdown: what somebody has stated may have a bar or a line end in it."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
 def _decoding(run: dict) -> str:
     """Whether under the regular expression."""
     stated = run.get("constrained", run.get("regex") is not None)
-    if stated == NOT_KNOWN:
+    if stated == NOT_STATED:
         return "with or without the paper's regular expression (not stated)"
     if stated in (True, "yes"):
         return "under the paper's regular expression"

@@ -37,7 +37,7 @@ ONLY_FOR = {  # variable -> the targets that read it
     "NAME": ("score",),
     "OUT": ("prompts",),
     "BATCH": ("prompts",),
-    **dict.fromkeys(OTHER_DATASETS, ("all", "table6", "tables", "figures", "prompts", "help")),
+    **dict.fromkeys(OTHER_DATASETS, ("all", "table6", "tables", "figures", "prompts", "score", "help")),
     "REMOVE": ("model", "container-run"),
     "SHAPES": ("bench",),
     "SECONDS": ("fuzz",),
@@ -106,6 +106,10 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
             return f"make {target} needs {' and '.join(f'{name}=...' for name in lacking)}; make help says what"
     if "score" in goals and "MODELS" in said:
         return "MODELS= chooses models of the table; make score names one with NAME=, and its base with BASE="
+    if "prompts" in goals and "FORMAT" in said:
+        return (
+            "FORMAT= is how aligned rows are decoded here; make prompts writes a batch file with BATCH=vllm or openai"
+        )
     if "OUT" in said and len(goals) > 1:
         return "OUT= is for make prompts alone; make the other targets apart"
     if "FROM" in said:

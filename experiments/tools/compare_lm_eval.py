@@ -95,7 +95,7 @@ def main() -> int:
         raise UserError(f"{arguments.run}: no complete run of {arguments.data} without the expression; name one")
     versions = read_json(one_file(arguments.lm_eval, "results_*.json"), _AGAIN)
     texts = texts_of(one_file(arguments.lm_eval, "samples_boxes_2*.jsonl"), task)
-    lines = prediction_lines(task.by_key, texts.items(), STATEMENT_HEAD)
+    lines = prediction_lines(task.by_key, texts, STATEMENT_HEAD)
     ours = query_frame(task.by_key, complete_predictions(arguments.run / "predictions.jsonl", task.by_key))
     table = compared(ours, query_frame(task.by_key, lines))
     table = table.assign(model=run["model"], **{name: versions.get(name) for name in VERSIONS})

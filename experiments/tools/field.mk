@@ -24,12 +24,12 @@ PROMPTS = $(PY) experiments/tools/prompts.py --data $(TEST) --out $(call quoted,
 prompts: $(TEST) ## the prompts of the test set as JSONL, into OUT, for what decodes elsewhere (ARGS="--prompt chat", "--free")
 	$(PROMPTS)
 SCORE = $(PY) experiments/tools/score.py --predictions $(call quoted,PREDICTIONS) --name $(call quoted,NAME) --profile $(PROFILE) \
-    --data $(TEST) --runs data/runs $(if $(BASE),--base $(call quoted,BASE)) $(ADDED:%=--added %) $(ARGS)
+    --data $(TEST) --runs data/runs $(LOOK:%=--suffix=%) $(if $(BASE),--base $(call quoted,BASE)) $(ADDED:%=--added %) $(ARGS)
 score: $(TEST) ## score PREDICTIONS as NAME, a row decoded elsewhere (BASE, ADDED as for model; ARGS="--prompt table2 --engine ...")
 	$(if $(DRY),exit; )row=$$($(SCORE)); read -r profile name base <<< "$$row"; \
 	    chosen=(PREDICTIONS= NAME= MODEL= BASE= ADDED= ARGS= PROFILE=$$profile MODELS="$${base:+$$base }$$name"); \
 	    status=0; $(MAKE) all "$${chosen[@]}" || status=$$?; \
-	    $(GAIN) --runs data/runs/$$profile --results data/results/$$profile; exit $$status
+	    $(GAIN) --runs data/runs/$$profile$(LOOK) --results data/results/$$profile$(LOOK); exit $$status
 
 # ---------------------------------------------------------------------------------------------------- results for programs
 ifeq ($(FROM),)

@@ -118,6 +118,10 @@ def parse_arguments() -> Namespace:
         if arguments.prompt != CHAT:
             raise UserError(f"--prompt {arguments.prompt}: OpenAI's structured output is for chats alone")
     arguments.prompt = arguments.prompt or "table2"
+    if arguments.no_system_role and arguments.prompt != CHAT:
+        raise UserError(f"--no-system-role: is for chats, not for --prompt {arguments.prompt}")
+    if arguments.out.resolve() == arguments.data.resolve():
+        raise UserError(f"--out {arguments.out}: is the dataset itself; name another file (OUT=)")
     return arguments
 
 

@@ -21,7 +21,7 @@ from boxes.score_tables import RANDOM, read_score_table
 
 FORMAT = 1  # raised when a field changes its meaning; more fields change nothing
 EFFECTS = ("code", "math", "alignment")
-OTHERS = ("claims", "prompt_format", "constrained", "errors")  # as their CSVs have them, where there are any
+DECODED = ("prompt_format", "constrained", "errors")  # which the profile reported has not
 SCORES = ("n", "correct", "accuracy", "ci_low", "ci_high")
 # Of the runs of a profile: on what dataset, which is one for all.
 DATASET = {"name": "dataset", "sha256": "dataset_sha256"}
@@ -35,9 +35,7 @@ def plain(value: object) -> object:
 
 
 def records(path: Path) -> list[dict]:
-    """The lines of a CSV; none where it was not written."""
-    if not path.exists():
-        return []
+    """The lines of a CSV. UserError where it is missing or malformed."""
     lines = read_csv(path).to_dict("records")
     return [{name: plain(value) for name, value in line.items()} for line in lines]
 
@@ -73,6 +71,9 @@ def collect(profile: str, results: Path) -> dict:
     """The content of results.json. UserError for a CSV that is missing or malformed."""
     scores = scores_by_model(results / "scores.csv")
     runs = records(results / "runs.csv")
+    others: dict[str, list] = {name: [] for name in DECODED}
+    if profile != "reported":
+        others = {name: records(results / f"{name}.csv") for name in DECODED}
     by_name = {run["model"]: run for run in runs}
     models = []
     for spec in models_of(profile):
@@ -85,7 +86,8 @@ def collect(profile: str, results: Path) -> dict:
         "random": scores.get(RANDOM, {}),
         "models": models,
         "effects": {name: records(results / f"{name}.csv") for name in EFFECTS},
-        **{name: records(results / f"{name}.csv") for name in OTHERS},
+        "claims": records(results / "claims.csv"),
+        **others,
     }
 
 

@@ -5,9 +5,10 @@ python experiments/tools/score.py --predictions answers.jsonl --name my-model --
 python experiments/tools/score.py ... --base tiny-base --prompt table2 --engine "vLLM 0.11" --dtype bfloat16
 
 The file has one JSON object a line (boxes/runs/elsewhere.py says what stands in it). It becomes an
-ordinary run, RUNS/PROFILE/NAME, and a row of the table that says that it was decoded elsewhere;
-settings that are not given are "not stated". Accuracy by both scorers goes to stderr. The last line
-on stdout is "PROFILE NAME BASE", for make score.
+ordinary run, RUNS/PROFILE/NAME (of another dataset than the test set RUNS/PROFILE-look20/NAME or the
+like, as --suffix says), and a row of the table that says that it was decoded elsewhere; settings
+that are not given are "not stated". Accuracy by both scorers goes to stderr. The last line on stdout
+is "PROFILE NAME BASE", for make score.
 """
 
 import sys
@@ -19,6 +20,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout, whatever is installed
 
 from boxes.commandline import argument_parser, command, out_folder, positive
+from boxes.completion import Status
 from boxes.evaluation import query_frame, summarise
 from boxes.models.table import ADDED_ROWS, NOT_STATED, PROFILES, ModelSpec, read_added
 from boxes.prompting import statement_head
@@ -29,7 +31,7 @@ from boxes.runs.folder import plain_lines
 from boxes.runs.task import read_task
 from boxes.scoring import AUTHORS, OURS
 from boxes.world import Wording
-from experiments.tools.add_model import as_json, base_of, check_lineage, check_same, new_row
+from experiments.tools.add_model import OTHER_NAME, as_json, base_of, check_lineage, check_same, new_row
 
 # What the prompts were, as make prompts writes them: of each the format and the style.
 PROMPTS = {"table2": ("plain", "table2"), "released": ("plain", "released"), "chat": ("chat", None)}
@@ -46,6 +48,7 @@ def parse_arguments() -> Namespace:
            help="for a model without base (default: %(default)s)")  # fmt: skip
     option("--data", required=True, type=Path, help="the dataset that was decoded")
     option("--runs", required=True, type=out_folder, help="folder with a folder a profile")
+    option("--suffix", default="", help="of the profile's folder, for another dataset than the test set")
     option("--base", help="what it was trained from: a name of the table, folder or repository")
     option("--added", choices=("code", "math", "alignment"), default="code",
            help="what it was trained on in that step (default: %(default)s)")  # fmt: skip
@@ -106,6 +109,9 @@ def say(arguments: Namespace, name: str, missing: int, total: int, lines: dict) 
     said = [f"{name}: {total - missing} of {total} descriptions answered"]
     if missing:
         said[0] += f", {missing} counted as not answered"
+    invalid = sum(line["status"] == Status.INVALID for line in lines.values()) - missing
+    if invalid:
+        said.append(f"{name}: {invalid} of them with no whole statement; they are judged as they stand")
     unknown = [f"--{option.replace('_', '-')}" for option in STATED if getattr(arguments, option) is None]
     if unknown:
         said.append(f'{name}: not stated: {" ".join(unknown)}; say it with ARGS="..."')
@@ -128,19 +134,21 @@ def scorers_table(ours, authors) -> str:
 @command
 def main() -> None:
     arguments = parse_arguments()
-    row, rows = new_rows(arguments)
+    try:
+        row, rows = new_rows(arguments)
+    except UserError as error:  # which names make model's way to another name
+        raise UserError(str(error).replace(OTHER_NAME, "give another with NAME=")) from None
     task = read_task(arguments.data)
     head = statement_head(task.wording) if arguments.prompt == "table2" else ""
     lines, missing = read_elsewhere(arguments.predictions, task.by_key, head)
-    if len(missing) == len(lines):
-        raise UserError(f"{arguments.predictions}: no description of {arguments.data} is answered")
     stated = about(arguments, task.wording, len(missing), len(lines))
-    write_elsewhere(arguments.runs / row.profile / row.name, row.name, task, lines, stated)
+    folder = arguments.runs / f"{row.profile}{arguments.suffix}" / row.name
+    write_elsewhere(folder, row.name, task, lines, stated)
     write_json(ADDED_ROWS, {"models": [as_json(other) for other in rows]})
     say(arguments, row.name, len(missing), len(lines), lines)
     frame = query_frame(task.by_key, plain_lines(task.by_key, lines))
     print(scorers_table(summarise(frame, OURS), summarise(frame, AUTHORS)), file=sys.stderr)
-    print(row.profile, row.name, *([row.base] if row.base else []))
+    print(" ".join(filter(None, (row.profile, row.name, row.base))))
 
 
 if __name__ == "__main__":

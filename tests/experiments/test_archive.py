@@ -14,7 +14,9 @@ import zstandard
 from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace, score
 from scripts_fixture import ROOT, files, refusal, run_script
 
+from boxes import world
 from boxes.records import UserError, read_csv, read_json, write_csv, write_json
+from experiments.tools.cards import card
 from paper import tables
 from paper.results import read_results
 
@@ -98,17 +100,28 @@ def test_a_run_has_a_page_and_the_archive_a_citation(workplace):
     assert "| all | 14 | 14 | 100.00 | " in page
     assert "Not the test set: data.jsonl." not in page, "an earlier version's run, which names no dataset"
     assert not [name for name in found if name.startswith("runs/tiny-math")]
+    page = card({"model": "mine", "engine": "vLLM 0.11 | AWQ\nnight", "constrained": "not stated"}, {})
+    assert "\n| Engine | vLLM 0.11 \\| AWQ night |\n" in page
+    assert "with or without the paper's regular expression (not stated).\n" in page
 
 
-@pytest.mark.parametrize(
-    "text", [DESCRIPTIONS[0], "Statement: Box 0 contains nothing", "Put the map and the car into Box 3"]
-)
-def test_text_of_the_task_is_not_packed(workplace, capsys, text):
+IN_OTHER_WORDS = [world.describe(*world.parse(DESCRIPTIONS[1]), wording) for wording in world.WORDINGS.values()]
+TASK_TEXTS = [
+    "Statement: Box 0 contains nothing", "Put the map and the car into Box 3", "Statement: Container A is empty",
+    "Take the car out of Container A", "Pick up the car in Container A and place it into Container B",
+    "Move the contents of Box 1 to Box 2", *IN_OTHER_WORDS, *(text.rpartition(". ")[2] for text in IN_OTHER_WORDS),
+]  # fmt: skip
+
+
+def test_text_of_the_task_is_not_packed(workplace, capsys):
+    """In whatever words it is."""
     path = workplace / "runs/tiny-base/run.json"
-    write_json(path, read_json(path) | {"reason": f"said: {text}"})
-    line = refusal(capsys, "tools/archive.py", *pack_arguments(workplace, "b.tar.zst"))
-    assert line.startswith("runs/tiny-base/run.json: has text of the task; it is kept out of what is published")
-    assert not (workplace / "b.tar.zst").exists()
+    run = read_json(path)
+    for text in TASK_TEXTS:
+        write_json(path, run | {"reason": f"said: {text}"})
+        line = refusal(capsys, "tools/archive.py", *pack_arguments(workplace, "b.tar.zst"))
+        assert line.startswith("runs/tiny-base/run.json: has text of the task; it is kept out of what is published")
+        assert not (workplace / "b.tar.zst").exists()
 
 
 def test_table6_comes_out_of_an_archive_alone(workplace, capsys):

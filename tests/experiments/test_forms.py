@@ -13,12 +13,15 @@ from scripts_fixture import ROOT, refusal, run_script
 
 from boxes import generation
 from boxes.dataset import SUBSET, examples_of, read_examples
-from boxes.evaluation import compare, score_predictions, summarise
+from boxes.evaluation import compare, samples, score_predictions, summarise, true_statement
 from boxes.generation import NUM_OPERATIONS, generate
 from boxes.prompting import statement_head, statement_prompt, statement_regex
 from boxes.records import UserError, read_csv
-from boxes.runs.task import dataset_note
+from boxes.runs.elsewhere import prediction_lines
+from boxes.runs.folder import plain_lines
+from boxes.runs.task import dataset_note, read_task
 from boxes.world import CONTAINERS, WORDINGS, describe, parse, replay, statement
+from paper.sample_statements import choose_queries
 
 FORMS = run_path(str(ROOT / "experiments" / "tools" / "forms.py"))["FORMS"]
 WORDED = ("contents", "empty", "containers")
@@ -113,6 +116,24 @@ def test_answers_count_in_the_words_of_the_form_alone(few, tmp_path, name):
         assert name == "contents" or wrong.correct_released.sum() == 0, other.name
 
 
+@pytest.mark.parametrize("name", WORDED)
+def test_statements_are_shown_as_they_were_written(few, tmp_path, name):
+    """In samples.csv and in the report, beside the truth in the same words."""
+    by_key = read_task(form(name, tmp_path)).by_key
+    right = [true_statement(example) for example in by_key.values()]
+    assert right == [statement(replay(*parse(e.description))[0], WORDINGS[name]) for e in by_key.values()]
+    wrong = [text.replace(" the ", " a ", 1) for text in right]
+    for texts, differs in ((right, ""), (wrong, "a")):
+        lines = plain_lines(by_key, prediction_lines(by_key, dict(zip(by_key, texts, strict=True))))
+        looked = samples(by_key, lines)
+        assert list(looked.statement[::7]) == texts
+        assert set(looked.differs) == {differs}
+        for shown in choose_queries(by_key, {"model": lines}):
+            assert shown.box in WORDINGS[name].boxes
+            assert shown.truth in right
+            assert {f"{one.before}{one.differs}{one.after}" for one in shown.wrong} <= set(texts)
+
+
 def test_scripts_read_a_form(few, tmp_path):
     """The random baseline is that of the same states in the base set's words, and prompts are in the
     form's own."""
@@ -164,6 +185,17 @@ def test_own_descriptions_may_be_in_other_words(tmp_path):
         "description 2: not in the wording of others (empty): expected 'Box 1 is empty', found 'Box 1 contains nothing'; "
         "a dataset has one wording"
     )
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [(", , , , , , the car is in Container G.", "expected '... is in Container A', found ''"),
+     ("Container .", "expected 7 boxes, found 1"),
+     (f"{START} Move the contents of Box 0 to Box 1.", "not an operation: 'Move the contents of Box 0 to Box 1'")],
+)  # fmt: skip
+def test_what_no_form_says_is_one_line(description, message):
+    with pytest.raises(UserError, match=f"^description 1: {message}; correct it or leave it out$"):
+        examples_of([description])
 
 
 def test_a_spoilt_form_is_one_line(few, tmp_path, capsys):

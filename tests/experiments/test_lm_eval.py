@@ -3,15 +3,21 @@
 import json
 import math
 import re
+from itertools import chain
+from operator import itemgetter
 
 import pytest
 import yaml
 from runs_fixture import DESCRIPTIONS, TRUTHS, add_run, fill_workplace
+from scenarios_fixture import scenarios, write_dataset
 from scripts_fixture import ROOT, refusal, run_script
 
+from boxes.dataset import write_states
+from boxes.generation import NUM_OPERATIONS
 from boxes.prompting import EXAMPLES, INSTRUCTION, STATEMENT_HEAD, chat_messages, statement_prompt
-from boxes.records import read_csv
+from boxes.records import UserError, read_csv
 from boxes.score_tables import BUCKETS
+from boxes.world import CONTAINERS
 from experiments.tools.lm_eval import boxes_task
 
 FOLDER = ROOT / "experiments/tools/lm_eval"
@@ -70,6 +76,59 @@ def test_what_the_harness_leaves_of_a_statement_is_right(text):
     assert (scores["acc"], scores["acc_1plus"], scores["released_acc_0"]) == ((7, 7), (1, 1), (6, 6))
     assert boxes_task.process_whole(doc(1), [statement(TRUTHS[1])])["acc"] == (7, 7)
     assert boxes_task.process_results(doc(1), [REST.replace("map", "car")])["acc_1"] == (0, 1)
+
+
+def group() -> dict:
+    """boxes_by_operations as the harness has it: what of boxes.yaml is no field of a group is each task's."""
+    return task("boxes") | task("boxes_by_operations")
+
+
+def test_a_group_has_a_task_for_each_number_of_operations():
+    assert task("boxes_by_operations")["include"] == "boxes.yaml"
+    tasks = group()["task"]
+    assert [one["dataset_kwargs"] for one in tasks] == [{"operations": count} for count in range(NUM_OPERATIONS + 1)]
+    for count, one in enumerate(tasks):
+        assert one["task_alias"] == f"{count} operation{'' if count == 1 else 's'}"
+        assert one["task"] == f"boxes_{one['task_alias']}".replace(" ", "_")
+        assert set(one) == {"task", "task_alias", "dataset_kwargs", "metadata"}
+        assert one["metadata"] == task("boxes")["metadata"]
+    assert {metric["metric"] for metric in group()["aggregate_metric_list"]} == {"acc", "released_acc"}
+    assert all(metric["weight_by_size"] for metric in group()["aggregate_metric_list"])
+
+
+def test_the_groups_mean_is_the_tasks(tmp_path):
+    """Its tasks have every description once; weighed by descriptions, their accuracies are that of boxes."""
+    path = write_dataset(tmp_path / "data.jsonl", count=3, operations=NUM_OPERATIONS)
+    whole = boxes_task.documents(path)
+    parts = [boxes_task.documents(path, **one["dataset_kwargs"]) for one in group()["task"]]
+    assert [{doc["num_operations"] for doc in part} for part in parts] == [{count} for count in range(len(parts))]
+    key = itemgetter("sample_id", "num_operations")
+    assert sorted(chain(*parts), key=key) == sorted(whole, key=key)
+    told = REST  # of another description: right of some boxes
+    for metric in group()["aggregate_metric_list"]:
+        name = metric["metric"]
+        shares = [boxes_task.process_results(doc, [told])[name] for doc in whole]
+        means = [boxes_task.share([boxes_task.process_results(doc, [told])[name] for doc in part]) for part in parts]
+        weighed = sum(mean * len(part) for mean, part in zip(means, parts, strict=True)) / len(whole)
+        assert weighed == pytest.approx(boxes_task.share(shares))
+        assert 0 < weighed < 1
+
+
+def test_what_a_group_would_leave_out_is_refused(tmp_path):
+    none = write_dataset(tmp_path / "none.jsonl", operations=3)
+    long = write_dataset(tmp_path / "long.jsonl", operations=NUM_OPERATIONS + 1)
+    other = tmp_path / "other.jsonl"
+    write_states(other, scenarios(1), wording=CONTAINERS)
+    assert len(boxes_task.documents(none)) == 8
+    assert len(boxes_task.documents(long)) == 2 * (NUM_OPERATIONS + 2)
+    for path, operations, message in [
+        (none, 4, "no description with 4 operations; use the task boxes"),
+        (long, 4, "has descriptions with 13 operations, which boxes_by_operations would leave out; use the task boxes"),
+        (other, None, "in the wording containers, which these tasks do not have; use make prompts and make score"),
+        (tmp_path / "no.jsonl", None, "no such file; `make data` writes it"),
+    ]:
+        with pytest.raises(UserError, match=f"^{path}: {message}$"):
+            boxes_task.documents(path, operations)
 
 
 def test_requirements_are_those_of_the_artifact_and_the_harness():
@@ -131,6 +190,8 @@ def test_what_cannot_be_compared_is_one_line(workplace, capsys):
     assert "line 1: no sample of the task boxes on this dataset; " in refusal(capsys, *compared(workplace))
     (workplace / "out/samples_boxes_2026.jsonl").unlink()
     assert "/out: no samples_boxes_2*.jsonl; run lm_eval again" in refusal(capsys, *compared(workplace))
+    (workplace / "out/results_2026.json").unlink()
+    assert "/out: no results_*.json; run lm_eval again" in refusal(capsys, *compared(workplace))
     add_run(workplace, "tiny-base", TRUTHS)
     assert "without the expression; name one" in refusal(capsys, *compared(workplace))
     assert not (workplace / "compared.csv").exists()

@@ -28,6 +28,10 @@ from experiments.tools.command_line import nearest
         (["score", "PREDICTIONS=x.jsonl"], "make score needs NAME=...; make help says what"),
         (["score", "PREDICTIONS=x", "NAME=y", "MODELS=tiny-base"], "make score names one with NAME=, and its base"),
         (["prompts"], "make prompts needs OUT=...; make help says what"),
+        (["prompts", "OUT=x.jsonl", "FORMAT=vllm"], "make prompts writes a batch file with BATCH=vllm or openai"),
+        (["score", "PREDICTIONS=x", "NAME=y", "MODEL=org/name"], "MODEL= is for make model, not for score"),
+        (["score", "PREDICTIONS=x", "NAME=y", "LIMIT=0"], "LIMIT=0: queries a bucket, a number from 1 to 9999"),
+        (["data", "FORM=long", "DATASET=x.jsonl"], "DATASET= is for make all, not for data"),
         (["all", "OUT=x"], "OUT= is for make prompts, not for all"),
         (["prompts", "table6", "OUT=x"], "OUT= is for make prompts alone; make the other targets apart"),
         (["check", "LIMIT=20"], "LIMIT= is for make all, not for check"),
@@ -125,6 +129,15 @@ def test_make_score_narrows_to_two_and_a_dry_run_adds_nothing(checkout, tmp_path
     assert "--base 'tiny-base'" in shown.stdout
     assert "05_score" not in shown.stdout
     assert not (tmp_path / "records").exists()
+    (checkout / "own.jsonl").write_text("{}\n")
+    for words, suffix, data in (
+        (("DATASET=own.jsonl",), "-own", "own.jsonl"),
+        (("LIMIT=20",), "-look20", "look20-test-sub"),
+    ):
+        other = make(checkout, "-n", "score", *given, *words, **records).stdout
+        assert re.search(rf"--data \S*{data}\S* --runs data/runs --suffix={suffix} --base", other)
+        assert f"--runs data/runs/$profile{suffix} --results data/results/$profile{suffix}" in other
+    assert "--suffix" not in shown.stdout
     batch = make(checkout, "-n", "prompts", "OUT=x y.jsonl", "BATCH=vllm", "MODEL=org/name").stdout
     assert re.search(r"prompts\.py --data \S+ --out 'x y.jsonl' --batch vllm --model 'org/name'", batch)
 

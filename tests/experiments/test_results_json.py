@@ -42,8 +42,12 @@ def test_its_numbers_are_those_of_the_csvs_and_its_fields_are_documented(tmp_pat
 
 def test_without_results_it_says_so_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "results.json"
-    line = refusal(capsys, "tools/results_json.py", "--profile", "tiny", "--results", tmp_path, "--out", out)
-    assert line.startswith(f"{tmp_path}/scores.csv: no such file; ")
+    words = ("tools/results_json.py", "--profile", "tiny", "--results", tmp_path, "--out", out)
+    assert refusal(capsys, *words).startswith(f"{tmp_path}/scores.csv: no such file; ")
+    for name in ("errors", "claims", "code"):  # a table that is lacking is not an empty one
+        write_results(tmp_path, "tiny")
+        (tmp_path / f"{name}.csv").unlink()
+        assert refusal(capsys, *words).startswith(f"{tmp_path}/{name}.csv: no such file; ")
     assert not out.exists()
 
 

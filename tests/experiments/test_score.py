@@ -120,9 +120,70 @@ def test_scored_again_it_has_the_new_answers_and_the_old_are_kept(workplace, cap
     assert len(read_added()) == 1
 
 
+def test_another_dataset_has_a_folder_of_its_own(workplace, capsys):
+    added(workplace, capsys, "--suffix=-look20")
+    assert set(files(workplace / "profiles/tiny-look20/mine")) == {"predictions.jsonl", "run.json"}
+    assert not (workplace / "runs/mine").exists()
+    scored(workplace)
+    runs = read_csv(workplace / "out/runs.csv").set_index("model")
+    assert runs.reason["mine"] == "no run.json; make score, or take the row out"
+
+
+def test_a_base_that_was_not_run_is_said_to_be(workplace, capsys):
+    """No gain is shown, and none is in code.csv."""
+    added(workplace, capsys, "--base", "tiny-math")
+    scored(workplace)
+    out = workplace / "out"
+    assert run_script("06_code.py", "--profile", "tiny", "--results", out, "--out", out / "code.csv") == 0
+    effects = read_csv(out / "code.csv").set_index("treated")
+    assert (effects.base["mine"], effects.status["mine"]) == ("tiny-math", "not run")
+    capsys.readouterr()
+    words = ("--profile", "tiny", "--model", "mine", "--runs", workplace / "runs", "--results", out)
+    assert run_script("tools/gain.py", *words) == 3
+    said = capsys.readouterr().err
+    assert said == "gain.py: no gain to show; tiny-math: not run (no run.json; decode first)\n"
+
+
+def test_a_row_stays_what_it_is(workplace, capsys):
+    added(workplace, capsys, "--base", "tiny-base")
+    before = files(workplace)
+    line = refusal(capsys, *arguments(workplace, "--base", "tiny-math"))
+    mend = "take it out first with make model REMOVE=mine, or give another with NAME="
+    assert line == f"mine was added with base tiny-base, not tiny-math; {mend}"
+    assert files(workplace) == before
+
+
+def test_what_is_no_statement_is_counted(workplace, capsys):
+    lines = [{"sample_id": 3, "num_operations": number, "prediction": "I cannot say."} for number in (0, 1)]
+    write_text(workplace / "idle.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert run_script(*arguments(workplace, predictions="idle.jsonl")) == 0
+    assert "mine: 2 of them with no whole statement; they are judged as they stand\n" in capsys.readouterr().err
+
+
 REFUSED = [
-    (("--name", "a/b"), "a/b: a name has letters, digits and . _ - alone; "),
-    (("--name", "tiny-code"), "tiny-code: the table has a row of this name; "),
+    (("--name", "a/b"), "a/b: a name has letters, digits and . _ - alone; give another with NAME="),
+    (("--name", "../mine"), "../mine: a name has letters, digits and . _ - alone; "),
+    (("--name", ""), ": a name has letters, digits and . _ - alone; "),
+    (
+        ("--predictions", "table.csv"),
+        "table.csv: line 1: not JSON, or cut short (Expecting value at character 1); write ",
+    ),
+    (
+        ("--predictions", "other.jsonl"),
+        "other.jsonl: line 1: no field 'prediction', but ['id', 'output']; call the text so",
+    ),
+    (
+        ("--predictions", "null.jsonl"),
+        "null.jsonl: line 1: field 'prediction' must be a text; leave the line out where ",
+    ),
+    (("--predictions", "empty.jsonl"), "empty.jsonl: empty; name the predictions, one JSON object a line"),
+    (("--predictions", "."), ".: cannot be read (Is a directory); check the file and its permissions"),
+    (("--profile", "reported"), "argument --profile: invalid choice: 'reported'"),
+    (("--added", "maths"), "argument --added: invalid choice: 'maths'"),
+    (("--constrained", "maybe"), "argument --constrained: invalid choice: 'maybe'"),
+    (("--runs", "table.csv"), "argument --runs: table.csv is a file, not a folder; see --help"),
+    (("--name", "tiny-code"), "tiny-code: the table has a row of this name; give another with NAME="),
+    (("--name", "Tiny-Code"), "Tiny-Code: the table has a row of this name; give another with NAME="),
     (("--base", "tiny-bse"), "unknown model 'tiny-bse'; did you mean tiny-base"),
     (("--data", "none.jsonl"), "none.jsonl: no such file; `make data` writes it"),
     (("--predictions", "none.jsonl"), "none.jsonl: no such file; name the predictions"),
@@ -133,7 +194,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("more", "message"), REFUSED)
-def test_what_cannot_be_is_refused_and_nothing_written(workplace, capsys, more, message):
+def test_what_cannot_be_is_refused_and_nothing_written(workplace, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(workplace)
+    write_text("table.csv", "sample_id,num_operations,prediction\n3,0,the car\n")
+    write_text("other.jsonl", '{"id": 3, "output": "the car"}\n')
+    write_text("null.jsonl", '{"sample_id": 3, "num_operations": 0, "prediction": null}\n')
+    write_text("empty.jsonl", "")
     before = files(workplace)
     assert refusal(capsys, *arguments(workplace, *more)).startswith(message)
     assert files(workplace) == before
@@ -206,6 +272,11 @@ def test_a_batch_of_openai_is_a_chat_with_a_schema(workplace):
         (("--model", "m"), "--model: is for --batch; without, all prompts are written"),
         (("--free",), "--free: is for --batch"),
         (("--batch", "openai", "--model", "m", "--prompt", "table2"), "--prompt table2: OpenAI's structured output"),
+        (
+            ("--batch", "vllm", "--model", "m", "--no-system-role"),
+            "--no-system-role: is for chats, not for --prompt tab",
+        ),
+        (("--data", "prompts.jsonl", "--out", "./prompts.jsonl"), "--out prompts.jsonl: is the dataset itself; name "),
         (("--batch", "vlm"), "argument --batch: invalid choice: 'vlm'"),
         (("--data", "none.jsonl"), "none.jsonl: no such file; `make data` writes it"),
         (("--out", "/"), "argument --out: / is a folder; name a file; see --help"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from boxes.models.table import models_of
-from boxes.records import read_csv, write_csv
+from boxes.records import read_csv, write_csv, write_text
+from boxes.runs.task import LOOK, dataset_note
 from boxes.score_tables import REPORTED
 from experiments.tools.reference_tables import FILES
 from paper import opening
@@ -45,6 +46,18 @@ def test_the_reference_agrees_with_itself(tmp_path, profile):
     assert (line.answer, line.kind, line.faults) == ("yes", "yes", ())
     count = len(models_of(profile, extra=False))
     assert line.remark.startswith(f"{count} of {count} models: every accuracy to the last digit; ")
+
+
+def test_other_datasets_are_not_held_against_the_reference(tmp_path):
+    """Not even one with the same states in other words, whose buckets have the same sizes."""
+    copied("tiny", tmp_path)
+    assert read_results("tiny", tmp_path).expected
+    for name in ("empty-test-subsample-states-t5.jsonl", "mine.jsonl", LOOK.format(20)):
+        write_text(tmp_path / "runs.csv", f"model,status,reason,dataset\ntiny-base,complete,,{name}\n")
+        line = agreement("tiny", tmp_path)
+        assert (line.answer, line.kind) == ("nothing to compare", "")
+        assert line.remark == dataset_note(name)
+        assert bool(read_results("tiny", tmp_path).expected) == (name == LOOK.format(20))
 
 
 def test_a_tolerated_difference_is_said(tmp_path):

@@ -234,6 +234,11 @@ def test_a_row_is_linked_to_its_queries_where_they_lie(tmp_path):
     (folder / "runs/tiny-base").mkdir(parents=True)
     (folder / "runs/tiny-base/samples.csv").touch()
     (folder / "runs/tiny-base/run.json").write_text('{"model": "tiny-base"}')
-    links = re.findall(r'<a href="([^"#]+)">tiny-base</a>', rendered(folder, "tiny")["html"])
-    assert links == ["../runs/tiny-base/samples.csv"]
+    html = rendered(folder, "tiny")["html"]
+    linked = re.compile(r'<a href="([^"#]+)" title="[^"]+">([^<]+)</a>')
+    links = ["../runs/tiny-base/samples.csv"]
+    for part in ("table6", "runs"):
+        assert linked.findall(section(html, part)) == [(links[0], "tiny-base")]
+    assert re.search(r'<th scope="row"><a href="[^"]+" title="[^"]+">tiny-base</a></th>', section(html, "table6"))
+    Page(html)
     assert (folder / "out" / links[0]).parent.parent.resolve() == (folder / "runs").resolve()

@@ -6,7 +6,7 @@ import pytest
 from runs_fixture import DESCRIPTIONS, TRUTHS
 
 from boxes.dataset import examples_of
-from boxes.prompting import STATEMENT_HEAD
+from boxes.prompting import STATEMENT_HEAD, statement_prompt
 from boxes.records import UserError
 from boxes.runs.elsewhere import continued, custom_id, read_elsewhere
 
@@ -53,8 +53,16 @@ def test_all_forms_are_the_same_lines(tmp_path, form):
 def test_the_rest_of_a_prompt_gets_its_head(tmp_path):
     rest = [record | {"prediction": record["prediction"].removeprefix(STATEMENT_HEAD)} for record in RECORDS]
     assert read(tmp_path, rest, STATEMENT_HEAD) == ([(text, "ok") for text in SAID], [])
-    with pytest.raises(UserError, match=r'given\.jsonl: no prediction has "Statement:".*say so \(--prompt table2'):
+    with pytest.raises(UserError, match=r"given\.jsonl: 2 of 2 predictions go on from .*; say so \(--prompt table2"):
         read(tmp_path, rest)
+    # What a base model rambles behind the period begins with "Statement:".
+    rambling = [record | {"prediction": record["prediction"] + f"\n\nDescription: x\n{SAID[0]}"} for record in rest]
+    with pytest.raises(UserError, match=r"given\.jsonl: 2 of 2 predictions go on from "):
+        read(tmp_path, rambling)
+    with pytest.raises(UserError, match=r"given\.jsonl: 2 of 2 predictions begin their statement themselves"):
+        read(tmp_path, [record | {"prediction": f"\n{record['prediction']}"} for record in RECORDS], STATEMENT_HEAD)
+    with pytest.raises(UserError, match=r"given\.jsonl: 2 of 2 predictions begin with their prompt"):
+        read(tmp_path, [record | {"prediction": statement_prompt("x") + record["prediction"]} for record in rest])
 
 
 @pytest.mark.parametrize(
@@ -87,16 +95,22 @@ def test_the_status_is_that_of_the_text(tmp_path, more, text, status):
 @pytest.mark.parametrize(
     "lines",
     [RECORDS[:1], [RECORDS[0], batch(1, None)], [RECORDS[0], batch(1, {"text": SAID[1]}, error={"code": 500})],
-     [RECORDS[0], batch(1, None, response=None)]],
+     [RECORDS[0], batch(1, None, response=None)],
+     [RECORDS[0], batch(1, {"message": {"content": None, "refusal": "no"}})],
+     [RECORDS[0], batch(1, None, response={"status_code": 429, "body": {"message": "slower"}})],
+     [RECORDS[0], batch(1, None, response={"body": {"error": "too long"}})]],
 )  # fmt: skip
 def test_what_is_not_answered_is_counted(tmp_path, lines):
     assert read(tmp_path, lines) == ([(SAID[0], "ok"), ("", "invalid")], [(0, 1)])
 
 
 MEND = "correct the file, or name the dataset that it is about"
+LINES = "write one JSON object a line"
 BAD = [
-    ({"prediction": None}, f"field 'prediction' must be a text; {MEND}"),
-    ({"prediction": ["x"]}, f"field 'prediction' must be a text; {MEND}"),
+    ({"prediction": None}, "field 'prediction' must be a text; leave the line out where there is none"),
+    ({"prediction": ["x"]}, "field 'prediction' must be a text; leave the line out where there is none"),
+    ({"prediction": "\ud83d"}, f"the prediction has half a character (a lone surrogate), which is no text; {MEND}"),
+    ('{"id": 7, "output": "x"}', "no field 'prediction', but ['id', 'output']; call the text so"),
     ({"sample_id": 5}, f"unknown description (sample 5, 1 operations); {MEND}"),
     ({"sample_id": "0"}, f"'sample_id' and 'num_operations' must be whole numbers; {MEND}"),
     ({"num_operations": True}, f"'sample_id' and 'num_operations' must be whole numbers; {MEND}"),
@@ -109,19 +123,26 @@ BAD = [
     ('{"input": "Box 9", "prediction": "x"}', f"unknown description: 'Box 9'; {MEND}"),
     ('{"custom_id": "a", "response": {}}', f"custom_id 'a' is not one of make prompts (SAMPLE-OPERATIONS); {MEND}"),
     ('{"custom_id": 5}', f"custom_id 5 is not one of make prompts (SAMPLE-OPERATIONS); {MEND}"),
-    *((json.dumps({"custom_id": "0-1", "response": response}), f"field 'response' is not what a batch API writes; {MEND}")
-      for response in ("x", {"body": ["x"]}, {"body": {"choices": "x"}}, {"body": {"choices": {"a": 1}}},
-                       {"body": {"choices": [{"text": []}]}}, {"body": {"choices": [{"message": "x"}]}})),
-    ("[1]", f"expected a JSON object, found list; {MEND}"),
-    ("", f"not JSON, or cut short (Expecting value at character 2); {MEND}"),
-    ('{"sample_id": 0, "pre', f"not JSON, or cut short (Unterminated string starting at character 18); {MEND}"),
+    ('{"custom_id": "0-1", "method": "POST", "body": {}}', "a request, not an answer to it; name the file that the batch "
+     "API wrote"),
+    *[({"custom_id": "0-1", "response": response},
+       f"field 'response' is not what a batch API writes; {MEND}")
+      for response in ("x", ["x"], {"body": "x"}, {"body": {"choices": "x"}}, {"body": {"choices": ["x"]}},
+                       {"body": {"choices": [{"message": "x"}], "output": []}}, {"body": {"choices": [{"text": ["x"]}]}},
+                       {"body": {"output": [{"content": []}]}})],
+    ({"custom_id": "0-1", "response": {"body": {"choices": [{"text": "\udc00"}]}}},
+     f"the prediction has half a character (a lone surrogate), which is no text; {MEND}"),
+    ("[1]", f"expected a JSON object, found list; {LINES}"),
+    ("", f"not JSON, or cut short (Expecting value at character 2); {LINES}"),
+    ("0,1,the car", f"not JSON, or cut short (Extra data at character 2); {LINES}"),
+    ('{"sample_id": 0, "pre', f"not JSON, or cut short (Unterminated string starting at character 18); {LINES}"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=range(len(BAD)))
 def test_what_cannot_be_read_is_one_line(tmp_path, change, message):
     line = change
-    if isinstance(change, dict):
+    if isinstance(change, dict) and "custom_id" not in change:
         line = RECORDS[1] | change
     with pytest.raises(UserError) as error:
         read(tmp_path, [RECORDS[0], line, ""][: 3 if line == "" else 2])
@@ -139,6 +160,21 @@ def test_no_file_and_an_empty_one(tmp_path):
         read_elsewhere(tmp_path / "none", EXAMPLES)
     with pytest.raises(UserError, match=r"given\.jsonl: empty; "):
         read(tmp_path, [])
+    with pytest.raises(UserError, match=r"given\.jsonl: no line has an answer; "):
+        read(tmp_path, [batch(0, None), batch(1, None)])
+    with pytest.raises(UserError, match=r": no such file; name the predictions"):
+        read_elsewhere(SAID[0] * 20, EXAMPLES)  # no path is as long
+
+
+def test_what_an_editor_does_to_a_file_changes_nothing(tmp_path):
+    path = tmp_path / "given.jsonl"
+    content = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
+    for edited in (content, b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content.rstrip()):
+        path.write_bytes(edited)
+        assert read_elsewhere(path, EXAMPLES)[1] == []
+    path.write_bytes(content.decode().encode("utf-16"))
+    with pytest.raises(UserError, match=rf"^{path}: line 1: not UTF-8 text; {LINES}$"):
+        read_elsewhere(path, EXAMPLES)
 
 
 def test_two_descriptions_of_one_text_must_be_named_by_their_keys(tmp_path):

@@ -1,36 +1,55 @@
-"""What boxes.yaml and boxes_chat.yaml ask for, made of this repository's own prompts and scorers."""
+"""What the YAML files beside this one ask for, made of this repository's own prompts and scorers."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[3]))  # this checkout, whatever is installed
 
 from boxes.dataset import SUBSET, example_of, read_examples
-from boxes.evaluation import query_frame
+from boxes.evaluation import CORRECT, query_frame, true_statement
+from boxes.generation import NUM_OPERATIONS
 from boxes.prompting import EXAMPLES, STATEMENT_HEAD, statement_prompt
 from boxes.records import UserError
 from boxes.runs.elsewhere import continued, prediction_line
-from boxes.score_tables import BUCKETS
+from boxes.score_tables import BUCKETS, in_bucket
+from boxes.scoring import AUTHORS, OURS
 from boxes.world import BASE
 
 DATA = Path(__file__).absolute().parents[3] / "data" / "boxes" / SUBSET
-METRICS = {"": "correct", "released_": "correct_released"}  # prefix -> column of a frame
+METRICS = {"": CORRECT[OURS], "released_": CORRECT[AUTHORS]}  # prefix -> column of a frame
+INSIDE = {"acc": "all", "acc_1plus": "1+", **{f"acc_{name}": name for name in BUCKETS}}  # -> bucket of a score table
 Share = tuple[int, int]  # right answers, of so many
 
 
-def dataset(data: str | None = None, **_) -> dict:
-    """The documents of `test`, a description each. data: another file than the test set's."""
+def dataset(data: str | None = None, operations: int | None = None, **_) -> dict:
+    """The documents of `test`. The harness hands over what --metadata and --model_args say, too."""
     from datasets import Dataset  # of the harness
 
+    return {"test": Dataset.from_list(documents(data or DATA, operations))}
+
+
+def documents(path: Path | str, operations: int | None = None) -> list[dict]:
+    """A document a description. operations: those with so many alone, as a task of
+    boxes_by_operations has them. UserError for another wording, and where the group's tasks would
+    not have all descriptions between them, or one of them none."""
+    examples = read_examples(path)
+    wording = examples[0].wording
+    if wording.asked(0) != BASE.asked(0):
+        wrong = f"in the wording {wording.name}, which these tasks do not have"
+        raise UserError(f"{path}: {wrong}; use make prompts and make score")
+    most = max(example.num_operations for example in examples)
+    if operations is not None and most > NUM_OPERATIONS:
+        wrong = f"has descriptions with {most} operations, which boxes_by_operations would leave out"
+        raise UserError(f"{path}: {wrong}; use the task boxes")
     rows = []
-    for example in read_examples(data or DATA):
-        if example.wording.asked(0) != BASE.asked(0):
-            wrong = f"{data}: in the wording {example.wording.name}, which these tasks do not have"
-            raise UserError(f"{wrong}; use make prompts and make score")
+    for example in examples:
         row = {"sample_id": example.sample_id, "num_operations": example.num_operations}
-        rows.append(row | {"input": example.description})
-    return {"test": Dataset.from_list(rows)}
+        if operations in (None, example.num_operations):
+            rows.append(row | {"input": example.description})
+    if not rows:
+        raise UserError(f"{path}: no description with {operations} operations; use the task boxes")
+    return rows
 
 
 def prompt(doc: dict) -> str:
@@ -47,8 +66,7 @@ def truth(doc: dict) -> str:
     """The true statement; of an example of Table 2 its answer."""
     if "answer" in doc:
         return doc["answer"]
-    contents = example_of(doc["input"]).contents
-    return "Statement: " + ", ".join(f"Box {box} contains {text}" for box, text in enumerate(contents)) + "."
+    return true_statement(example_of(doc["input"]))
 
 
 def shots() -> list[dict]:
@@ -72,14 +90,11 @@ def _judged(doc: dict, text: str) -> dict[str, Share]:
     example = example_of(doc["input"], doc["sample_id"])
     key = (example.sample_id, example.num_operations)
     frame = query_frame({key: example}, {key: prediction_line(example, text)})
-    inside: dict[str, Callable] = {"acc": lambda count: count >= 0, "acc_1plus": lambda count: count >= 1}
-    for bucket in BUCKETS:
-        inside[f"acc_{bucket}"] = lambda count, wanted=int(bucket): count == wanted
     found = {}
     for prefix, column in METRICS.items():
-        for name, is_inside in inside.items():
-            rows = frame[is_inside(frame.num_ops)]
-            found[prefix + name] = (int(rows[column].sum()), len(rows))
+        for name, bucket in INSIDE.items():
+            rows = frame[in_bucket(frame.num_ops, bucket)]
+            found[f"{prefix}{name}"] = (int(rows[column].sum()), len(rows))
     return found
 
 
