@@ -130,6 +130,7 @@ def drafts(table: pd.DataFrame) -> str:
                 "model": row.model,
                 "decoding": asked(row),
                 "kind of draft": KINDS[row.kind],
+                "prompts": f"{row.prompts:,}",
                 "verified": f"{row.verified:,}",
                 "confirmed": share(row.confirmed / row.verified),
                 "of all tokens": share(row.confirmed / row.tokens),

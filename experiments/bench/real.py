@@ -78,7 +78,7 @@ def measure_case(loaded: Loaded, case: Case, texts: list[str], count: int) -> tu
     drafts = []
     for name, verified, confirmed in zip(KIND_NAMES, proposed, accepted, strict=True):
         counts = {"verified": verified, "confirmed": confirmed, "tokens": fast.work.tokens}
-        drafts.append({"kind": name} | counts)
+        drafts.append({"prompts": len(texts), "kind": name} | counts)
     return [about(case) | row for row in table], [about(case) | row for row in drafts]
 
 
