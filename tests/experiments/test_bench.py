@@ -189,11 +189,14 @@ def test_a_model_is_here_or_not(monkeypatch, tmp_path):
 
 def test_growth_is_measured(monkeypatch, tmp_path, data):
     monkeypatch.setattr(scaling, "TIMES", (1, 2, 3))
+    threads = []  # other tests run beside this one
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     out = tmp_path / "scaling.csv"
     assert run(monkeypatch, scaling, "--data", data, "--out", out, "--unit", 2, "--rounds", 1) == 0
     table = pd.read_csv(out)
     assert list(table.prompts)[-3:] == [2, 4, 6]
     assert table.threads[0] == 1
+    assert list(table.threads) == threads
     assert table.times_first.iloc[-3] == 1
 
 
