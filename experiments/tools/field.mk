@@ -15,6 +15,9 @@ data: $(FORM_FILE)
 $(FORM_FILE): experiments/tools/forms.py boxes/generation.py boxes/dataset.py boxes/world.py $(DATA_DIR)/.settings | $(READY)
 	$(PY) $< --form $(FORM) --seed $(SEED) --out $(@D) $(if $(filter 27,$(SEED)),--checksums data/forms.sha256)
 endif
+ifneq ($(filter command,$(origin DATASET)),) # of which the development set is not made with it
+$(STATUS) $(ON_RUNS): $(DEV)
+endif
 ifneq ($(filter command,$(origin LIMIT)),)
 $(TEST): experiments/tools/look.py $(SUBSET)
 	$(PY) $< --data $(SUBSET) --limit $(LIMIT) --out $(@D)

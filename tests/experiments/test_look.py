@@ -74,6 +74,7 @@ def test_a_dataset_of_ones_own_has_folders_of_its_own(checkout):
     for words in ("data/runs/tiny-mine", "data/results/tiny-mine", "paper/out/tiny-mine", "--data mine.jsonl"):
         assert words in shown
     assert "look" not in shown
+    assert "01_generate_data" in shown, "nothing was made yet, and the prompt format is chosen on the development set"
     assert "mine" not in make(checkout, "-n", "all", DATASET="mine.jsonl").stdout
 
 
