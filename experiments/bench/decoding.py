@@ -52,6 +52,9 @@ from experiments.bench.measure import (
 GENERATE_BATCHES = (8, 16, 32, 64)
 SEARCHED = 64  # prompts with which the best of them is found
 REST = STATEMENT_REGEX[len(STATEMENT_HEAD) :]  # the prompts end in its beginning
+# By itself llguidance allows one way to spell what the expression leaves no choice about; the paper's
+# way, outlines, allows all.
+LLGUIDANCE_GRAMMAR = f'%llguidance {{"no_forcing": true}}\nstart: /{REST}/\n'
 PAPER, OUTLINES, LLGUIDANCE = "a paper", "b outlines", "c llguidance"
 ENGINE_PLAIN, ENGINE, FLOOR = "d engine without drafts", "e engine", "f floor"
 WHAT = {
@@ -74,7 +77,7 @@ class LLGuidanceProcessor(LogitsProcessor):
 
     def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         if not self.matchers:
-            grammar = LLMatcher.grammar_from_regex(REST)
+            grammar = LLMatcher.grammar_from_lark(LLGUIDANCE_GRAMMAR)
             self.matchers = [LLMatcher(self.tokenizer, grammar) for _ in ids]
             self.masks = llguidance.torch.allocate_token_bitmask(len(ids), self.width)
         else:

@@ -15,6 +15,7 @@ from scenarios_fixture import prompts, write_dataset
 
 from boxes.completion import Completion, Status
 from boxes.dataset import read_examples
+from boxes.decoding.constraint import token_bytes
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.records import UserError
@@ -360,3 +361,15 @@ def test_all_benches_run_in_turn_and_shapes_alone_where_they_are_named(monkeypat
 def test_a_bench_that_fails_ends_all(monkeypatch, tmp_path):
     status, options = ran(monkeypatch, tmp_path, 2)
     assert (status, list(options)) == (2, ["decoding"])
+
+
+def test_processors_allow_every_way_to_spell_a_statement():
+    loaded = load("tiny-base")
+    ids_of = {spelled: token for token, spelled in token_bytes(loaded.tokenizer).items()}
+    letters = [ids_of[bytes([byte])] for byte in b" nothing, Box 1 contains the car, Box 2 contains"]
+    width = loaded.model.config.vocab_size
+    for make in decoding.processors(loaded.model, loaded.tokenizer).values():
+        processor = make()
+        for count, letter in enumerate(letters):
+            ids = torch.tensor([[0, *letters[:count]]])
+            assert processor(ids, torch.zeros(1, width))[0, letter] == 0
