@@ -76,7 +76,7 @@ def favouring(tokens: list[int]):
 def uncached_logits(model, tokenizer, prompt: str, tokens: Sequence[int]) -> torch.Tensor:
     """The model's own logits (N + 1, V) behind the prompt and behind each of N tokens: one forward
     of the whole text, without a cache. Those of ids beyond the tokenizer are left out."""
-    whole = torch.tensor([[*encode_prompt(tokenizer, prompt), *tokens]])
+    whole = torch.tensor([[*encode_prompt(tokenizer, prompt), *tokens]], device=model.device)
     logits = model(whole, use_cache=False, logits_to_keep=len(tokens) + 1).logits
     return logits[0, :, : len(tokenizer)]
 

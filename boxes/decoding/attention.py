@@ -10,7 +10,9 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
+from boxes.decoding import ragged
 from boxes.decoding.kernels import Scoring, TwoTensors, added, merge, part, seen, weighted
+from boxes.decoding.ragged import Layout, takes_ragged
 
 ATTENTION_NAME = "prefix_shared"
 UNREADABLE = 0  # in place of a window
@@ -48,6 +50,7 @@ class KVCache:
         # Made by the first layer that needs them, on its device.
         self.masks: dict[tuple, torch.Tensor] = {}
         self.places: dict[torch.device, TwoTensors] = {}
+        self.layouts: dict[torch.device, Layout] = {}
         self.filled = 0  # no row ever had
 
     def begin(
@@ -69,7 +72,7 @@ class KVCache:
         self.packed = packed
         self.fresh, self.width = not width, min(width or new, self.shape[1])
         self.filled = max(self.filled, self.width)
-        self.masks, self.places = {}, {}
+        self.masks, self.places, self.layouts = {}, {}, {}
 
     @property
     def before(self) -> int:
@@ -106,20 +109,21 @@ class KVCache:
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_, **__
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store the new keys and values, (B, K, T, D) or (1, K, M, D), in each row's own slots; the
-        same, unpacked where rows are fresh."""
+        same, unpacked where rows are fresh and no kernel takes them packed."""
         if layer not in self.stored:
             self.stored[layer] = (self._zeros(keys), self._zeros(values))
-        if self.fresh:
+        whole = self.fresh and not takes_ragged(keys.device.type, keys.dtype)
+        if whole:
             keys, values = self.unpacked(keys), self.unpacked(values)
-        else:
-            rows, slots = self._places(keys.device)
         for stored, new in zip(self.stored[layer], (keys, values), strict=True):
-            if self.fresh:
-                stored[self.rows, :, : self.width] = new
-                # Rows that lay here before may hold what is not a number.
-                stored[self.rows, :, self.width : self.filled] = 0
+            own = stored[self.rows]
+            if self.fresh:  # rows that lay here before may hold what is not a number
+                own[:, :, self.width if whole else 0 : self.filled] = 0
+            if whole:
+                own[:, :, : self.width] = new
             else:
-                stored[self.rows][rows, :, slots] = new.transpose(1, 2)
+                rows, slots = self._places(keys.device)
+                own[rows, :, slots] = new.transpose(1, 2)
         return keys, values
 
     def unpacked(self, states: torch.Tensor) -> torch.Tensor:
@@ -132,12 +136,29 @@ class KVCache:
         whole[:, self.packed.to(states.device)] = states[0]
         return whole.view(heads, rows, new, size).transpose(0, 1)
 
+    def whole(self, states: torch.Tensor) -> torch.Tensor:
+        """The same of what `update` gave, which may be unpacked already."""
+        return self.unpacked(states) if takes_ragged(states.device.type, states.dtype) else states
+
     def repacked(self, states: torch.Tensor) -> torch.Tensor:
         """The other way: (1, H, M, ...) of (B, H, T, ...) where tokens are packed."""
         if self.packed is None:
             return states
         together = states.transpose(0, 1).flatten(1, 2)  # (H, B * T, ...)
         return together[None, :, self.packed.to(states.device)]
+
+    def layout(self, device: torch.device) -> Layout:
+        """Where each row's tokens are, for `ragged`."""
+        if device not in self.layouts:
+            rows, new = self.slots.shape
+            numbers = torch.arange(rows + 1, device=self.slots.device)
+            begins = numbers * new
+            if self.packed is not None:
+                begins = torch.searchsorted(self.packed, begins)
+            before, slots = self.slots[:, 0], (self.rows.start + numbers) * self.shape[1]
+            parts = (part.to(device, torch.int32) for part in (begins, slots, before, before + begins.diff()))
+            self.layouts[device] = Layout(*parts, new, self.width)
+        return self.layouts[device]
 
     def _places(self, device: torch.device) -> TwoTensors:
         """Row and slot of each new token, (B, T) or (1, M)."""
@@ -162,6 +183,8 @@ class KVCache:
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
         """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
         rows, capacity = self.shape
+        if takes_ragged(new.device.type, new.dtype):  # a token's heads lie together, as that kernel reads them
+            return new.new_zeros(rows, capacity, new.shape[1], new.shape[3]).transpose(1, 2)
         return new.new_zeros(rows, new.shape[1], capacity, new.shape[3])
 
     def move(self, sources: list[int], targets: list[int]) -> None:
@@ -209,12 +232,19 @@ def _over_own(
     scoring: Scoring,
 ) -> TwoTensors:
     """New queries over their row's own tokens: fresh rows among themselves, others over what is
-    stored."""
+    stored. As packed as the query is."""
+    if ragged.suits(query, scoring):
+        stored = None if cache.fresh else cache.stored[layer]
+        return ragged.over_own(query, key, value, stored, cache.layout(query.device), scoring.scale)
+    query = cache.unpacked(query)
     if not cache.fresh:
-        return _over_stored(query, cache, layer, scoring)
-    if scoring.window is None or scoring.window >= cache.width:
-        return part(query, key, value, scoring, causal=True)
-    return part(query, key, value, scoring, mask=cache.own_mask(scoring.window, query))
+        found = _over_stored(query, cache, layer, scoring)
+    elif scoring.window is None or scoring.window >= cache.width:
+        found = part(query, cache.whole(key), cache.whole(value), scoring, causal=True)
+    else:
+        mask = cache.own_mask(scoring.window, query)
+        found = part(query, cache.whole(key), cache.whole(value), scoring, mask=mask)
+    return cache.repacked(found[0]), cache.repacked(found[1])
 
 
 def _over_stored(query: torch.Tensor, cache: KVCache, layer: int, scoring: Scoring) -> TwoTensors:
@@ -248,8 +278,7 @@ def attend(
     _refuse(attention_mask, more)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scoring, layer = Scoring(scale, attention_mask, softcap), module.layer_idx
-    own = _over_own(kv_cache.unpacked(query), key, value, kv_cache, layer, scoring)
-    own = kv_cache.repacked(own[0]), kv_cache.repacked(own[1])
+    own = _over_own(query, key, value, kv_cache, layer, scoring)
     output = own[0]
     if kv_cache.prefix is not None:
         shared = _over_prefix(query, kv_cache, layer, scoring)

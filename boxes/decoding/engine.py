@@ -17,10 +17,11 @@ from boxes.decoding.drafting import Draft, draft_text, drafts, written
 from boxes.decoding.fallback import return_objects
 from boxes.decoding.forward import common_prefix
 from boxes.decoding.job import Job, Prompt, Work
-from boxes.decoding.loop import STEP_DRAFT, prefill_tokens
+from boxes.decoding.loop import prefill_tokens
 from boxes.decoding.price import Price
 from boxes.decoding.proposals import Acceptance
 from boxes.decoding.trial import WAYS, Way, check_length, choose_way, other_cache, trial_of
+from boxes.decoding.widths import STEP_DRAFT
 from boxes.models.table import AUTOMATA
 from boxes.prompting import STATEMENT_REGEX, encode_prompts, statement_head, statement_regex
 from boxes.world import BASE, Wording

@@ -8,6 +8,7 @@ from boxes.decoding.automaton import Automaton
 from boxes.decoding.drafting import Draft
 from boxes.decoding.price import Price
 from boxes.decoding.proposals import Acceptance
+from boxes.decoding.ragged import takes_ragged
 
 # Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
 LOOK = {"cuda": 4}
@@ -72,3 +73,8 @@ class Job:
     def look(self) -> int:
         """Steps between looks at which rows are finished."""
         return LOOK.get(self.kind, 1)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether rows with more new tokens than others cost the others nothing."""
+        return takes_ragged(self.kind, self.model.dtype)

@@ -33,13 +33,8 @@ from boxes.decoding.proposals import (
 )
 from boxes.decoding.rows import Rows, append, close_up, join
 from boxes.decoding.stems import by_stem, leads_first, own_states
+from boxes.decoding.widths import STEP_DRAFT, likeliest, most_drafted, uneven
 
-# A step verifies no more drafted tokens a row than these,
-STEP_DRAFT = 32
-# nor, on a GPU, than keep rows x tokens near this: up to it, arithmetic is not the bound.
-STEP_TOKENS = 512
-# On a CPU rows draft as many as pay in each; a few, or this many times the rows' mean.
-UNEVEN = 2
 # Tokens prefilled at a time: more gain nothing, take memory and, on a CPU, leave its cache.
 PREFILL_TOKENS = {"cuda": 2**13, "cpu": 2**12}
 # Which part of the rows must be finished to be taken out and replaced. On a GPU, where memory is
@@ -203,9 +198,11 @@ def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
     """Run each row's pending token and what is drafted behind it, and verify; the most tokens that
     a row may have become longer by."""
     began = time.perf_counter()
-    tokens, kinds, sources = ahead(job, rows)  # (B, N - 1)
+    tokens, kinds, chances, sources = ahead(job, rows)  # (B, N - 1)
     packed = None
-    if job.kind != "cuda":
+    if job.ragged:
+        tokens, packed = likeliest(tokens, chances.masked_fill(rows.ended[:, None], 0))
+    elif job.kind != "cuda":
         tokens, kinds, packed = uneven(tokens, kinds)
     run = torch.cat([rows.pending[:, None], tokens.clamp(min=0)], dim=1)  # (B, N)
     count = run.shape[1]
@@ -223,43 +220,23 @@ def step(job: Job, cache: KVCache, rows: Rows, longest: int) -> int:
     return count
 
 
-def ahead(job: Job, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, list[Proposal]]:
-    """The tokens (B, N - 1) to draft in a step and their kinds; the sources they are chosen from."""
+def ahead(job: Job, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[Proposal]]:
+    """The tokens (B, N - 1) to draft in a step, their kinds and chances (proposals.choose); the sources they are chosen
+    from."""
     nothing = rows.kinds[:, :0]
     if not job.draft:
-        return nothing, nothing, []
+        return nothing, nothing, nothing.float(), []
     most = most_drafted(job, len(rows))
     sources = [from_statement(rows, most), from_text(rows, most)]
     if job.price.exploring:
-        return nothing, nothing, sources
+        return nothing, nothing, nothing.float(), sources
     rates, least = job.acceptance.rates_of(rows), job.price.least(len(rows))
-    tokens, kinds = choose(rows, sources, job.automaton, rates, least)
+    tokens, kinds, chances = choose(rows, sources, job.automaton, rates, least)
     # No position behind the last token that counts: it could be beyond what the model has, or
     # change its RoPE.
     room = (job.max_new_tokens - 1 - rows.counts)[:, None]  # (B, 1)
     tokens = tokens.masked_fill(torch.arange(most, device=tokens.device) >= room, -1)
-    return tokens, kinds, sources
-
-
-def most_drafted(job: Job, rows: int) -> int:
-    """Drafted tokens a row that a step verifies at most."""
-    if job.kind != "cuda":
-        return STEP_DRAFT
-    return max(1, min(STEP_TOKENS // rows - 1, STEP_DRAFT))
-
-
-def uneven(tokens: torch.Tensor, kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Drafted tokens (B, N - 1) and their kinds, no wider than they are used, and which of the B * N
-    tokens of a step there are; None: all of them. No row drafts many more than the others, for
-    attention over a row's own tokens is as wide as the widest."""
-    there = tokens >= 0
-    counts = there.sum(dim=1)
-    most = min(int(counts.max()), max(4, int(UNEVEN * counts.float().mean())))
-    tokens, kinds, there = tokens[:, :most], kinds[:, :most], there[:, :most]
-    there = pad(there, (1, 0), value=True).flatten()
-    if bool(there.all()):
-        return tokens, kinds, None
-    return tokens, kinds, there.nonzero()[:, 0]
+    return tokens, kinds, chances, sources
 
 
 def verify(

@@ -109,8 +109,9 @@ def choose(
     automaton: Automaton,
     rates: torch.Tensor,  # (B, K)
     least: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens (B, N) to draft for each row, -1 from where no token pays, and their kinds.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The tokens (B, N) to draft for each row, -1 from where no token pays, their kinds, and the probability that each
+    of them and all before it are confirmed.
 
     A drafted token counts if the model confirms it and all before it, so it promises the product of
     their rates; it pays where that is at least `least`. What the automaton does not allow is never
@@ -125,7 +126,7 @@ def choose(
     pays = (legal & (chance >= least)).cumprod(dim=1).bool()
     promised = (chance * pays).sum(dim=1).view(count, -1)
     best = promised.argmax(dim=0) * len(rows) + torch.arange(len(rows), device=tokens.device)  # (B,)
-    return tokens.masked_fill(~pays, -1)[best], kinds[best]
+    return tokens.masked_fill(~pays, -1)[best], kinds[best], chance[best]
 
 
 def states_along(automaton: Automaton, state: torch.Tensor, proposed: torch.Tensor) -> torch.Tensor:

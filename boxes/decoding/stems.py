@@ -70,7 +70,7 @@ def own_states(
         lengths = torch.tensor(stored, device=job.device)
         columns = columns - lengths[:, None]
     # Packed: no token that is not there is stored behind a row's end.
-    tokens, packed = together(whole, job.device, always=bool(stored))
+    tokens, packed = together(whole, job.device, always=bool(stored) or job.ragged)
     width = tokens.shape[1]
     hidden = forward(job.model, cache, first, tokens, lengths, longest, packed)
     return states_at(hidden, columns.clamp(max=width - 1), width, packed)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout b
 
 from boxes.commandline import argument_parser, command, out_file
 from boxes.completion import MAX_NEW_TOKENS
-from boxes.decoding import fallback, loop, memory
+from boxes.decoding import fallback, loop, memory, widths
 from boxes.decoding.attention import ATTENTION_NAME, window_of
 from boxes.decoding.automaton import Automaton
 from boxes.decoding.drafting import CONTENT, KINDS, Draft
@@ -238,7 +238,7 @@ def rows_on(card: float, shape: Shape) -> int:
     if free <= 0:
         return 0
     model, most = fake_model(shape, shape.layers, torch.bfloat16), memory.most_rows("cuda")
-    tokens = OWN + memory.row_capacity(MAX_NEW_TOKENS, loop.STEP_DRAFT, STATEMENT)
+    tokens = OWN + memory.row_capacity(MAX_NEW_TOKENS, widths.STEP_DRAFT, STATEMENT)
     with patch.object(memory, "usable_bytes", lambda _device: free - memory.SPARE["cuda"] * card):
         return memory.rows_that_fit(model, tokens, loop.prefill_tokens("cuda"), most, SHARED)
 

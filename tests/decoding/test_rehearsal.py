@@ -10,7 +10,7 @@ from decoding_fixture import BASE, SHORT_REGEX, engine, tiny_prompts
 from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 
-from boxes.decoding import loop
+from boxes.decoding import loop, widths
 from boxes.decoding.engine import Decoder
 from boxes.models.shapes import GB, SHAPES, SMALL_SHAPES
 from boxes.prompting import encode_prompts
@@ -130,7 +130,7 @@ def test_operations_of_a_forward_are_those_of_its_matrices():
     shape = ALL["7b"]
     two, three = (rehearsed("7b", layers).phases["step"][-1] for layers in (2, 3))
     rows = ROWS // 3 + 1
-    tokens = rows * (loop.STEP_TOKENS // rows)
+    tokens = rows * (widths.STEP_TOKENS // rows)
     matrices = 2 * tokens * shape.layer_parameters / shape.layers
     assert matrices < three.flops - two.flops < 1.3 * matrices
 

@@ -1,0 +1,127 @@
+"""Rows of unlike lengths, one behind the other, as half precision has them on a GPU: here with plain arithmetic in place
+of the kernel, so that a CPU shows that the ids stay those of the reference."""
+
+import pytest
+import torch
+from architectures import build
+from decoding_fixture import BASE, SHORT_REGEX, engine, tiny_prompts, tiny_reference
+from miniatures import byte_level_tokenizer
+from scenarios_fixture import prompts
+
+from boxes.decoding import ragged, widths
+from boxes.decoding.engine import Decoder
+from boxes.decoding.ragged import Layout
+from boxes.decoding.widths import likeliest
+from boxes.reference import reference_decode
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LIMIT = 8  # tokens that miniatures write
+
+
+def attention(query, keys, values, begins, counts, longest, scale, causal):
+    """ragged.attention by its definition, a row at a time."""
+    (of_queries, of_keys), group = begins, query.shape[1] // keys.shape[1]
+    outputs, logsumexps = [], []
+    for row in range(len(of_queries) - 1):
+        mine = query[of_queries[row] : of_queries[row + 1]].transpose(0, 1)  # (H, T, D)
+        count = int(of_keys[row + 1] - of_keys[row] if counts is None else counts[row])
+        assert (mine.shape[1], count) <= longest
+        behind = slice(int(of_keys[row]), int(of_keys[row]) + count)
+        key, value = (states[behind].transpose(0, 1).repeat_interleave(group, 0) for states in (keys, values))
+        scores = scale * mine @ key.transpose(1, 2)  # (H, T, C)
+        if causal:
+            hidden = torch.ones(mine.shape[1], count, dtype=torch.bool).triu(count - mine.shape[1] + 1)
+            scores = scores.masked_fill(hidden, -torch.inf)
+        logsumexps.append(scores.logsumexp(dim=-1))
+        outputs.append((scores - logsumexps[-1][..., None]).exp() @ value)
+    return torch.cat(outputs, dim=1).transpose(0, 1), torch.cat(logsumexps, dim=1)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch) -> list[int]:
+    """Rows are taken as they are on a CPU, too; how many tokens each forward of the kernel had."""
+    tokens: list[int] = []
+
+    def counted(query, *more):
+        tokens.append(len(query))
+        return attention(query, *more)
+
+    monkeypatch.setattr(ragged, "KERNEL", {("cpu", torch.float32)})
+    monkeypatch.setattr(ragged, "attention", counted)
+    return tokens
+
+
+@pytest.mark.parametrize("options", [{}, {"draft": False}, {"batch_size": 5}, {"batch_size": 1}], ids=str)
+def test_the_ids_are_the_references(on_cpu, options):
+    decoder = engine(**options)
+    assert decoder.decode(tiny_prompts(BASE)) == tiny_reference(BASE)
+    assert decoder.work.way == "engine"
+    assert on_cpu
+
+
+@pytest.mark.parametrize("step_tokens", [6, 20])
+def test_a_step_has_as_many_tokens_as_it_may(on_cpu, monkeypatch, step_tokens):
+    monkeypatch.setattr(widths, "STEP_TOKENS", step_tokens)
+    decoder = engine(batch_size=6)
+    decoder.kind = "cpu"
+    assert decoder.decode(tiny_prompts(BASE)) == tiny_reference(BASE)
+    assert step_tokens in on_cpu
+    assert decoder.work.counted("accepted") > 0
+
+
+# Shared heads, none of a head's own; positions in a table; windows and caps, which the kernel does not do.
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gemma3-window", "mistral-window", "cohere2"])
+def test_architectures(on_cpu, monkeypatch, name):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 7)
+    model, tokenizer, asked = build(name), byte_level_tokenizer(), prompts(5)
+    decoder = Decoder(model, tokenizer, SHORT_REGEX, max_new_tokens=LIMIT, batch_size=3)
+    assert decoder.decode(asked) == reference_decode(model, tokenizer, asked, SHORT_REGEX, LIMIT)
+    assert decoder.work.way == "engine"
+
+
+def test_a_layout_that_is_wrong_is_found(on_cpu, monkeypatch, capsys):
+    over_own = ragged.over_own
+
+    def one_key_less(query, key, value, stored, layout, scale):
+        wrong = Layout(layout.new, layout.stored, layout.before - 1, layout.counts - 1, layout.most_new, layout.most)
+        return over_own(query, key, value, stored, wrong, scale)
+
+    monkeypatch.setattr(ragged, "over_own", one_key_less)
+    decoder = engine()
+    assert decoder.decode(tiny_prompts(BASE)) == tiny_reference(BASE)
+    assert decoder.work.way == "plain"
+
+
+# --- which tokens a step has ---
+
+
+def test_the_likeliest_are_chosen_and_none_before_its_row_s_earlier_ones(monkeypatch):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 7)
+    tokens = torch.tensor([[1, 2, 3], [4, 5, -1], [6, -1, -1]])
+    chances = torch.tensor([[0.9, 0.9, 0.2], [0.95, 0.5, 0.4], [0.1, 0.05, 0.01]])
+    chosen, packed = likeliest(tokens, chances)
+    assert chosen.tolist() == [[1, 2, -1], [4, 5, -1], [-1, -1, -1]]
+    assert packed.tolist() == [0, 1, 2, 4, 5, 6, 8]
+
+
+def test_as_many_as_there_is_room_for_even_if_fewer_pay(monkeypatch):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 6)
+    tokens = torch.tensor([[1, -1, -1], [-1, -1, -1]])
+    chosen, packed = likeliest(tokens, torch.zeros(2, 3))
+    assert chosen.tolist() == [[1, -1, -1], [-1, -1, -1]]
+    assert len(packed) == 6
+    for row in (0, 1):
+        mine = [number - 4 * row for number in packed.tolist() if number // 4 == row]
+        assert mine == list(range(len(mine)))
+
+
+def test_more_rows_than_tokens_draft_nothing(monkeypatch):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 2)
+    chosen, packed = likeliest(torch.ones(3, 2, dtype=torch.long), torch.ones(3, 2))
+    assert chosen.eq(-1).all()
+    assert packed.tolist() == [0, 3, 6]
+
+
+def test_all_where_there_is_room():
+    tokens = torch.ones(3, 2, dtype=torch.long)
+    assert likeliest(tokens, torch.ones(3, 2)) == (tokens, None)
