@@ -155,9 +155,11 @@ class KVCache:
             begins = numbers * new
             if self.packed is not None:
                 begins = torch.searchsorted(self.packed, begins)
-            before, slots = self.slots[:, 0], (self.rows.start + numbers) * self.shape[1]
-            parts = (part.to(device, torch.int32) for part in (begins, slots, before, before + begins.diff()))
-            self.layouts[device] = Layout(*parts, new, self.width)
+            before = self.slots[:, 0]
+            parts = (part.to(device, torch.int32) for part in (begins, before, before + begins.diff()))
+            rows, slots = self._places(device)
+            places = rows.flatten(), slots.flatten() - before.to(device)[rows.flatten()]
+            self.layouts[device] = Layout(*parts, places, self.rows.start, new, self.width)
         return self.layouts[device]
 
     def _places(self, device: torch.device) -> TwoTensors:
@@ -183,8 +185,6 @@ class KVCache:
     def _zeros(self, new: torch.Tensor) -> torch.Tensor:
         """Memory for all rows. Behind a row's end weights are 0, and 0 times garbage may be NaN."""
         rows, capacity = self.shape
-        if takes_ragged(new.device.type, new.dtype):  # a token's heads lie together, as that kernel reads them
-            return new.new_zeros(rows, capacity, new.shape[1], new.shape[3]).transpose(1, 2)
         return new.new_zeros(rows, new.shape[1], capacity, new.shape[3])
 
     def move(self, sources: list[int], targets: list[int]) -> None:

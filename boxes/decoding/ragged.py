@@ -1,64 +1,50 @@
-"""Attention of rows of unlike lengths as they are, one behind the other, where a kernel takes them so.
+"""Attention of rows of unlike lengths as they are, one behind the other, where kernels take them so: on a GPU.
 
-FlashAttention's does (Dao 2023), in half precision on a GPU. Nothing is unpacked, and no row is as wide as the longest.
-Shapes: B rows, M new tokens in all, S slots of memory, H query heads, K key-value heads, G = H / K, D head size.
+Nothing is unpacked, and no row is as wide as the longest. Shapes: B rows, M new tokens in all, T at most a row, C slots of
+memory a row, H query heads, K key-value heads, G = H / K, D head size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from boxes.decoding.kernels import Scoring, TwoTensors, merge
 
-KERNEL = {("cuda", torch.float16), ("cuda", torch.bfloat16)}
+KERNEL = {("cuda", torch.float16), ("cuda", torch.bfloat16), ("cuda", torch.float32)}
+HALF = (torch.float16, torch.bfloat16)
 SIZES = 8  # a head's size is a multiple of this
+FROM_BOTTOM_RIGHT = 2  # of the kernel's masks: a row's last query sees all its keys, the one before it one fewer, ...
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where rows are; int32, on a layer's device."""
+    """Where rows are, on a layer's device; what is not said to be else is int32."""
 
     new: torch.Tensor  # (B + 1,) where each row's new tokens begin among M, and where the last ones end
-    stored: torch.Tensor  # (B + 1,) where each row's memory begins among S
     before: torch.Tensor  # (B,) own tokens that each row had
     counts: torch.Tensor  # (B,) own tokens, the new ones included
-    most_new: int  # no row has more new tokens
-    most: int  # nor more own ones
+    places: TwoTensors  # (M,) int64 each: of each new token its row, and its number among the new ones of that row
+    first: int  # row of the memory
+    most_new: int  # T
+    most: int  # no row has more own tokens
 
 
 def takes_ragged(kind: str, dtype: torch.dtype) -> bool:
-    """Whether there is a kernel on a type of device for a dtype."""
+    """Whether there are kernels on a type of device for a dtype."""
     return (kind, dtype) in KERNEL
 
 
 def suits(query: torch.Tensor, scoring: Scoring) -> bool:
-    """Whether the kernel does what a layer asks for."""
+    """Whether they do what a layer asks for."""
     plain = scoring.cap is None and scoring.window is None and query.shape[-1] % SIZES == 0
     return plain and takes_ragged(query.device.type, query.dtype)
-
-
-def attention(
-    query: torch.Tensor,  # (M, H, D)
-    keys: torch.Tensor,  # (S, K, D)
-    values: torch.Tensor,  # (S, K, D)
-    begins: TwoTensors,  # (B + 1,) of each row in M and in S
-    counts: torch.Tensor | None,  # (B,) keys that each has, one at least; None: all to where the next row begins
-    longest: tuple[int, int],  # no row has more queries, more keys
-    scale: float,
-    causal: bool,  # a row's last query sees all its keys, the one before it one fewer, ...
-) -> TwoTensors:
-    """Attention (M, H, D) of each row over its own keys, and its log-sum-exp (H, M)."""
-    output, logsumexp, *_ = torch.ops.aten._flash_attention_forward(
-        query, keys, values, *begins, *longest, 0.0, causal, False, scale=scale, seqused_k=counts
-    )
-    return output, logsumexp
 
 
 def over_own(
     query: torch.Tensor,  # (B, H, T, D), or packed (1, H, M, D)
     key: torch.Tensor,  # (B, K, T, D) or (1, K, M, D)
     value: torch.Tensor,
-    stored: TwoTensors | None,  # (B', K, C, D), the new tokens included; None: rows are fresh
+    stored: TwoTensors | None,  # (rows, K, C, D), the new tokens included; None: rows are fresh
     layout: Layout,
     scale: float,
 ) -> TwoTensors:
@@ -66,35 +52,90 @@ def over_own(
     rows, heads, new, size = query.shape
     flat = [tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value)]  # (M, ..., D)
     if stored is None:
-        output, logsumexp = _among_new(*flat, layout, scale)
+        output, logsumexp = among_new(*flat, layout, scale)
+    elif key.shape[1] == heads:
+        output, logsumexp = over_stored(flat[0], *stored, layout, scale, FROM_BOTTOM_RIGHT)
     else:
-        memory = [tensor.transpose(1, 2).flatten(0, 1) for tensor in stored]  # (S, K, D)
-        if key.shape[1] == heads:
-            begins, longest = (layout.new, layout.stored), (layout.most_new, layout.most)
-            output, logsumexp = attention(flat[0], *memory, begins, layout.counts, longest, scale, True)
-        else:
-            output, logsumexp = _grouped(flat, memory, layout, scale)
+        output, logsumexp = grouped(flat, stored, layout, scale)
     output = output.view(rows, new, heads, size).transpose(1, 2)
     return output, logsumexp.view(heads, rows, new).transpose(0, 1)
 
 
-def _among_new(query, key, value, layout: Layout, scale: float) -> TwoTensors:
-    """New queries over the new tokens of their row."""
-    longest = (layout.most_new, layout.most_new)
-    return attention(query, key, value, (layout.new, layout.new), None, longest, scale, True)
+def among_new(query, key, value, layout: Layout, scale: float) -> TwoTensors:
+    """New queries (M, H, D) over the new tokens of their row, (M, K, D) each; (M, H, D), and (H, M)."""
+    if query.dtype in HALF:  # FlashAttention (Dao 2023): the fastest for many queries
+        longest = layout.most_new, layout.most_new
+        kernel = torch.ops.aten._flash_attention_forward
+        output, logsumexp, *_ = kernel(
+            query, key, value, layout.new, layout.new, *longest, 0.0, True, False, scale=scale
+        )
+        return output, logsumexp
+    groups = query.shape[1] // key.shape[1]
+    keys, values = (states.repeat_interleave(groups, 1) for states in (key, value))
+    return attention(query, keys, values, layout.new, None, layout, scale, FROM_BOTTOM_RIGHT)
 
 
-def _grouped(flat: list[torch.Tensor], memory: list[torch.Tensor], layout: Layout, scale: float) -> TwoTensors:
+def over_stored(query, keys, values, layout: Layout, scale: float, mask: int) -> TwoTensors:
+    """Queries (M, H, D) over what is stored (rows, H, C, D) of their row: counts or, without a mask, what it had."""
+    rows, heads, capacity, size = keys.shape
+    # One row's slots behind the other's, as the kernel walks over them: H * C on is the same head of the next row.
+    strides = (size, capacity * size, 1)
+    slots = ((rows - 1) * heads + 1) * capacity
+    memory = (states.as_strided((slots, heads, size), strides) for states in (keys, values))
+    numbers = torch.arange(layout.first, layout.first + len(layout.new), dtype=torch.int32, device=query.device)
+    counts = layout.counts if mask else layout.before
+    return attention(query, *memory, numbers * (heads * capacity), counts, layout, scale, mask)
+
+
+def attention(
+    query: torch.Tensor,  # (M, H, D)
+    keys: torch.Tensor,  # (S, H, D)
+    values: torch.Tensor,  # (S, H, D)
+    begins: torch.Tensor,  # (B + 1,) int32: where each row's keys begin in S
+    counts: torch.Tensor | None,  # (B,) int32: how many it has, one at least; None: all to where the next row's begin
+    layout: Layout,
+    scale: float,
+    mask: int,
+) -> TwoTensors:
+    """Attention (M, H, D) of each row over its own keys, and its log-sum-exp (H, M). Of torch's kernels the one whose
+    blocks have fewest queries: a row has few."""
+    output, logsumexp, *_ = torch.ops.aten._efficient_attention_forward(
+        query[None],
+        keys[None],
+        values[None],
+        None,
+        layout.new,
+        begins,
+        layout.most_new,
+        layout.most,
+        0.0,
+        mask,
+        True,
+        scale=scale,
+        seqlen_k=counts,
+    )
+    rows, columns = layout.places
+    return output[0], logsumexp.transpose(1, 2)[rows, columns].T  # (B, T, H) of which M are there
+
+
+def grouped(flat: list[torch.Tensor], stored: TwoTensors, layout: Layout, scale: float) -> TwoTensors:
     """Where G heads share their keys: laid out as G queries of one head, so that what a row had is read once. Those see
     all of it and, apart, the new tokens."""
     count, heads, size = flat[0].shape
     shared = flat[1].shape[1]  # K
     groups = heads // shared
     queries = flat[0].view(count, shared, groups, size).transpose(1, 2).reshape(-1, shared, size)  # (M * G, K, D)
-    begins, longest = (layout.new * groups, layout.stored), (layout.most_new * groups, layout.most)
-    output, logsumexp = attention(queries, *memory, begins, layout.before, longest, scale, False)
+    output, logsumexp = over_stored(queries, *stored, _of_groups(layout, groups), scale, 0)
     output = output.view(count, groups, shared, size).transpose(1, 2).reshape(count, heads, size)
-    logsumexp = logsumexp.view(shared, count, groups).transpose(1, 2).reshape(heads, count)
-    new, logsumexp_new = _among_new(*flat, layout, scale)
+    logsumexp = logsumexp.reshape(shared, count, groups).transpose(1, 2).reshape(heads, count)
+    new, logsumexp_new = among_new(*flat, layout, scale)
     both = merge((output.transpose(0, 1), logsumexp), (new.transpose(0, 1), logsumexp_new))  # (H, M, D)
     return both.transpose(0, 1), torch.logaddexp(logsumexp, logsumexp_new)
+
+
+def _of_groups(layout: Layout, groups: int) -> Layout:
+    """The layout where each new token is as many as there are heads in a group."""
+    within = torch.arange(groups, device=layout.new.device)
+    rows, columns = layout.places
+    places = rows.repeat_interleave(groups), (columns[:, None] * groups + within).flatten()
+    return replace(layout, new=layout.new * groups, places=places, most_new=layout.most_new * groups)
