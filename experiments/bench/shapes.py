@@ -6,8 +6,8 @@ answers are checked.
 
 Each model is the tiny one inflated (inflate.py), so its answers are known: in float32 the engine
 and the paper's way must give the tiny model's own token ids; in bfloat16, where the rounding of a
-wider model is another, 90 % of the statements must be the tiny model's in float32, and two runs the
-same. A shape that fails has no speed, and the exit status is 2. Shapes that were not asked for or
+wider model is another, as many of the statements as of the tiny model itself in bfloat16, but for
+chance, and two runs the same. A shape that fails has no speed, and the exit status is 2. Shapes that were not asked for or
 do not fit have a row that says so. A shape whose runs take 30 seconds has fewer than --repeats, two
 at least.
 """
@@ -55,8 +55,7 @@ COLUMNS = (
 COUNTS = ("parameters", "prompts", "batch_size", "runs", "reference_prompts")
 FAILED, NOT_MEASURED = "failed", "not measured"
 PREDICTED = "predicted.csv"  # beside the table: what is measured takes its place
-# The least share of statements that must be the tiny model's own.
-AGREE = {torch.float32: 1.0, torch.bfloat16: 0.9}
+DEVIATIONS = 3  # standard deviations, by which a share may be lower by chance
 ENOUGH = 30  # seconds of a way's runs behind which no more are made
 WARM_UP = 8  # prompts
 PEAK_SECONDS = 2  # in which the device's peak is looked for
@@ -149,15 +148,31 @@ def share_equal(expected: list[Completion], found: list[Completion]) -> float:
     return sum(one.tokens == other.tokens for one, other in pairs) / len(expected)
 
 
-def measure(shape: Shape, tiny, prompts: list[str], expected: list[Completion], settings) -> Row:
-    """One shape's row, but for what all rows have. `expected` are the tiny model's answers."""
+def least_agreement(expected: list[Completion], rounded: list[Completion]) -> float:
+    """The least share of an inflated model's statements that must be those of the tiny one in float32: all in float32, in
+    less precision as many as of the tiny one itself in it (`rounded`), p of n, less DEVIATIONS sqrt(2 p (1 - p) / n)."""
+    share = share_equal(expected, rounded)
+    return share - DEVIATIONS * math.sqrt(2 * share * (1 - share) / len(expected))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the tiny model writes in float32, and the share of it that an inflated one must write in its dtype."""
+
+    expected: list[Completion]
+    least: float
+
+
+def measure(shape: Shape, tiny, prompts: list[str], answers_of_tiny: Answers, settings) -> Row:
+    """One shape's row, but for what all rows have."""
+    expected = answers_of_tiny.expected
     device, dtype = tiny.model.device, getattr(torch, settings.dtype)
     model = inflate(tiny.model, shape, device, dtype)
     decoder = Decoder(model, tiny.tokenizer)
     decoder.decode(prompts[:WARM_UP])
     runs = run_by_turns(decoder, prompts, settings.repeats)
     answers, agree = runs.answers[0], share_equal(expected, runs.answers[0])
-    if agree < AGREE[dtype]:
+    if agree < answers_of_tiny.least:
         return failed(not_its_own(agree, len(prompts)), agree)
     if any(share_equal(answers, other) < 1 for other in runs.answers):
         return failed("the engine gave other statements in another run", agree)
@@ -241,6 +256,12 @@ def write_rows(path: Path, rows: dict[tuple[str, str], Row]) -> pd.DataFrame:
     return table
 
 
+def answers_in(settings, dtype: str, prompts: list[str]) -> list[Completion]:
+    """The tiny model's own answers in a dtype."""
+    tiny = load(settings.model, settings.device, dtype)
+    return Decoder(tiny.model, tiny.tokenizer).decode(prompts)
+
+
 def settings_of() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     add = parser.add_argument
@@ -266,14 +287,15 @@ def main() -> None:
     prompts = [statement_prompt(example.description) for example in read_examples(settings.data)]
     prompts = spread(prompts, settings.prompts or len(prompts))
     rows, here = read_rows(settings.out), device_name(device)
-    expected = Decoder(tiny.model, tiny.tokenizer).decode(prompts)
     dtype = getattr(torch, settings.dtype)
+    expected, rounded = (answers_in(settings, one, prompts) for one in ("float32", settings.dtype))
+    answers = Answers(expected, least_agreement(expected, rounded))
     peak = peak_flops(device, dtype)  # the best of all, for other work may slow one of them
     for name, shape in SHAPES.items():
         same = {"shape": name, "parameters": shape.parameters}
         same |= {"device": here, "dtype": settings.dtype}
         if name in settings.shapes:
-            row = try_shape(shape, tiny, prompts, expected, settings)
+            row = try_shape(shape, tiny, prompts, answers, settings)
             peak = max(peak, peak_flops(device, dtype))
             rows[here, name] = same | row | {"mfu": row.get("flops_per_second", math.nan) / peak}
             predicted = device.type == "cuda" and tiny.spec.name == MEASURED_WITH
