@@ -42,6 +42,7 @@ class KVCache:
         self.stored: dict[int, TwoTensors] = {}
         # Of the forward under way:
         self.rows = slice(0, rows)
+        self.lengths: torch.Tensor | None = None  # (B,) own tokens before it
         self.slots: torch.Tensor | None = None  # (B, T) where the new tokens go
         self.packed: torch.Tensor | None = None  # (M,) which of the B * T tokens there are
         # Nothing is stored for these rows yet: own tokens attend causally among themselves.
@@ -68,6 +69,7 @@ class KVCache:
         row of M, so that it does no work for what is not.
         """
         self.rows = slice(first, first + len(lengths))
+        self.lengths = lengths
         self.slots = lengths[:, None] + torch.arange(new, device=lengths.device)
         self.packed = packed
         self.fresh, self.width = not width, min(width or new, self.shape[1])
@@ -155,10 +157,10 @@ class KVCache:
             begins = numbers * new
             if self.packed is not None:
                 begins = torch.searchsorted(self.packed, begins)
-            before = self.slots[:, 0]
-            parts = (part.to(device, torch.int32) for part in (begins, before, before + begins.diff()))
+            counts = self.lengths + begins.diff()
+            parts = (part.to(device, torch.int32) for part in (begins, self.lengths, counts))
             rows, slots = self._places(device)
-            places = rows.flatten(), slots.flatten() - before.to(device)[rows.flatten()]
+            places = rows.flatten(), slots.flatten() - self.lengths.to(device)[rows.flatten()]
             self.layouts[device] = Layout(*parts, places, self.rows.start, new, self.width)
         return self.layouts[device]
 

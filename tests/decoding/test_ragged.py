@@ -22,6 +22,8 @@ COUNT = 7  # prompts: plain arithmetic, a row at a time, is slow
 
 def attention(query, keys, values, begins, counts, layout, scale, mask):
     """ragged.attention by its definition, a row at a time."""
+    for numbers in (layout.new, begins, counts):  # what the kernel asks for
+        assert numbers is None or (numbers.dtype, numbers.stride()) == (torch.int32, (1,))
     outputs, logsumexps = [], []
     for row in range(len(layout.new) - 1):
         mine = query[layout.new[row] : layout.new[row + 1]].transpose(0, 1)  # (H, T, D)
@@ -53,7 +55,7 @@ def on_cpu(monkeypatch) -> list[int]:
     return tokens
 
 
-@pytest.mark.parametrize("options", [{}, {"draft": False}, {"batch_size": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"draft": False}, {"batch_size": 3}, {"batch_size": 1}], ids=str)
 def test_the_ids_are_the_references(on_cpu, options):
     decoder = engine(**options)
     assert decoder.decode(tiny_prompts(BASE, COUNT)) == tiny_reference(BASE, COUNT)
@@ -72,11 +74,12 @@ def test_a_step_has_as_many_tokens_as_it_may(on_cpu, monkeypatch, step_tokens):
 
 
 # Shared heads, none of a head's own; positions in a table; windows and caps, which the kernel does not do.
+@pytest.mark.parametrize("batch_size", [3, 1])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gemma3-window", "mistral-window", "cohere2"])
-def test_architectures(on_cpu, monkeypatch, name):
+def test_architectures(on_cpu, monkeypatch, name, batch_size):
     monkeypatch.setattr(widths, "STEP_TOKENS", 7)
     model, tokenizer, asked = build(name), byte_level_tokenizer(), prompts(5)
-    decoder = Decoder(model, tokenizer, SHORT_REGEX, max_new_tokens=LIMIT, batch_size=3)
+    decoder = Decoder(model, tokenizer, SHORT_REGEX, max_new_tokens=LIMIT, batch_size=batch_size)
     assert decoder.decode(asked) == reference_decode(model, tokenizer, asked, SHORT_REGEX, LIMIT)
     assert decoder.work.way == "engine"
 
