@@ -37,6 +37,7 @@ ONE_DTYPE |= {"_scaled_dot_product_flash_attention", "_scaled_dot_product_effici
 # They read or write a part of what they are given.
 PICKING = {"aten::index", "aten::gather", "aten::embedding", "aten::index_select"}
 PUTTING = {"aten::index_put_", "aten::scatter_"}
+STORED = "aten::_efficient_attention_forward"  # over rows' memory, of which it reads what they hold
 ROUNDED = 512  # bytes: torch's allocator gives memory in multiples of this
 ENGINE = str(Path(decoding.__file__).parent)
 
@@ -180,6 +181,8 @@ class Ledger(TorchDispatchMode):
             self.cost.moved += 2 * sum(map(_bytes, made))
         elif name in PUTTING:
             self.cost.moved += 2 * _bytes(given[-1])
+        elif name == STORED:
+            self.cost.moved += sum(map(_bytes, (given[0], *made))) + read_of_memory(*args)
         else:
             self.cost.moved += sum(map(_bytes, (*given, *made)))
         if name == "aten::linear":
@@ -217,6 +220,14 @@ def check_dtypes(func, given: list[Tensor]) -> None:
     dtypes = {tensor.dtype for tensor in given if tensor.is_floating_point()}
     if len(dtypes) > 1 and func._schema.name.removeprefix("aten::") in ONE_DTYPE:
         raise RuntimeError(f"{func} is given {' and '.join(sorted(map(str, dtypes)))}")
+
+
+def read_of_memory(query, keys, values, bias, begins, begins_of_keys, most_new, most, *_) -> int:
+    """Bytes of keys and values that attention over rows of unlike lengths reads at most."""
+    if begins is None:
+        return _bytes(keys) + _bytes(values) + (0 if bias is None else _bytes(bias))
+    token = keys.shape[-2] * (keys.shape[-1] + values.shape[-1])
+    return (len(begins) - 1) * most * token * keys.element_size()
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -44,13 +44,14 @@ def test_seconds_are_predicted_from_operations_bytes_and_launches():
     found = predict.predict("7b", pd.DataFrame([prefix, prefill, step, step], columns=schedule.COLUMNS))
     assert (found["status"], found["forwards"]) == ("predicted", 4)
     arithmetic = 2 * shape.layer_parameters * (448 + tokens) / FLOPS
-    assert arithmetic < found["prefill_seconds"] < 1.5 * arithmetic
+    assert 1.5 * arithmetic < found["prefill_seconds"] < 3 * arithmetic  # half of it is no product
     weights = 2 * (shape.layer_parameters + shape.head_parameters) / BANDWIDTH  # read in every step
     assert 2 * weights < found["step_seconds"] < 2.5 * weights
-    assert 4 * shape.layers * LAUNCHES * LAUNCH < found["launch_seconds"] < 0.2
-    parts = found["prefill_seconds"] + found["step_seconds"] + found["launch_seconds"]
+    # Two steps of one row do little: the device waits for their kernels to be launched.
+    launching = 2 * shape.layers * LAUNCHES * LAUNCH
+    assert found["waiting_seconds"] > launching - found["step_seconds"] > 0
+    parts = found["prefill_seconds"] + found["step_seconds"] + found["waiting_seconds"]
     assert found["seconds"] == pytest.approx(parts)
-    assert found["one_after_the_other"] > found["seconds"]
 
 
 @pytest.fixture
