@@ -96,7 +96,7 @@ lacking = $(if $(filter-out $(wildcard $1),$1),FORCE)
 changed = $(if $(subst |$(file < $1)|,,|$2|),FORCE)
 # Commands are shown with V=1; else each step says in a line what it makes (most scripts do so themselves).
 $(if $(V),,$(eval .SILENT:))
-.PHONY: help setup data all table6 tables figures archive report-check check reference bench rehearse schedule claims test test-real test-cluster test-faults fuzz lint audit container container-run container-check model weights doctor train-tiny lock clean distclean FORCE
+.PHONY: help setup data all table6 tables figures archive report-check check reference bench rehearse schedule claims test test-gpu test-real test-cluster test-faults fuzz lint audit container container-run container-check model weights doctor train-tiny lock clean distclean FORCE
 
 # ---------------------------------------------------------------------------------------------------- set-up
 setup: $(READY) ## the virtual environment, from the lock that suits the machine (half a minute; with CUDA as long as 3 GB take)

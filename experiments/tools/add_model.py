@@ -105,6 +105,8 @@ def check_name(name: str) -> None:
     """UserError for what cannot be the name of a row and of its runs."""
     if not PLAIN_NAME.fullmatch(name):
         raise UserError(f"{name}: a name has letters, digits and . _ - alone; {OTHER_NAME}")
+    if name == "status.csv":
+        raise UserError(f"{name}: among the runs there is a file of this name; {OTHER_NAME}")
 
 
 def folder_name(folder: Path) -> str:

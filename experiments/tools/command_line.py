@@ -27,6 +27,7 @@ PROGRAMS = re.compile(
 )
 PATHS = ("DATASET", "VENV", "DATA_DIR", "MODELS_DIR", "RELEASE_ZIP", "FROM")
 OTHER_DATASETS = ("LIMIT", "DATASET")
+FORMS = ("long", "contents", "empty", "containers")  # of experiments/tools/forms.py
 ONLY_FOR = {  # variable -> the targets that read it
     "MODEL": ("model", "prompts", "container-run"),
     "BASE": ("model", "score", "container-run"),
@@ -110,6 +111,8 @@ def misplaced(given: list[str], values: dict[str, str], goals: list[str]) -> str
         return (
             "FORMAT= is how aligned rows are decoded here; make prompts writes a batch file with BATCH=vllm or openai"
         )
+    if "FORM" in said and values["FORM"].strip() not in FORMS:
+        return f"FORM={values['FORM']}: name one of {', '.join(FORMS)}; each has a file of its own"
     if "OUT" in said and len(goals) > 1:
         return "OUT= is for make prompts alone; make the other targets apart"
     if "FROM" in said:

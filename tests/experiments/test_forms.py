@@ -239,3 +239,8 @@ def test_make_data_writes_it_beside_the_base_set(checkout):
 def test_the_committed_checksum_is_that_of_the_generated_file(tmp_path, name):
     out, sums = ("--out", tmp_path), ("--checksums", ROOT / "data/forms.sha256")
     assert run_script("tools/forms.py", "--form", name, *out, *sums) == 0
+
+
+def test_make_knows_the_forms():
+    judge = run_path(str(ROOT / "experiments" / "tools" / "command_line.py"))
+    assert tuple(FORMS) == judge["FORMS"]

@@ -195,3 +195,9 @@ def test_what_cannot_be_compared_is_one_line(workplace, capsys):
     add_run(workplace, "tiny-base", TRUTHS)
     assert "without the expression; name one" in refusal(capsys, *compared(workplace))
     assert not (workplace / "compared.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["daat", "dataset", "Data"])
+def test_a_slip_in_metadata_is_named(name):
+    with pytest.raises(UserError, match=f"--metadata: unknown name {name}; did you mean data"):
+        boxes_task.dataset(**{name: "mine.jsonl"}, pretrained="x", dtype="float32")

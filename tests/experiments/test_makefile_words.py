@@ -34,6 +34,8 @@ from experiments.tools.command_line import nearest
         (["data", "FORM=long", "DATASET=x.jsonl"], "DATASET= is for make all, not for data"),
         (["all", "OUT=x"], "OUT= is for make prompts, not for all"),
         (["prompts", "table6", "OUT=x"], "OUT= is for make prompts alone; make the other targets apart"),
+        (["data", "FORM=long empty"], "FORM=long empty: name one of long, contents, empty, containers; each has a file"),
+        (["data", "FORM=nonsense"], "FORM=nonsense: name one of long, contents, empty, containers"),
         (["check", "LIMIT=20"], "LIMIT= is for make all, not for check"),
         (["all", "archive", "LIMIT=20"], "LIMIT= is not the whole test set: make the other targets apart"),
         (["all", "DATASET=none.jsonl"], "DATASET=none.jsonl: no such file; name a JSONL with a description a line"),

@@ -182,6 +182,7 @@ REFUSED = [
     (("--added", "maths"), "argument --added: invalid choice: 'maths'"),
     (("--constrained", "maybe"), "argument --constrained: invalid choice: 'maybe'"),
     (("--runs", "table.csv"), "argument --runs: table.csv is a file, not a folder; see --help"),
+    (("--name", "status.csv"), "status.csv: among the runs there is a file of this name; give another with NAME="),
     (("--name", "tiny-code"), "tiny-code: the table has a row of this name; give another with NAME="),
     (("--name", "Tiny-Code"), "Tiny-Code: the table has a row of this name; give another with NAME="),
     (("--base", "tiny-bse"), "unknown model 'tiny-bse'; did you mean tiny-base"),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[3]))  # this checkout, whatever is installed
@@ -22,8 +23,12 @@ INSIDE = {"acc": "all", "acc_1plus": "1+", **{f"acc_{name}": name for name in BU
 Share = tuple[int, int]  # right answers, of so many
 
 
-def dataset(data: str | None = None, operations: int | None = None, **_) -> dict:
-    """The documents of `test`. The harness hands over what --metadata and --model_args say, too."""
+def dataset(data: str | None = None, operations: int | None = None, **others) -> dict:
+    """The documents of `test`. The harness hands over what --metadata and --model_args say, too: a name that nobody knows
+    is passed over, but not one that is nearly ours. UserError names it."""
+    for name in others:
+        if get_close_matches(name.lower(), ["data"], cutoff=0.7):
+            raise UserError(f"--metadata: unknown name {name}; did you mean data?")
     from datasets import Dataset  # of the harness
 
     return {"test": Dataset.from_list(documents(data or DATA, operations))}
