@@ -51,7 +51,7 @@ class KVCache:
         # Made by the first layer that needs them, on its device.
         self.masks: dict[tuple, torch.Tensor] = {}
         self.places: dict[torch.device, TwoTensors] = {}
-        self.layouts: dict[torch.device, Layout] = {}
+        self.layouts: dict[tuple, Layout] = {}
         self.filled = 0  # no row ever had
 
     def begin(
@@ -149,9 +149,11 @@ class KVCache:
         together = states.transpose(0, 1).flatten(1, 2)  # (H, B * T, ...)
         return together[None, :, self.packed.to(states.device)]
 
-    def layout(self, device: torch.device) -> Layout:
-        """Where each row's tokens are, for `ragged`."""
-        if device not in self.layouts:
+    def layout(self, device: torch.device, groups: int = 1) -> Layout:
+        """Where each row's tokens are, for `ragged`; each token as many as so many heads."""
+        if (device, groups) not in self.layouts and groups > 1:
+            self.layouts[device, groups] = self.layout(device).of_groups(groups)
+        elif (device, groups) not in self.layouts:
             rows, new = self.slots.shape
             numbers = torch.arange(rows + 1, device=self.slots.device)
             begins = numbers * new
@@ -161,8 +163,8 @@ class KVCache:
             parts = (part.to(device, torch.int32) for part in (begins, self.lengths, counts))
             rows, slots = self._places(device)
             places = rows.flatten(), slots.flatten() - self.lengths.to(device)[rows.flatten()]
-            self.layouts[device] = Layout(*parts, places, self.rows.start, new, self.width)
-        return self.layouts[device]
+            self.layouts[device, groups] = Layout(*parts, places, self.rows.start, new, self.width)
+        return self.layouts[device, groups]
 
     def _places(self, device: torch.device) -> TwoTensors:
         """Row and slot of each new token, (B, T) or (1, M)."""
@@ -237,7 +239,8 @@ def _over_own(
     stored. As packed as the query is."""
     if ragged.suits(query, scoring):
         stored = None if cache.fresh else cache.stored[layer]
-        return ragged.over_own(query, key, value, stored, cache.layout(query.device), scoring.scale)
+        layouts = [cache.layout(query.device, groups) for groups in (1, query.shape[1] // key.shape[1])]
+        return ragged.over_own(query, key, value, stored, *layouts, scoring.scale)
     query = cache.unpacked(query)
     if not cache.fresh:
         found = _over_stored(query, cache, layer, scoring)
@@ -284,8 +287,8 @@ def attend(
     output = own[0]
     if kv_cache.prefix is not None:
         shared = _over_prefix(query, kv_cache, layer, scoring)
-        output = merge(own, shared).to(query.dtype)
-    return output.transpose(1, 2).contiguous(), None
+        output = merge(own, shared)
+    return output.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
 def _refuse(attention_mask, more: dict) -> None:

@@ -28,6 +28,13 @@ class Layout:
     most_new: int  # T
     most: int  # no row has more own tokens
 
+    def of_groups(self, groups: int) -> "Layout":
+        """The same where each new token is as many as there are heads in a group."""
+        within = torch.arange(groups, device=self.new.device)
+        rows, columns = self.places
+        places = rows.repeat_interleave(groups), (columns[:, None] * groups + within).flatten()
+        return replace(self, new=self.new * groups, places=places, most_new=self.most_new * groups)
+
 
 def takes_ragged(kind: str, dtype: torch.dtype) -> bool:
     """Whether there are kernels on a type of device for a dtype."""
@@ -46,6 +53,7 @@ def over_own(
     value: torch.Tensor,
     stored: TwoTensors | None,  # (rows, K, C, D), the new tokens included; None: rows are fresh
     layout: Layout,
+    of_groups: Layout,  # layout.of_groups(G)
     scale: float,
 ) -> TwoTensors:
     """New queries over their row's own tokens: an output like the query, and its log-sum-exp."""
@@ -56,7 +64,7 @@ def over_own(
     elif key.shape[1] == heads:
         output, logsumexp = over_stored(flat[0], *stored, layout, scale, FROM_BOTTOM_RIGHT)
     else:
-        output, logsumexp = grouped(flat, stored, layout, scale)
+        output, logsumexp = grouped(flat, stored, layout, of_groups, scale)
     output = output.view(rows, new, heads, size).transpose(1, 2)
     return output, logsumexp.view(heads, rows, new).transpose(0, 1)
 
@@ -118,24 +126,18 @@ def attention(
     return output[0], logsumexp.transpose(1, 2)[rows, columns].T  # (B, T, H) of which M are there
 
 
-def grouped(flat: list[torch.Tensor], stored: TwoTensors, layout: Layout, scale: float) -> TwoTensors:
+def grouped(
+    flat: list[torch.Tensor], stored: TwoTensors, layout: Layout, of_groups: Layout, scale: float
+) -> TwoTensors:
     """Where G heads share their keys: laid out as G queries of one head, so that what a row had is read once. Those see
     all of it and, apart, the new tokens."""
     count, heads, size = flat[0].shape
     shared = flat[1].shape[1]  # K
     groups = heads // shared
     queries = flat[0].view(count, shared, groups, size).transpose(1, 2).reshape(-1, shared, size)  # (M * G, K, D)
-    output, logsumexp = over_stored(queries, *stored, _of_groups(layout, groups), scale, 0)
+    output, logsumexp = over_stored(queries, *stored, of_groups, scale, 0)
     output = output.view(count, groups, shared, size).transpose(1, 2).reshape(count, heads, size)
     logsumexp = logsumexp.reshape(shared, count, groups).transpose(1, 2).reshape(heads, count)
     new, logsumexp_new = among_new(*flat, layout, scale)
     both = merge((output.transpose(0, 1), logsumexp), (new.transpose(0, 1), logsumexp_new))  # (H, M, D)
     return both.transpose(0, 1), torch.logaddexp(logsumexp, logsumexp_new)
-
-
-def _of_groups(layout: Layout, groups: int) -> Layout:
-    """The layout where each new token is as many as there are heads in a group."""
-    within = torch.arange(groups, device=layout.new.device)
-    rows, columns = layout.places
-    places = rows.repeat_interleave(groups), (columns[:, None] * groups + within).flatten()
-    return replace(layout, new=layout.new * groups, places=places, most_new=layout.most_new * groups)

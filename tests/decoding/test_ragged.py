@@ -87,9 +87,9 @@ def test_architectures(on_cpu, monkeypatch, name, batch_size):
 def test_a_layout_that_is_wrong_is_found(on_cpu, monkeypatch, capsys):
     over_own = ragged.over_own
 
-    def one_key_less(query, key, value, stored, layout, scale):
+    def one_key_less(query, key, value, stored, layout, of_groups, scale):
         wrong = replace(layout, before=layout.before - 1, counts=layout.counts - 1)
-        return over_own(query, key, value, stored, wrong, scale)
+        return over_own(query, key, value, stored, wrong, of_groups, scale)
 
     monkeypatch.setattr(ragged, "over_own", one_key_less)
     decoder = engine()
