@@ -234,10 +234,10 @@ by the prediction where it is an H200's. The forwards are those of a real run on
 (`experiments/bench/predict.py`). The device takes operations / (790 TFLOP/s × 0.95) and bytes / (4.3 TB/s × 0.5), one
 behind the other, Python 20 µs a launched kernel; a forward takes the longer of the two.
 
-These constants were read off kernels on an H200 after the first prediction had been wrong: without them (the larger of
-operations at 60 % and bytes at 80 %, and 5 µs a kernel) 5.8 s were predicted for the 7b and 9.6 s measured, of which steps
-that an older tiny-base had no need of were a part. Products reach 95 % of the peak, but norms, rotations and copies take as
-long as they in prefill; and Python needed 15 to 45 µs a launch on three machines with that card.
+The first prediction was wrong: by other constants (the larger of operations at 60 % and bytes at 80 %, 5 µs a kernel), and
+by the steps of an older tiny-base that needed fewer, 5.8 s for the 7b, of which 9.1 were measured. These constants were then
+read off kernels of that card, so what is measured of the 7b is no test of them. Products reach 95 % of the peak, but norms,
+rotations and copies take as long as they in prefill; Python needed 15 to 45 µs a launch on three machines.
 
 It is wrong if one of these is: the two rates; Python's time, which steps wait for; the model confirms drafts as often as
 the one recorded. A run that takes less than 0.7 or more than 1.5 times the prediction says that the way of counting is

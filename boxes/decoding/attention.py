@@ -160,10 +160,10 @@ class KVCache:
             if self.packed is not None:
                 begins = torch.searchsorted(self.packed, begins)
             counts = self.lengths + begins.diff()
-            parts = (part.to(device, torch.int32) for part in (begins, self.lengths, counts))
+            parts = (part.to(device, torch.int32) for part in (begins, self.lengths, counts, numbers + self.rows.start))
             rows, slots = self._places(device)
             places = rows.flatten(), slots.flatten() - self.lengths.to(device)[rows.flatten()]
-            self.layouts[device, groups] = Layout(*parts, places, self.rows.start, new, self.width)
+            self.layouts[device, groups] = Layout(*parts, places, new, self.width)
         return self.layouts[device, groups]
 
     def _places(self, device: torch.device) -> TwoTensors:

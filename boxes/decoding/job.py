@@ -12,6 +12,7 @@ from boxes.decoding.ragged import takes_ragged
 
 # Steps between looks at which rows are finished: each stops a device; 1 elsewhere.
 LOOK = {"cuda": 4}
+WIDE = 2048  # tokens: no prompt with its answer has so many, so that such a window hides nothing
 Finished = list[tuple[int, list[int], bool]]  # index of the prompt, generated ids, whether it ended
 
 
@@ -76,5 +77,8 @@ class Job:
 
     @property
     def ragged(self) -> bool:
-        """Whether rows with more new tokens than others cost the others nothing."""
-        return takes_ragged(self.kind, self.model.dtype)
+        """Whether rows with more new tokens than others cost the others nothing: no layer unpacks them."""
+        config = self.model.config.get_text_config()
+        window = getattr(config, "sliding_window", None) or WIDE
+        capped = getattr(config, "attn_logit_softcapping", None)
+        return takes_ragged(self.kind, self.model.dtype) and window >= WIDE and not capped

@@ -13,6 +13,9 @@ from boxes.decoding.kernels import Scoring, TwoTensors, merge
 KERNEL = {("cuda", torch.float16), ("cuda", torch.bfloat16), ("cuda", torch.float32)}
 HALF = (torch.float16, torch.bfloat16)
 SIZES = 8  # a head's size is a multiple of this
+# Of torch's kernels the one whose blocks have fewest queries: a row has few.
+FOR_FEW = torch.ops.aten._efficient_attention_forward
+FOR_MANY = torch.ops.aten._flash_attention_forward  # FlashAttention (Dao 2023)
 FROM_BOTTOM_RIGHT = 2  # of the kernel's masks: a row's last query sees all its keys, the one before it one fewer, ...
 
 
@@ -23,8 +26,8 @@ class Layout:
     new: torch.Tensor  # (B + 1,) where each row's new tokens begin among M, and where the last ones end
     before: torch.Tensor  # (B,) own tokens that each row had
     counts: torch.Tensor  # (B,) own tokens, the new ones included
+    rows: torch.Tensor  # (B + 1,) of the memory: each row's number, and one more
     places: TwoTensors  # (M,) int64 each: of each new token its row, and its number among the new ones of that row
-    first: int  # row of the memory
     most_new: int  # T
     most: int  # no row has more own tokens
 
@@ -56,7 +59,7 @@ def over_own(
     of_groups: Layout,  # layout.of_groups(G)
     scale: float,
 ) -> TwoTensors:
-    """New queries over their row's own tokens: an output like the query, and its log-sum-exp."""
+    """New queries over their row's own tokens: an output of the query's shape, and its log-sum-exp."""
     rows, heads, new, size = query.shape
     flat = [tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value)]  # (M, ..., D)
     if stored is None:
@@ -71,11 +74,10 @@ def over_own(
 
 def among_new(query, key, value, layout: Layout, scale: float) -> TwoTensors:
     """New queries (M, H, D) over the new tokens of their row, (M, K, D) each; (M, H, D), and (H, M)."""
-    if query.dtype in HALF:  # FlashAttention (Dao 2023): the fastest for many queries
-        longest = layout.most_new, layout.most_new
-        kernel = torch.ops.aten._flash_attention_forward
-        output, logsumexp, *_ = kernel(
-            query, key, value, layout.new, layout.new, *longest, 0.0, True, False, scale=scale
+    if query.dtype in HALF:
+        most = layout.most_new
+        output, logsumexp, *_ = FOR_MANY(
+            query, key, value, layout.new, layout.new, most, most, 0.0, True, False, scale=scale
         )
         return output, logsumexp
     groups = query.shape[1] // key.shape[1]
@@ -90,9 +92,8 @@ def over_stored(query, keys, values, layout: Layout, scale: float, mask: int) ->
     strides = (size, capacity * size, 1)
     slots = ((rows - 1) * heads + 1) * capacity
     memory = (states.as_strided((slots, heads, size), strides) for states in (keys, values))
-    numbers = torch.arange(layout.first, layout.first + len(layout.new), dtype=torch.int32, device=query.device)
     counts = layout.counts if mask else layout.before
-    return attention(query, *memory, numbers * (heads * capacity), counts, layout, scale, mask)
+    return attention(query, *memory, layout.rows * (heads * capacity), counts, layout, scale, mask)
 
 
 def attention(
@@ -105,9 +106,8 @@ def attention(
     scale: float,
     mask: int,
 ) -> TwoTensors:
-    """Attention (M, H, D) of each row over its own keys, and its log-sum-exp (H, M). Of torch's kernels the one whose
-    blocks have fewest queries: a row has few."""
-    output, logsumexp, *_ = torch.ops.aten._efficient_attention_forward(
+    """Attention (M, H, D) of each row over its own keys, and its log-sum-exp (H, M)."""
+    output, logsumexp, *_ = FOR_FEW(
         query[None],
         keys[None],
         values[None],

@@ -11,7 +11,7 @@ from boxes.decoding.job import Job
 
 # A step verifies no more drafted tokens a row than these,
 STEP_DRAFT = 32
-# nor, on a GPU, than keep rows x tokens near this: up to it, arithmetic is not the bound.
+# nor, on a GPU, than keep rows x tokens near this, up to which arithmetic is not the bound, or one a row.
 STEP_TOKENS = 512
 # Where rows may draft unlike numbers on a GPU, one drafts so many at most even if there are many rows.
 LIKELY = 8
@@ -31,7 +31,7 @@ def likeliest(tokens: torch.Tensor, chances: torch.Tensor) -> tuple[torch.Tensor
     tokens of a step there are (M,); None: all of them. M is known beforehand, so that no device waits: if fewer pay,
     some that do not are run for nothing."""
     count, most = tokens.shape
-    room = max(0, STEP_TOKENS - count)
+    room = max(count, STEP_TOKENS - count)
     if room >= tokens.numel():
         return tokens, None
     columns = torch.arange(most, device=tokens.device)

@@ -34,6 +34,7 @@ NO_KERNEL |= {"aten::detach_", "prim::device"}
 # A GPU refuses them where two floating-point types meet; fake tensors pass over that.
 ONE_DTYPE = {"linear", "mm", "bmm", "addmm", "baddbmm", "matmul", "lerp", "index_put_"}
 ONE_DTYPE |= {"_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"}
+ONE_DTYPE |= {"_flash_attention_forward", "_efficient_attention_forward"}
 # They read or write a part of what they are given.
 PICKING = {"aten::index", "aten::gather", "aten::embedding", "aten::index_select"}
 PUTTING = {"aten::index_put_", "aten::scatter_"}
@@ -224,10 +225,9 @@ def check_dtypes(func, given: list[Tensor]) -> None:
 
 def read_of_memory(query, keys, values, bias, begins, begins_of_keys, most_new, most, *_) -> int:
     """Bytes of keys and values that attention over rows of unlike lengths reads at most."""
-    if begins is None:
-        return _bytes(keys) + _bytes(values) + (0 if bias is None else _bytes(bias))
     token = keys.shape[-2] * (keys.shape[-1] + values.shape[-1])
-    return (len(begins) - 1) * most * token * keys.element_size()
+    held = (len(begins) - 1) * most * token * keys.element_size()
+    return min(held, _bytes(keys) + _bytes(values))
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parents[2]))  # this checkout b
 
 from boxes.commandline import argument_parser, command
 from boxes.dataset import read_examples
-from boxes.decoding import loop, memory, price, ragged, stems, widths
+from boxes.decoding import loop, memory, price, stems, widths
 from boxes.decoding.engine import Decoder
 from boxes.decoding.forward import common_prefix
 from boxes.models import load
@@ -59,8 +59,6 @@ def noting(rows: list[dict], part: float):
         stack.enter_context(patch.object(loop, "decide", decided))
         stack.enter_context(patch.object(widths, "STEP_TOKENS", max(1, round(widths.STEP_TOKENS * part))))
         stack.enter_context(patch.dict(price.FORWARD_TOKENS, certain))
-        # As in half precision: rows draft unlike numbers.
-        stack.enter_context(patch.object(ragged, "KERNEL", ragged.KERNEL | {(GPU, torch.float32)}))
         yield
 
 

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -149,10 +149,12 @@ def share_equal(expected: list[Completion], found: list[Completion]) -> float:
 
 
 def least_agreement(expected: list[Completion], rounded: list[Completion]) -> float:
-    """The least share of an inflated model's statements that must be those of the tiny one in float32: all in float32, in
-    less precision as many as of the tiny one itself in it (`rounded`), p of n, less DEVIATIONS sqrt(2 p (1 - p) / n)."""
-    share = share_equal(expected, rounded)
-    return share - DEVIATIONS * math.sqrt(2 * share * (1 - share) / len(expected))
+    """The least share of an inflated model's statements in less precision that must be those of the tiny one in float32:
+    as many as of the tiny one itself in it (`rounded`), k of n, p = (k + 1) / (n + 2), less DEVIATIONS
+    sqrt(2 p (1 - p) / n); half of them at least."""
+    count = len(expected)
+    share = (share_equal(expected, rounded) * count + 1) / (count + 2)
+    return max(0.5, share - DEVIATIONS * math.sqrt(2 * share * (1 - share) / count))
 
 
 @dataclass(frozen=True)
@@ -288,8 +290,10 @@ def main() -> None:
     prompts = spread(prompts, settings.prompts or len(prompts))
     rows, here = read_rows(settings.out), device_name(device)
     dtype = getattr(torch, settings.dtype)
-    expected, rounded = (answers_in(settings, one, prompts) for one in ("float32", settings.dtype))
-    answers = Answers(expected, least_agreement(expected, rounded))
+    answers = Answers(answers_in(settings, "float32", prompts), least=1.0)
+    if dtype != torch.float32:
+        least = least_agreement(answers.expected, answers_in(settings, settings.dtype, prompts))
+        answers = replace(answers, least=least)
     peak = peak_flops(device, dtype)  # the best of all, for other work may slow one of them
     for name, shape in SHAPES.items():
         same = {"shape": name, "parameters": shape.parameters}

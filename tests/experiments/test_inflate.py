@@ -13,6 +13,7 @@ from boxes.models import load
 from boxes.records import UserError, read_csv
 from experiments.bench import inflate, shapes
 from experiments.bench.inflate import SHAPES, Shape, random_model
+from experiments.bench.shapes import Answers
 
 MINIATURES = {
     "wider, deeper, larger heads": Shape("llama", 324, 6, 6, 6, 64, 500, 1500),
@@ -225,7 +226,7 @@ def test_bench_fails_where_two_runs_differ(bench, monkeypatch, capsys):
         return decoder
 
     monkeypatch.setattr(shapes, "Decoder", unsteady)
-    monkeypatch.setattr(shapes, "least_agreement", lambda *_: 0.0)
+    monkeypatch.setattr(shapes, "Answers", lambda expected, least: Answers(expected, 0.0))
     status, rows = bench("small")
     assert status == 2
     assert "other statements in another run" in capsys.readouterr().err
@@ -233,12 +234,12 @@ def test_bench_fails_where_two_runs_differ(bench, monkeypatch, capsys):
 
 
 def test_as_many_statements_must_agree_as_do_in_the_same_precision():
-    """Four fifths of the tiny model's own do: of many prompts nearly as many must, of few some fewer, in float32 all."""
-    for count, least in ((1000, 0.746), (10, 0.263)):
+    """Four fifths of the tiny model's own do: of many prompts nearly as many must, of few some fewer, half at least."""
+    for count, least in ((1000, 0.746), (100, 0.623), (10, 0.5)):
         answers = [Completion("", (number,), Status.OK) for number in range(count)]
         others = [*answers[: count * 4 // 5], *[Completion("", (-1,), Status.OK)] * (count // 5)]
         assert shapes.least_agreement(answers, others) == pytest.approx(least, abs=1e-3)
-        assert shapes.least_agreement(answers, answers) == 1
+    assert 0.7 < shapes.least_agreement(answers, answers) < 0.95  # one that differs may be chance
 
 
 @pytest.mark.slow

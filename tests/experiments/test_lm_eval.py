@@ -197,7 +197,7 @@ def test_what_cannot_be_compared_is_one_line(workplace, capsys):
     assert not (workplace / "compared.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["daat", "dataset", "Data"])
-def test_a_slip_in_metadata_is_named(name):
-    with pytest.raises(UserError, match=f"--metadata: unknown name {name}; did you mean data"):
+@pytest.mark.parametrize(("name", "meant"), [("daat", "data"), ("dataset", "data"), ("operation", "operations")])
+def test_a_slip_in_metadata_is_named(name, meant):
+    with pytest.raises(UserError, match=f"--metadata: unknown name {name}; did you mean {meant}"):
         boxes_task.dataset(**{name: "mine.jsonl"}, pretrained="x", dtype="float32")

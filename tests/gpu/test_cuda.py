@@ -14,7 +14,7 @@ from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 
 from boxes.completion import MAX_NEW_TOKENS, Completion
-from boxes.decoding import loop, memory
+from boxes.decoding import loop, memory, widths
 from boxes.decoding.engine import Decoder
 from boxes.models import load
 from boxes.models.shapes import SHAPES
@@ -70,6 +70,11 @@ def test_neither_drafts_nor_batches_change_an_answer(options):
     assert decoder(**options).decode(asked(BASE)) == reference(BASE)
 
 
+def test_rows_may_draft_unlike_numbers(monkeypatch):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 40)
+    assert decoder().decode(asked(BASE)) == reference(BASE)
+
+
 def test_wrong_drafts_change_no_answer():
     engine, found = decoder(batch_size=7), {}
     statements = [completion.text for completion in reference(BASE)]
@@ -102,7 +107,8 @@ def few_prompts() -> list[str]:
 
 
 @pytest.mark.parametrize("name", GENERATING)
-def test_miniatures_are_decoded_as_on_a_cpu(name):
+def test_miniatures_are_decoded_as_the_papers_way_does(name, monkeypatch):
+    monkeypatch.setattr(widths, "STEP_TOKENS", 7)  # rows draft unlike numbers
     model = build(name).to("cuda")
     settings = {"regex": SHORT_REGEX, "max_new_tokens": LIMIT}
     engine = Decoder(model, byte_level_tokenizer(), **settings)
@@ -116,6 +122,7 @@ def test_bfloat16_gives_no_false_alarm(name):
     model = build(name).to("cuda", torch.bfloat16)
     engine = Decoder(model, byte_level_tokenizer(), regex=SHORT_REGEX, max_new_tokens=LIMIT)
     engine.decode(few_prompts())
+    engine.decode(few_prompts()[:1])  # alone it shares no prefix
     assert engine.work.way == "engine"
 
 
@@ -130,7 +137,10 @@ def test_two_runs_in_bfloat16_are_equal():
 # --- what only the device knows ---
 
 
-def test_a_step_never_waits_for_the_host(monkeypatch):
+@pytest.mark.parametrize("step_tokens", [40, 512])
+def test_a_step_never_waits_for_the_host(monkeypatch, step_tokens):
+    """Neither where rows draft unlike numbers, which few rows do only where few tokens are a step."""
+    monkeypatch.setattr(widths, "STEP_TOKENS", step_tokens)
     step, steps = loop.step, []
 
     def watched(*more):
@@ -183,8 +193,9 @@ def test_the_batch_that_is_chosen_fits(wide, many):
 
 @pytest.mark.usefixtures("small_card")
 def test_out_of_memory_halves_the_batch(wide, many, capsys):
+    expected = Decoder(wide, loaded(BASE).tokenizer).decode(many)
     engine = Decoder(wide, loaded(BASE).tokenizer, batch_size=len(many))
     completions = engine.decode(many)
     assert engine.work.halvings > 0
     assert "out of memory with 400 prompts at a time; going on with 200" in capsys.readouterr().err
-    assert share_equal(decoder().decode(many), completions) > 0.9
+    assert share_equal(expected, completions) > 0.8  # other batches, other rounding

@@ -20,6 +20,7 @@ from boxes.world import BASE
 DATA = Path(__file__).absolute().parents[3] / "data" / "boxes" / SUBSET
 METRICS = {"": CORRECT[OURS], "released_": CORRECT[AUTHORS]}  # prefix -> column of a frame
 INSIDE = {"acc": "all", "acc_1plus": "1+", **{f"acc_{name}": name for name in BUCKETS}}  # -> bucket of a score table
+OURS_IN_METADATA = ("data", "operations")
 Share = tuple[int, int]  # right answers, of so many
 
 
@@ -27,8 +28,8 @@ def dataset(data: str | None = None, operations: int | None = None, **others) ->
     """The documents of `test`. The harness hands over what --metadata and --model_args say, too: a name that nobody knows
     is passed over, but not one that is nearly ours. UserError names it."""
     for name in others:
-        if get_close_matches(name.lower(), ["data"], cutoff=0.7):
-            raise UserError(f"--metadata: unknown name {name}; did you mean data?")
+        for meant in get_close_matches(name.lower(), OURS_IN_METADATA, cutoff=0.7):
+            raise UserError(f"--metadata: unknown name {name}; did you mean {meant}?")
     from datasets import Dataset  # of the harness
 
     return {"test": Dataset.from_list(documents(data or DATA, operations))}
