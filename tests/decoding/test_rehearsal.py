@@ -26,6 +26,7 @@ ROWS = 64
 # Kernels of a layer and step in transformers' own code alone: two norms 16, projections 7, RoPE 10, the gate 2, sums 2.
 OWN_KERNELS = 37
 ENGINE_KERNELS = 7  # of attention over two parts, merged, and its KV cache
+SHARED_KERNELS = 5  # more where heads share keys: the new tokens are a third part
 
 
 @cache
@@ -142,10 +143,10 @@ def test_operations_of_a_forward_are_those_of_its_matrices():
     assert matrices < three.flops - two.flops < 1.3 * matrices
 
 
-@pytest.mark.parametrize("name", ["7b", pytest.param("70b", marks=pytest.mark.slow)])
-def test_a_layer_launches_no_more_kernels_than_it_did(name):
+@pytest.mark.parametrize(("name", "more"), [("7b", 0), pytest.param("70b", SHARED_KERNELS, marks=pytest.mark.slow)])
+def test_a_layer_launches_no_more_kernels_than_it_did(name, more):
     two, three = (rehearsed(name, layers).phases["step"][-1].launches for layers in (2, 3))
-    assert three - two <= OWN_KERNELS + ENGINE_KERNELS
+    assert three - two <= OWN_KERNELS + ENGINE_KERNELS + more
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_as_many_statements_must_agree_as_do_in_the_same_precision():
         answers = [Completion("", (number,), Status.OK) for number in range(count)]
         others = [*answers[: count * 4 // 5], *[Completion("", (-1,), Status.OK)] * (count // 5)]
         assert shapes.least_agreement(answers, others) == pytest.approx(least, abs=1e-3)
-    assert 0.7 < shapes.least_agreement(answers, answers) < 0.95  # one that differs may be chance
+    assert 0.5 < shapes.least_agreement(answers, answers) < 1  # one that differs may be chance
 
 
 @pytest.mark.slow
