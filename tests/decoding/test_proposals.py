@@ -97,12 +97,13 @@ def test_a_row_takes_the_source_that_promises_more_as_far_as_it_pays():
     rates = torch.zeros(3, KINDS)
     rates[:, FIXED] = torch.tensor([0.9, 0.9, 0.1])
     rates[:, COPIED] = torch.tensor([0.8, 0.95, 0.1])
-    tokens, kinds = choose(rows, sources, everything, rates, 0.6)
+    tokens, kinds, chances = choose(rows, sources, everything, rates, 0.6)
     assert tokens.tolist() == [[5, 6, 7, 8], [9, 1, 2, 9], [-1] * 4]
     assert kinds[0].tolist() == [FIXED] * 4
     assert kinds[1].tolist() == [COPIED] * 4
+    assert chances[0].tolist() == pytest.approx([0.9, 0.81, 0.729, 0.6561])
     # 0.9 ** 2 pays, 0.9 ** 3 does not.
-    tokens, _ = choose(rows, sources[:1], everything, rates, 0.8)
+    tokens, _, _ = choose(rows, sources[:1], everything, rates, 0.8)
     assert tokens.tolist() == [[5, 6, -1, -1], [5, 6, -1, -1], [-1] * 4]
 
 
@@ -111,7 +112,7 @@ def test_what_the_automaton_does_not_allow_is_not_drafted():
     allowed = torch.ones(1, 10, dtype=torch.bool)
     allowed[0, 6] = False
     rates = torch.ones(1, KINDS)
-    tokens, _ = choose(rows, [from_statement(rows, 3)], automaton(allowed), rates, 0.5)
+    tokens, _, _ = choose(rows, [from_statement(rows, 3)], automaton(allowed), rates, 0.5)
     assert tokens.tolist() == [[5, -1, -1]]
 
 

@@ -65,9 +65,7 @@ def test_float32_and_layers_on_two_devices(name, dtype, devices):
 
 def test_one_prompt_alone_has_no_prefix_to_be_merged_with():
     """Of heads that share keys, too, whose parts are merged in float32."""
-    for name in ("7b", "34b"):
-        found = rehearse.rehearse(ALL[name], 1, rows=1)
-        assert found.phases["step"]
+    assert rehearse.rehearse(ALL["34b"], 1, rows=1).phases["step"]
 
 
 def test_the_plain_way():
