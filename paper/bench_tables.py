@@ -235,9 +235,10 @@ by the prediction where it is an H200's. The forwards are those of a real run on
 behind the other, Python 20 µs a launched kernel; a forward takes the longer of the two.
 
 The first prediction was wrong: by other constants (the larger of operations at 60 % and bytes at 80 %, 5 µs a kernel), and
-by the steps of an older tiny-base that needed fewer, 5.8 s for the 7b, of which 9.1 were measured. These constants were then
-read off kernels of that card, so what is measured of the 7b is no test of them. Products reach 95 % of the peak, but norms,
-rotations and copies take as long as they in prefill; Python needed 15 to 45 µs a launch on three machines.
+by the steps of an older tiny-base that needed fewer, 5.8 s for the 7b, of which 9.1 were measured then. These constants were
+read off kernels of that card, so what is measured of the 7b is no test of them; the 13b and the 34b, measured later and on
+another machine with such a card, are. Products reach 95 % of the peak, but norms, rotations and copies take as long as they in
+prefill; Python needed 15 to 45 µs a launch on the first three machines.
 
 It is wrong if one of these is: the two rates; Python's time, which steps wait for; the model confirms drafts as often as
 the one recorded. A run that takes less than 0.7 or more than 1.5 times the prediction says that the way of counting is
