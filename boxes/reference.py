@@ -12,7 +12,8 @@ from outlines.backends.outlines_core import OutlinesCoreLogitsProcessor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from boxes.completion import Completion, finish
-from boxes.decoding.constraint import build_index, end_ids_of, literal_beginning, token_bytes
+from boxes.decoding.constraint import build_index, end_ids_of, token_bytes
+from boxes.decoding.expression import literal_beginning
 from boxes.prompting import STATEMENT_REGEX, encode_prompt
 
 
@@ -27,7 +28,7 @@ def reference_decode(
         head = literal if literal and prompt.endswith(literal) else ""
         if head not in processors:
             # The head's characters are literal: what is left of the expression begins behind it.
-            index, _ = build_index(regex[len(head) :], tokenizer, spelled)
+            index = build_index(regex[len(head) :], tokenizer, spelled)
             processors[head] = OutlinesCoreLogitsProcessor(index, "torch")
         # One token more, for the end behind a statement of exactly max_new_tokens.
         ids = _generate(model, tokenizer, prompt, processors[head], max_new_tokens + 1)

@@ -49,7 +49,7 @@ def measured_shapes(bench: Path) -> pd.DataFrame:
     if not (bench / "shapes.csv").exists():
         return pd.DataFrame(columns=columns).set_index("shape")
     table = read_csv(bench / "shapes.csv", columns)
-    on_gpu = (table.status == MEASURED) & ~table.device.str.startswith("cpu")
+    on_gpu = (table.status == MEASURED) & ~table.device.str.endswith(" threads")
     return table[on_gpu].drop_duplicates("shape").set_index("shape")
 
 
@@ -66,14 +66,16 @@ def gpu_minutes(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
 
 
 def gpu_memory(specs: list[ModelSpec], shapes: pd.DataFrame) -> str:
-    """Of the largest model; measured where its shape was, else estimated."""
-    largest = max(specs, key=weight_bytes)
-    if largest.shape not in shapes.index:
+    """The most that one of the models took where the shapes of all were measured; else an estimate for the largest."""
+    if not {spec.shape for spec in specs} <= set(shapes.index):
+        largest = max(specs, key=weight_bytes)
         size, formula = gigabytes(weight_bytes(largest)), f"parameters × {WEIGHT_WIDTH} bytes"
-        weights = f"{size} for the weights of {largest.name}"
-        return f"{NOT_MEASURED}; {weights} (estimate: {formula})"
-    size = gigabytes(shapes.loc[largest.shape]["peak_memory_mb"] * 1e6)
-    return f"{size}, measured on a model of {largest.name}'s shape, at the batch it chose"
+        return f"{NOT_MEASURED}; {size} for the weights of {largest.name} (estimate: {formula})"
+    most = max(specs, key=lambda spec: shapes.loc[spec.shape]["peak_memory_mb"])
+    size = gigabytes(shapes.loc[most.shape]["peak_memory_mb"] * 1e6)
+    return (
+        f"{size}, measured on a model of {most.name}'s shape, at the batch it chose for that card (less on a smaller)"
+    )
 
 
 def disk(specs: list[ModelSpec]) -> str:

@@ -4,17 +4,17 @@ The vocabulary is keyed by the bytes a token stands for, so SentencePiece-style 
 tokenizers take one path and no decoder's treatment of leading spaces gets in the way.
 """
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
-from re import _constants as sre
-from re import _parser
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,11 +22,10 @@ import torch
 from outlines_core import Index, Vocabulary
 
 from boxes.decoding.automaton import Automaton
-from boxes.records import UserError, sha256_text, write_bytes
+from boxes.decoding.expression import literal_beginning, named
+from boxes.records import UserError, write_bytes
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-# They stand for characters that are not named.
-_OPEN = (sre.ANY, sre.NOT_LITERAL, sre.NEGATE, sre.CATEGORY)
 WIDE = 50_000  # tokens; fewer compile in a moment
 FREE_STATE = 0  # the one state of free decoding that goes on
 
@@ -63,73 +62,36 @@ def is_byte_level(tokenizer) -> bool:
 
 def token_bytes(tokenizer) -> dict[int, bytes]:
     """The bytes each ordinary token stands for; special ones and those for nothing are left out."""
-    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
-    byte_level, stand_in = is_byte_level(tokenizer), _byte_of_character()
-    found = {}
-    for piece, index in tokenizer.get_vocab().items():
-        if index in special or (index in added and added[index].special):
-            continue
-        if not byte_level:
-            content = _sentencepiece_bytes(piece)
-        elif index in added:
-            content = added[index].content.encode()
-        else:
-            content = bytes(stand_in[character] for character in piece if character in stand_in)
-        if content:
-            found[index] = content
-    return found
+    added = tokenizer.added_tokens_decoder
+    special = {*tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)}
+    byte_level = is_byte_level(tokenizer)
+    bytes_of = partial(_byte_level_bytes, _byte_of_character()) if byte_level else _sentencepiece_bytes
+    found = {index: bytes_of(piece) for piece, index in tokenizer.get_vocab().items()}
+    if byte_level:  # tokens that were added are written as they are
+        found |= {index: token.content.encode() for index, token in added.items()}
+    return {index: content for index, content in found.items() if content and index not in special}
+
+
+def _byte_level_bytes(stand_in: dict[str, int], piece: str) -> bytes:
+    """Of "ĠBox"."""
+    return bytes([stand_in[character] for character in piece if character in stand_in])
 
 
 def _sentencepiece_bytes(piece: str) -> bytes:
     """Of "<0x0A>" (byte fallback) and of "▁Box"."""
     byte = piece.startswith("<0x") and _BYTE_PIECE.fullmatch(piece)
-    if byte:
-        return bytes([int(byte[1], 16)])
-    return piece.replace("▁", " ").encode()
+    return bytes([int(byte[1], 16)]) if byte else piece.replace("▁", " ").encode()
 
 
-def literal_beginning(regex: str) -> str:
-    """The text every match begins with: "Statement: Box 0 contains" for Figure 4."""
-    literal = []
-    for kind, value in _parser.parse(regex):
-        if kind is not sre.LITERAL:
-            break
-        literal.append(chr(value))
-    return "".join(literal)
+def _name(tokenizer) -> str:
+    return tokenizer.name_or_path or "tokenizer"
 
 
-def _parts(parsed) -> Iterator[tuple[object, object]]:
-    """Every (kind, value) of a parsed expression, those inside of others too."""
-    if isinstance(parsed, _parser.SubPattern) or (isinstance(parsed, list) and parsed):
-        for part in parsed:
-            yield from _parts(part)
-    elif isinstance(parsed, tuple):
-        if len(parsed) == 2:
-            yield parsed
-        for part in parsed:
-            yield from _parts(part)
-
-
-def _characters(regex: str) -> tuple[set[str], bool]:
-    """The characters an expression names, also in a range, and whether a match has no others."""
-    found, parsed = set(), _parser.parse(regex)
-    closed = parsed.state.flags == re.UNICODE.value  # not, say, in upper case as well
-    for kind, value in _parts(parsed):
-        if kind is sre.LITERAL:
-            found.add(chr(value))
-        elif kind is sre.RANGE:
-            found.update(map(chr, range(value[0], value[1] + 1)))
-        elif kind in _OPEN:
-            closed = False
-    return found, closed
-
-
-def _check_spelling(regex: str, spelled: dict[int, bytes], name: str) -> None:
+def _check_spelling(characters: set[str], spelled: dict[int, bytes], name: str) -> None:
     known = set().union(*spelled.values())
-    missing = sorted(char for char in _characters(regex)[0] if not known.issuperset(char.encode()))
+    missing = sorted(character for character in characters if not known.issuperset(character.encode()))
     if missing:
-        characters = " ".join(map(repr, missing))
-        wrong = f"the vocabulary cannot spell {characters} of the regular expression"
+        wrong = f"the vocabulary cannot spell {' '.join(map(repr, missing))} of the regular expression"
         raise UserError(f"{name}: {wrong}")
 
 
@@ -142,30 +104,29 @@ def end_ids_of(tokenizer) -> tuple[int, ...]:
     return (tokenizer.eos_token_id,)
 
 
-def build_index(
-    regex: str,
-    tokenizer,
-    spelled: dict[int, bytes],
-    heads: tuple[str, ...] = (),
-) -> tuple[Index, int]:
-    """outlines_core's index of an expression over byte-keyed tokens (`spelled`, of token_bytes),
-    and the number of the first pseudo-token: each of `heads` is one. UserError names the characters
-    that the vocabulary cannot spell."""
-    name = tokenizer.name_or_path or "tokenizer"
-    _check_spelling(regex, spelled, name)
-    first_pseudo = max(*spelled, *end_ids_of(tokenizer)) + 1
-    characters, closed = _characters(regex)
-    alphabet = set("".join(characters).encode()) if closed else set(range(256))
-    by_bytes: dict[bytes, list[int]] = {}
-    for index, content in spelled.items():
-        if alphabet.issuperset(content):  # half of a wide vocabulary stands in no match
-            by_bytes.setdefault(content, []).append(index)
-    for rank, head in enumerate(heads):
-        by_bytes.setdefault(head.encode(), []).append(first_pseudo + rank)
+def build_index(regex: str, tokenizer, spelled: dict[int, bytes]) -> Index:
+    """outlines_core's index of an expression over byte-keyed tokens (`spelled`, of token_bytes). UserError names the
+    characters that the vocabulary cannot spell."""
+    fitting = _fitting(regex, tokenizer, spelled)
+    return _index(regex, tokenizer, ((content, index) for index, content in fitting), end_ids_of(tokenizer)[0])
+
+
+def _fitting(regex: str, tokenizer, spelled: dict[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    """Those tokens that may stand in a match by their characters: half of a wide vocabulary does not."""
+    expression = named(regex)
+    _check_spelling(expression.characters, spelled, _name(tokenizer))
+    alphabet = expression.alphabet
+    return ((index, content) for index, content in spelled.items() if not content.translate(None, alphabet))
+
+
+def _index(regex: str, tokenizer, spellings: Iterable[tuple[bytes, int]], end: int) -> Index:
+    vocabulary = Vocabulary(end, {})
+    for content, token in spellings:
+        vocabulary.insert(content, token)
     try:
-        return Index(regex, Vocabulary(end_ids_of(tokenizer)[0], by_bytes)), first_pseudo
+        return Index(regex, vocabulary)
     except ValueError as error:
-        raise UserError(f"{name}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{_name(tokenizer)}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)
@@ -187,25 +148,33 @@ class Edges:
 def compile_regex(regex: str, tokenizer, width: int, kept: Path | None = None) -> Automaton:
     """The automaton of an expression for logits (..., width); only the tokenizer's ids are allowed.
 
-    `kept`: a folder to keep what a wide vocabulary compiles to, some seconds of work, by a hash of
-    all that it depends on.
+    `kept`: a folder to keep what a wide vocabulary compiles to, seconds of work, by a hash of all that it depends on.
     """
     spelled, ends = token_bytes(tokenizer), end_ids_of(tokenizer)
+    in_order = _bytes_list(spelled, width)
     literal = literal_beginning(regex)
     heads = tuple(literal[:length] for length in range(len(literal) + 1))
     make = partial(_edges, regex, tokenizer, spelled, heads, width)
     if kept is None or len(spelled) < WIDE:
         edges = make()
     else:
-        made_of = (version("outlines_core"), regex, heads, ends, width, sorted(spelled.items()))
-        edges = _remembered(kept / f"{sha256_text(repr(made_of))[:32]}.npz", make)
+        made_of = _digest(in_order, version("outlines_core"), regex, ends)
+        edges = _remembered(kept / f"{made_of[:32]}.npz", make)
     allowed = np.zeros((len(edges.done), width), dtype=bool)
     allowed[edges.sources, edges.tokens] = True
     next_state = np.zeros((len(edges.done), width), dtype=np.int32)
     next_state[edges.sources, edges.tokens] = edges.targets
     tensors = map(torch.from_numpy, (allowed, next_state, edges.done))
     starts = dict(zip(heads, edges.starts.tolist(), strict=True))
-    return Automaton(*tensors, starts, _bytes_list(spelled, width), ends)
+    return Automaton(*tensors, starts, in_order, ends)
+
+
+def _digest(spelled: list[bytes], *more) -> str:
+    """The SHA-256 of a vocabulary and of what else decides what it compiles to."""
+    digest = hashlib.sha256(repr(more).encode())
+    digest.update(np.fromiter(map(len, spelled), np.int64))
+    digest.update(b"".join(spelled))
+    return digest.hexdigest()
 
 
 def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
@@ -219,6 +188,45 @@ def _remembered(path: Path, make: Callable[[], Edges]) -> Edges:
     return edges
 
 
+@dataclass(frozen=True)
+class Groups:
+    """K groups of tokens that an expression never tells apart, so that an index need know only one of each, and behind
+    them the end of a text as one more.
+
+    spellings: K, with all characters folded; ids: the tokens of one group behind those of the other; begins: (K + 2,)
+    where each group's ids begin, and where the last ones end.
+    """
+
+    spellings: list[bytes]
+    ids: np.ndarray
+    begins: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many tokens each has, (K + 1,)."""
+        return np.diff(self.begins)
+
+    def tokens(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All tokens of groups (N,), one group's behind the other's, and how many each of the N has."""
+        sizes = self.sizes[numbers]
+        shifts = self.begins[numbers] - (np.cumsum(sizes) - sizes)
+        return self.ids[np.arange(sizes.sum()) + np.repeat(shifts, sizes)], sizes
+
+
+def _groups(regex: str, tokenizer, spelled: dict[int, bytes], width: int) -> Groups:
+    """Those of all tokens, in which are the ids that the model has (fewer than `width`): perhaps none."""
+    folds, number_of, ids, numbers = named(regex).folds, {}, [], []
+    for index, content in _fitting(regex, tokenizer, spelled):
+        ids.append(index)
+        numbers.append(number_of.setdefault(content.translate(folds), len(number_of)))
+    ids.extend(end_ids_of(tokenizer))
+    numbers.append(len(number_of))
+    ids, numbers = np.array(ids, np.int32), np.array(numbers)
+    numbers, there = numbers[ids < width], ids[ids < width]
+    sizes = np.bincount(numbers, minlength=len(number_of) + 1)
+    return Groups(list(number_of), there[np.argsort(numbers, kind="stable")], np.cumsum([0, *sizes]))
+
+
 def _edges(
     regex: str,
     tokenizer,
@@ -227,26 +235,19 @@ def _edges(
     width: int,
 ) -> Edges:
     """Those of outlines_core's index, without those to where the expression cannot be finished."""
-    ends = end_ids_of(tokenizer)
-    index, first_pseudo = build_index(regex, tokenizer, spelled, heads[1:])
-    transitions, finals = index.get_transitions(), index.get_final_states()
-    initial = index.get_initial_state()
+    groups = _groups(regex, tokenizer, spelled, width)
+    # The index knows a group by its number; behind them are the end, and a pseudo-token for each of the heads.
+    end = len(groups.spellings)
+    begun = ((head.encode(), end + rank) for rank, head in enumerate(heads[1:], 1))
+    index = _index(regex, tokenizer, chain(zip(groups.spellings, count()), begun), end)
+    transitions, finals, initial = index.get_transitions(), index.get_final_states(), index.get_initial_state()
     states = np.array(sorted({*transitions, *finals, initial}))
-    starts = [initial]
-    for rank in range(len(heads) - 1):
-        starts.append(transitions[initial][first_pseudo + rank])
-    sources, tokens, targets = [], [], []
-    numbers = np.searchsorted(states, list(transitions))
-    for number, edges in zip(numbers, transitions.values(), strict=True):
-        sources.append(np.full(len(edges), number, np.int16))
-        tokens.append(np.fromiter(edges, np.int32, len(edges)))
-        targets.append(np.fromiter(edges.values(), np.int64, len(edges)))
-    sources, tokens, targets = map(np.concatenate, (sources, tokens, targets))
-    targets = np.searchsorted(states, targets).astype(np.int16)
-    real = tokens < min(width, first_pseudo)  # the model has them, and they are no pseudo-token
-    sources, tokens, targets = sources[real], tokens[real], targets[real]
-
-    ending = np.isin(tokens, ends)
+    starts = [initial, *(transitions[initial][end + rank] for rank in range(1, len(heads)))]
+    sources, numbers, targets = _flat(transitions)
+    # The model has some of their tokens; a pseudo-token it has not.
+    real = np.append(groups.sizes > 0, False)[np.minimum(numbers, end + 1)]
+    sources, targets = (np.searchsorted(states, some[real]).astype(np.int16) for some in (sources, targets))
+    ending = numbers[real] == end
     done = np.zeros(len(states), dtype=bool)
     done[np.searchsorted(states, list(finals))] = True
     done[sources[~ending]] = False
@@ -257,7 +258,16 @@ def _edges(
     if not alive[starts].all():
         raise UserError("the vocabulary cannot spell any text that matches the regular expression")
     kept = alive[targets] | ending
-    return Edges(sources[kept], tokens[kept], targets[kept], done, starts)
+    tokens, sizes = groups.tokens(numbers[real][kept])
+    return Edges(np.repeat(sources[kept], sizes), tokens, np.repeat(targets[kept], sizes), done, starts)
+
+
+def _flat(transitions: dict[int, dict[int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources, tokens and targets of all edges."""
+    sizes = [len(edges) for edges in transitions.values()]
+    tokens = np.fromiter(chain.from_iterable(transitions.values()), np.int32, sum(sizes))
+    targets = np.fromiter(chain.from_iterable(map(dict.values, transitions.values())), np.int64, sum(sizes))
+    return np.repeat(list(transitions), sizes), tokens, targets
 
 
 def _alive(sources: np.ndarray, targets: np.ndarray, alive: np.ndarray) -> np.ndarray:

@@ -149,13 +149,12 @@ class Decoder:
         """How many prompts memory holds at a time; `alone`: without prefix sharing and drafts."""
         if not waiting:
             return 1
-        own, most = max(len(prompt.ids) for prompt in waiting), memory.most_rows(self.kind)
-        run, shared, behind = own * most, 0, self.max_new_tokens
-        if not alone:
-            run, shared = prefill_tokens(self.kind), common_prefix([prompt.ids for prompt in waiting])
-            longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
-            behind = memory.row_capacity(self.max_new_tokens, STEP_DRAFT, longest_draft)
-        most = min(most, len(waiting))
+        own, most = max(len(prompt.ids) for prompt in waiting), min(memory.most_rows(self.kind), len(waiting))
+        if alone:  # all of its prompts in one forward
+            return memory.rows_that_fit(self.model, own + self.max_new_tokens, 0, most, each=own)
+        run, shared = prefill_tokens(self.kind), common_prefix([prompt.ids for prompt in waiting])
+        longest_draft = max(len(prompt.draft.tokens) for prompt in waiting)
+        behind = memory.row_capacity(self.max_new_tokens, STEP_DRAFT, longest_draft)
         return memory.rows_that_fit(self.model, own - shared + behind, run, most, shared)
 
     def prompts(

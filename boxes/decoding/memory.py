@@ -1,14 +1,14 @@
 """How many prompts are decoded at a time: as many as memory holds, half as many when it did not."""
 
 import sys
-from pathlib import Path
 
 import torch
 
+from boxes.decoding.host_memory import available_bytes
 from boxes.records import UserError
 
 # More gain nothing: a forward's matrices are large enough by then.
-MOST_ROWS = {"cuda": 256, "cpu": 64}
+MOST_ROWS = {"cuda": 256, "cpu": 128}
 # What the estimate does not know, pieces between tensors among it: this part of a GPU's memory stays free (of all of it:
 # where weights leave little, a part of that would be nothing); on a CPU, of what is free.
 SPARE = {"cuda": 0.08, "cpu": 0.2}
@@ -61,10 +61,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise UserError("/proc/meminfo does not say how much memory is available; give --batch-size")
+    return available_bytes()
 
 
 def most_rows(kind: str) -> int:
@@ -72,14 +69,15 @@ def most_rows(kind: str) -> int:
     return MOST_ROWS.get(kind, MOST_ROWS["cpu"])
 
 
-def rows_that_fit(model, tokens: int, run: int, most: int, shared: int = 0) -> int:
+def rows_that_fit(model, tokens: int, run: int, most: int, shared: int = 0, each: int = 0) -> int:
     """How many rows of `tokens` tokens the devices of a model have memory for, beside a forward of
-    `run` tokens and a prefix of `shared`: 1 at least, `most` at most."""
+    `run` tokens and a prefix of `shared`: 1 at least, `most` at most. `each`: tokens that a forward has more for each row."""
     devices = {parameter.device for parameter in model.parameters()}
     config, itemsize = model.config.get_text_config(), model.dtype.itemsize
-    free = min(map(usable_bytes, devices)) - run * passing_bytes(config, itemsize)
-    fitting = (free * len(devices) / stored_bytes(config, itemsize) - shared) / tokens
-    return max(1, min(most, int(fitting)))
+    stored, passing = stored_bytes(config, itemsize), passing_bytes(config, itemsize)
+    free = min(map(usable_bytes, devices)) - run * passing
+    of_row = tokens * stored / len(devices) + each * passing
+    return max(1, min(most, int((free - shared * stored / len(devices)) / of_row)))
 
 
 def _exhausted(error: Exception) -> bool:

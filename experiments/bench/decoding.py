@@ -92,7 +92,7 @@ class LLGuidanceProcessor(LogitsProcessor):
 
 def processors(model, tokenizer) -> dict[str, Callable[[], LogitsProcessor]]:
     """Makers of a processor a batch; what can be made once is made here."""
-    index, _ = build_index(REST, tokenizer, token_bytes(tokenizer))
+    index = build_index(REST, tokenizer, token_bytes(tokenizer))
     width = model.get_output_embeddings().weight.shape[0]
     return {
         OUTLINES: lambda: OutlinesCoreLogitsProcessor(index, "torch"),

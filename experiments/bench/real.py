@@ -1,6 +1,6 @@
 """Measure real pretrained models, which err: the engine with and without drafts and the floor, in
-every way of asking; over fewer prompts the paper's way and generate in batches; and of the first
-model the engine and the floor over all prompts, and freely over more of them.
+every way of asking, freely over many prompts, too; over fewer the paper's way and generate in batches; and of the first
+model the engine and the floor over all prompts.
 
     python experiments/bench/real.py --data data/boxes/test-subsample-states-t5.jsonl \\
         --models smollm2-135m-instruct-q4_1 gemma-3-270m-q4_k_m \\
@@ -43,8 +43,7 @@ from experiments.bench.measure import add_bench, add_prompts, add_rounds, device
 class Case:
     """A way of asking: the prompt's format, whether the expression holds, and how many prompts are
     decoded at a time (None: as many as the engine takes). `most` prompts are taken, None: all.
-    `both`: whether it is decoded without drafts, too; if not, it is a long case, of the first model
-    alone."""
+    `both`: whether it is decoded without drafts, too; if not, it is a long case."""
 
     prompt_format: str = "plain"
     free: bool = False
@@ -56,7 +55,7 @@ class Case:
 SOME = 48
 CASES = (
     Case(both=False),
-    Case(free=True, most=96, both=False),
+    Case(free=True, most=192, both=False),
     Case(most=SOME),
     Case(free=True, most=16),
     Case("chat", most=24),
@@ -105,11 +104,10 @@ def measure_model(
 ) -> Iterator[tuple[list, list]]:
     """Rows of both tables for one model, case by case; `whole`: over all descriptions, too."""
     loaded = load(name, dtype="float32")
-    whole &= len(descriptions) > SOME
     who = {"model": loaded.spec.name}
     device = {"device": device_name(loaded.model.device)}
     for case in CASES:
-        if not case.both and not whole:
+        if not case.both and (len(descriptions) <= SOME or (case.most is None and not whole)):
             continue
         texts = texts_of(loaded, case, descriptions)
         if texts:

@@ -9,14 +9,9 @@ import torch
 from miniatures import KINDS, small_tokenizer, tokenizer_of
 from scenarios_fixture import final_states
 
-from boxes.decoding import constraint
-from boxes.decoding.constraint import (
-    FREE_STATE,
-    compile_regex,
-    free_automaton,
-    literal_beginning,
-    token_bytes,
-)
+from boxes.decoding import expression
+from boxes.decoding.constraint import FREE_STATE, compile_regex, free_automaton, token_bytes
+from boxes.decoding.expression import literal_beginning, named
 from boxes.prompting import STATEMENT_HEAD, STATEMENT_REGEX, encode_prompt, statement_prompt
 from boxes.records import UserError
 from boxes.world import statement
@@ -290,8 +285,93 @@ def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
         ("[^a]b", "b", False),
         (r"\da", "a", False),
         ("(?i)ab", "ab", False),
+        ("a(?i:b)", "ab", False),
+        # Sets in sets, and operations on them, of Rust's expressions, which Python's have not.
+        ("[a-z--b]", None, False),
+        ("[ -~&&[:alpha:]]+", None, False),
+        ("[0-9[:alpha:]]", None, False),
+        ("[a-f~~c]", None, False),
         ("(ab){2,3}|(?:é)?", "abé", True),
     ],
 )
 def test_characters_of_an_expression(regex, expected, closed):
-    assert constraint._characters(regex) == (set(expected), closed)
+    found = named(regex)
+    assert found.closed is closed
+    assert expected is None or found.characters == set(expected)
+    assert closed or (found.alphabet == found.folds == bytes(range(256)))
+
+
+@pytest.mark.parametrize(
+    ("regex", "folded"),
+    [
+        ("a( [a-c]+)*", {"b": "b", "c": "b", "a": "a", " ": " "}),
+        ("[a-d]|[c-f]", {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e", "f": "e"}),
+        ("[a-c]x?.", {"a": "a", "b": "b", "c": "c"}),  # what "." stands for is not named
+        ("(?i:[a-c])", {"a": "a", "b": "b"}),
+        ("[é-ü]b", {"é": "é", "b": "b"}),
+    ],
+)
+def test_characters_that_an_expression_never_tells_apart_are_one(regex, folded):
+    folds = named(regex).folds
+    assert {character: character.encode().translate(folds).decode() for character in folded} == folded
+
+
+@pytest.mark.filterwarnings("ignore:Possible")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "regex", [STATEMENT_REGEX, "(the [a-z]+)( and [a-zA-Z]+)*x[0-9]", "[a-m]+|[h-z]+!", "(?i:[a-z])+"]
+)
+def test_an_automaton_is_that_of_every_token_for_itself(kind, regex, monkeypatch):
+    tokenizer = tokenizer_of(kind)
+    made = compile_regex(regex, tokenizer, len(tokenizer) - 3)
+    monkeypatch.setattr(expression.Named, "folds", bytes(range(256)))
+    expected = compile_regex(regex, tokenizer, len(tokenizer) - 3)
+    pairs = states_side_by_side(made, expected)
+    assert len(set(pairs.values())) == len(pairs)
+    for state, other in pairs.items():
+        assert torch.equal(made.allowed[state], expected.allowed[other])
+        assert made.done[state] == expected.done[other]
+
+
+@pytest.mark.filterwarnings("ignore:Possible")
+@pytest.mark.parametrize(
+    ("regex", "allowed"),
+    [
+        ("a(?i:b)", "bB"),
+        ("a[b-e--c]", "bde"),
+        ("a[ -~&&[:upper:]]", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        ("a[b-d~~c-e]", "be"),
+    ],
+)
+def test_characters_in_other_words_than_pythons(regex, allowed):
+    """Behind "a"; what Rust's expressions mean, whose automaton it is."""
+    tokenizer = small_tokenizer(list(map(chr, range(ord(" "), ord("~") + 1))))
+    automaton = compile_regex(regex, tokenizer, len(tokenizer))
+    behind = automaton.next_state[automaton.starts[""], automaton.token_bytes.index(b"a")]
+    tokens = automaton.allowed[behind].nonzero()[:, 0].tolist()
+    assert {automaton.token_bytes[token].decode() for token in tokens} == set(allowed)
+
+
+def test_a_token_that_the_model_lacks_is_a_dead_end():
+    tokenizer = small_tokenizer(["a", "b", "c", "d"])
+    spelled = token_bytes(tokenizer)
+    last = max(spelled)
+    others = {content for index, content in spelled.items() if index < last}
+    automaton = compile_regex("(ab|cd)", tokenizer, last)
+    start = automaton.starts[""]
+    assert spelled[last] == b"d"
+    assert {automaton.token_bytes[token] for token in automaton.allowed[start].nonzero()[:, 0]} == {b"a"} < others
+
+
+def states_side_by_side(one, other) -> dict[int, int]:
+    """Each state of an automaton that its starts lead to, and the other's behind the same tokens."""
+    ahead, pairs = [(one.starts[head], other.starts[head]) for head in one.starts], {}
+    while ahead:
+        state, same = ahead.pop()
+        if pairs.setdefault(state, same) != same:
+            raise AssertionError("one state stands for two")
+        leads = one.allowed[state].clone()
+        leads[list(one.end_ids)] = False
+        steps = set(zip(one.next_state[state][leads].tolist(), other.next_state[same][leads].tolist(), strict=True))
+        ahead.extend(step for step in steps if step[0] not in pairs or pairs[step[0]] != step[1])
+    return pairs

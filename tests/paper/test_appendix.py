@@ -86,12 +86,18 @@ def test_what_the_bench_measured_is_taken_from_it(tmp_path):
     assert "(NVIDIA H200, bfloat16)" in claims_page.gpu_minutes([LLAMA], shapes)
     assert claims_page.gpu_memory([LLAMA], shapes).startswith("60.0 GB, measured on a model of Llama-2-7b-hf's shape")
     assert claims_page.gpu_memory([LLAMA, LARGE], shapes).startswith("140.0 GB, measured")
+    wider = shapes_csv(tmp_path, {"peak_memory_mb": 150000.0}, {"shape": "70b", "peak_memory_mb": 140000.0})
+    assert claims_page.gpu_memory([LLAMA, LARGE], wider).startswith("150.0 GB, measured on a model of Llama-2-7b-hf's")
+    assert claims_page.gpu_memory([LLAMA, LLEMMA], wider).startswith(
+        "not measured; 67.5 GB for the weights of llemma_34b"
+    )
     assert claims_page.gpu_minutes([LLAMA, LLEMMA], shapes) == "not measured"  # 34b is not there
+    shapes_csv(tmp_path, {}, {"shape": "70b", "seconds": 60.0})
     text = claims_page.render(ROOT / "data/reference", tmp_path)
     assert "GPU minutes: 0.2 for decoding, measured on models of these shapes" in text  # two of 7b
 
 
-@pytest.mark.parametrize("row", [{"device": "cpu, 2 threads"}, {"status": "failed"}, {"status": "not measured"}])
+@pytest.mark.parametrize("row", [{"device": "AMD EPYC, 2 threads"}, {"status": "failed"}, {"status": "not measured"}])
 def test_what_is_no_measurement_of_a_gpu_does_not_count(tmp_path, row):
     assert claims_page.gpu_minutes([LLAMA], shapes_csv(tmp_path, row)) == "not measured"
 

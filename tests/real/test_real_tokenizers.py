@@ -8,6 +8,7 @@ and BOS, by hand, without a line of the project's code for tokens.
 import json
 import os
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -110,6 +111,15 @@ def test_doctors_self_test_passes(name):
     spelled = token_bytes(tokenizer)
     automaton = compile_regex(STATEMENT_REGEX, tokenizer, max(len(tokenizer), max(spelled) + 1))
     assert accepts(automaton, spelled, tokenizer(STATEMENT, add_special_tokens=False).input_ids, STATEMENT_HEAD)
+
+
+def test_a_wide_vocabulary_compiles_in_seconds():
+    """Gemma's 256,000 tokens, cold, of which Figure 4's expression tells 97,417 groups apart: 1.7 s on a quiet AMD EPYC."""
+    tokenizer = tokenizer_of("gemma")
+    began = time.perf_counter()
+    automaton = compile_regex(STATEMENT_REGEX, tokenizer, len(tokenizer))
+    assert time.perf_counter() - began < 5  # other work may slow it
+    assert automaton.allowed.nbytes + automaton.next_state.nbytes < 250e6
 
 
 def test_deepseek_chat_is_asked_as_the_authors_asked():
