@@ -277,6 +277,7 @@ def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
     assert automaton.start("Assistant:\n") == (FREE_STATE, "")
 
 
+@pytest.mark.filterwarnings("ignore:Possible")
 @pytest.mark.parametrize(
     ("regex", "expected", "closed"),
     [

@@ -283,7 +283,8 @@ def test_a_batch_of_openai_is_a_chat_with_a_schema(workplace):
         (("--out", "/"), "argument --out: / is a folder; name a file; see --help"),
     ],
 )
-def test_prompts_that_cannot_be_are_refused(workplace, capsys, more, message):
+def test_prompts_that_cannot_be_are_refused(workplace, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(workplace)  # the artifact's own folder may be read only
     out = workplace / "prompts.jsonl"
     assert refusal(capsys, PROMPTS, "--data", workplace / "data.jsonl", "--out", out, *more).startswith(message)
     assert not out.exists()
