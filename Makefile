@@ -219,7 +219,7 @@ ifneq ($(value REMOVE),)
 else
 	$(if $(DRY),exit; )row=$$($(ADD)); read -r profile name base <<< "$$row"; \
 	    chosen=(MODEL= BASE= REVISION= ADDED= ARGS= PROFILE=$$profile MODELS="$${base:+$$base }$$name"); \
-	    $(MAKE) weights "$${chosen[@]}"; $(GAIN) --questions; \
+	    $(MAKE) weights "$${chosen[@]}" || { echo "$$name stays a row until make model REMOVE=$$name" >&2; exit 2; }; $(GAIN) --questions; \
 	    status=0; $(MAKE) all "$${chosen[@]}" || status=$$?; \
 	    $(GAIN) --runs data/runs/$$profile --results data/results/$$profile; exit $$status
 endif

@@ -5,7 +5,6 @@ Its own head, its own attention and its own cache, whatever that is called; wher
 trusted everything is computed again for every token. B rows, V logits.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import torch
 
 from boxes.decoding.automaton import masked_argmax
+from boxes.decoding.calling import cache_name, forward_parameters, needs_mask
 from boxes.decoding.job import Finished, Job, Prompt
-
-# What models call what they keep of the tokens before.
-CACHES = ("past_key_values", "cache_params", "state")
 
 
 @dataclass
@@ -124,13 +121,10 @@ def step_batch(model, batch: Batch, chosen: torch.Tensor) -> None:
     """Feed one token a row, `chosen` (B,)."""
     batch.attention_mask = torch.nn.functional.pad(batch.attention_mask, (0, 1), value=1)
     name = cache_name(model)
-    mask = None  # a state that stands for all that came before has no columns that could be masked
-    if name == CACHES[0]:
-        mask = batch.attention_mask
     output = _run(
         model,
         input_ids=chosen[:, None].to(model.device),
-        attention_mask=mask,
+        attention_mask=batch.attention_mask if needs_mask(model) else None,
         position_ids=batch.positions[:, None],
         use_cache=True,
         **{name: batch.cache},
@@ -144,17 +138,6 @@ def return_objects(model) -> None:
     for module in model.modules():
         if hasattr(module, "config"):
             module.config.return_dict = True
-
-
-def cache_name(model) -> str | None:
-    """What a model calls its cache; None where it has none that is known here."""
-    known = forward_parameters(model)
-    return next((name for name in CACHES if name in known), None)
-
-
-def forward_parameters(model) -> set[str]:
-    """The names that a model's forward takes."""
-    return set(inspect.signature(model.forward).parameters)
 
 
 def _new_batch(logits: torch.Tensor, starts: list[int]) -> Batch:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from boxes.decoding.attention import KVCache, prefix_sharing
+from boxes.decoding.calling import cache_name
 
 # Rows that fill so much of (B, N) are not packed: attention unpacks them, which has a price.
 PACKED = 0.95
@@ -54,12 +55,13 @@ def forward(
     cache.begin(first, lengths, tokens.shape[1], width, packed)
     if packed is not None:
         tokens = tokens.reshape(1, -1)[:, packed]
-    output = backbone(model)(
+    within = backbone(model)
+    output = within(
         tokens.to(model.device),
         position_ids=cache.positions.to(model.device),
-        past_key_values=cache,
         kv_cache=cache,
         use_cache=True,
+        **{cache_name(within) or "past_key_values": cache},
     )
     return output.last_hidden_state.to(tokens.device)
 

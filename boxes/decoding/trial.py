@@ -14,6 +14,7 @@ import torch
 
 from boxes.decoding import fallback, forward, loop, memory
 from boxes.decoding.attention import KVCache, prefix_sharing
+from boxes.decoding.calling import KEYS_AND_VALUES, cache_name
 from boxes.decoding.head import head_of
 from boxes.decoding.job import Finished, Job, Prompt
 from boxes.records import UserError
@@ -262,10 +263,10 @@ def noise(model, trial: Trial, own: torch.Tensor) -> float:
 
 def other_cache(model) -> str | None:
     """What is said of a model whose cache has another name than the engine's; None of others."""
-    name = fallback.cache_name(model)
+    name = cache_name(model)
     if name is None:
         return "its forward takes no cache"
-    if name == fallback.CACHES[0]:
+    if name in KEYS_AND_VALUES:
         return None
     return f"its cache is called {name}"
 

@@ -142,7 +142,7 @@ def find_row(spec: ModelSpec) -> Checkpoint:
         raise WeightsMissing(f"{spec.name}: weights not found; {_fetching(spec)} fetches them")
     if spec.folder:
         if not TINY_FOLDER.is_dir():
-            place = "its folder lies in the repository, not in the package; name it"
+            place = "its folder lies in the repository, not in the package; give the path of the folder"
             raise WeightsMissing(f"{spec.name}: no weights here; {place}")
         raise WeightsMissing(f"{spec.folder}: no weights here; `make train-tiny` trains them")
     raise WeightsMissing(

@@ -1,6 +1,8 @@
 """Whatever the architecture: exact against an uncached forward of the model's own, one row at a
 time, or refused in one line."""
 
+import inspect
+
 import pytest
 import torch
 from architectures import ARCHITECTURES, FEW, MANY, build
@@ -8,7 +10,7 @@ from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 from transformers import AttentionInterface
 
-from boxes.decoding import attention, engine, forward, trial
+from boxes.decoding import attention, calling, engine, forward, trial
 from boxes.decoding.engine import Decoder
 from boxes.decoding.trial import WAYS
 from boxes.prompting import encode_prompt
@@ -89,7 +91,8 @@ def test_exact_or_refused(name, asked, capfd):
 
 
 SAID = {
-    "mamba": "its cache is called cache_params",
+    # Of transformers up to 5.23, and from 5.24 on.
+    "mamba": ("its cache is called cache_params", "it does not take a custom attention function"),
     "gpt_oss": "the engine cannot run it (ValueError: its attention has sinks)",
     "diffllama": "the engine's logits differ from the model's own by ",
     "llama4": "the engine cannot run it (ValueError: its attention mask is no sliding window)",
@@ -100,7 +103,38 @@ SAID = {
 def test_the_kind_is_named_in_one_line(name, asked, capfd):
     decoder_of(build(name)).decode(asked[:1])
     [line] = said(capfd)
-    assert line.startswith(f"decoding without a shared prefix or drafts: {SAID[name]}")
+    assert line.removeprefix("decoding without a shared prefix or drafts: ").startswith(SAID[name])
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_model_may_call_its_cache_otherwise(plain, asked, monkeypatch, capfd):
+    """As all of transformers' own do from 5.24 on."""
+    model = build("llama")
+    for kind in (type(model), type(model.model)):
+        monkeypatch.setattr(kind, "forward", renamed(kind.forward))
+    calling._parameters.cache_clear()
+    if plain:
+        monkeypatch.setattr(engine.attention, "why_not", lambda _: "a test asks for it")
+    decoder = decoder_of(model)
+    completions = decoder.decode(asked)
+    assert decoder.work.way == ("plain" if plain else "engine")
+    for prompt, completion in zip(asked, completions, strict=True):
+        assert list(completion.tokens) == oracle(model, decoder, prompt)
+    calling._parameters.cache_clear()
+
+
+def renamed(forward):
+    """A model's forward whose cache is called "cache", going in and coming out."""
+    name = "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
+
+    def called(self, input_ids=None, attention_mask=None, position_ids=None, cache=None, use_cache=None, **more):
+        cache = more.pop(name, cache)  # what the outer model calls it
+        given = {"attention_mask": attention_mask, "position_ids": position_ids, name: cache, "use_cache": use_cache}
+        output = forward(self, input_ids, **given, **more)
+        output["cache"] = output[name] if use_cache else None
+        return output
+
+    return called
 
 
 def test_a_rope_by_the_longest_row_is_named(asked):

@@ -50,13 +50,16 @@ def test_every_profile_has_a_row():
         assert f"| `{profile}`" in README
 
 
-def test_its_python_runs_and_says():
+def test_its_python_runs_and_says(monkeypatch):
     """The block as it stands: a row a query, the score table, and effects against it."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     out, names = StringIO(), {}
+    monkeypatch.chdir(ROOT)
     with redirect_stdout(out):
         exec(compile(code, "README.md", "exec"), names)
-    assert len(names["mine"]) == len(names["theirs"]) == 14
+    assert len(names["mine"]) == len(names["theirs"]) == 21
     assert set(names["mine"].status) == {"ok"}
-    assert list(names["theirs"][names["theirs"].correct == 0].box) == [0, 2]
+    assert list(names["theirs"][names["theirs"].correct == 0].box) == [0, 2, 0, 2]
+    effects = names["compare"](names["theirs"], names["mine"]).set_index("num_ops")
+    assert effects.loc[["0", "1", "1+"], ["difference", "ci_low", "ci_high"]].notna().all(axis=None)
     assert {"accuracy", "ci_low", "difference"} <= set(out.getvalue().split())
