@@ -1,7 +1,8 @@
 """How a model is called: the names that its forward takes, which differ between models and versions of transformers."""
 
 import inspect
-from functools import cache
+from collections.abc import Callable
+from functools import lru_cache
 
 # What models call what they keep of the tokens before: keys and values, or in the last two a state that stands for them.
 # transformers 5.24 calls all of its own "cache".
@@ -23,10 +24,13 @@ def needs_mask(model) -> bool:
 
 
 def forward_parameters(model) -> frozenset[str]:
-    """The names that a model's forward takes."""
-    return _parameters(type(model))
+    """The names that a model's forward takes: its own, where something has put one in the place of its class's."""
+    own = vars(model).get("forward")  # not remembered: it would keep the model in memory
+    return _of_class(type(model).forward) if own is None else _names(own)
 
 
-@cache
-def _parameters(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)
+def _names(forward: Callable) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
+
+
+_of_class = lru_cache(maxsize=16)(_names)  # a step asks each time

@@ -69,7 +69,7 @@ def named(regex: str) -> Named:
             ranges.add((chr(value[0]), chr(value[1])))
         elif kind in _OPEN or (kind is sre.SUBPATTERN and value[1]):  # flags of a part alone: (?i:...)
             closed = False
-    closed &= "[" not in alone and not any(sign in regex for sign in _OF_SETS)
+    closed &= "[" not in alone.union(*ranges) and not any(sign in regex for sign in _OF_SETS)
     return Named(alone, ranges, closed)
 
 

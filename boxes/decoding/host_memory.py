@@ -10,9 +10,14 @@ from boxes.records import UserError
 MEMORY = Path("/proc/meminfo")
 GROUPS = Path("/proc/self/cgroup")  # a line each: number:controllers:path
 ROOT = Path("/sys/fs/cgroup")
-# A group's limits, what is used of them, and what of that is only files that were read, and can be dropped.
-VERSION_2 = (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file"))
-VERSION_1 = (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+# A group's limits, what is used of them, and what of that can be dropped: files that were read, but for what is mapped
+# into a process, weights among it.
+VERSION_2 = (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "file_mapped"))
+VERSION_1 = (
+    ("memory.limit_in_bytes",),
+    "memory.usage_in_bytes",
+    ("total_inactive_file", "total_active_file", "total_mapped_file"),
+)
 
 
 def available_bytes() -> int:
@@ -30,7 +35,7 @@ def _of_the_machine() -> int:
 
 def _of_groups() -> Iterator[int]:
     """What each group of this process with a limit has left, those around it included."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in GROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
@@ -57,4 +62,5 @@ def _droppable(group: Path, names: tuple[str, ...]) -> int:
         counted = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return 0
-    return sum(int(counted.get(name, 0)) for name in names)
+    inactive, active, mapped = (int(counted.get(name, 0)) for name in names)
+    return max(0, inactive + active - mapped)

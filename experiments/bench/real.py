@@ -125,7 +125,7 @@ def main() -> None:
         add_some(parser)
     add = parser.add_argument
     add("--models", nargs="+", required=True, help="names of boxes/models/table.py or folders")
-    add("--slow", type=positive, default=16, help="prompts of the slow ways (%(default)s)")
+    add("--slow", type=positive, default=24, help="prompts of the slow ways (%(default)s)")
     add("--drafts", type=out_file, required=True, help="the CSV of kinds of drafts to write")
     arguments = parser.parse_args()
     descriptions = [example.description for example in read_examples(arguments.data)]

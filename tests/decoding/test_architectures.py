@@ -2,6 +2,7 @@
 time, or refused in one line."""
 
 import inspect
+from types import MethodType
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from miniatures import byte_level_tokenizer
 from scenarios_fixture import prompts
 from transformers import AttentionInterface
 
-from boxes.decoding import attention, calling, engine, forward, trial
+from boxes.decoding import attention, engine, forward, trial
 from boxes.decoding.engine import Decoder
 from boxes.decoding.trial import WAYS
 from boxes.prompting import encode_prompt
@@ -107,12 +108,15 @@ def test_the_kind_is_named_in_one_line(name, asked, capfd):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_model_may_call_its_cache_otherwise(plain, asked, monkeypatch, capfd):
+@pytest.mark.parametrize("of_class", [False, True])
+def test_a_model_may_call_its_cache_otherwise(plain, of_class, asked, monkeypatch):
     """As all of transformers' own do from 5.24 on."""
     model = build("llama")
-    for kind in (type(model), type(model.model)):
-        monkeypatch.setattr(kind, "forward", renamed(kind.forward))
-    calling._parameters.cache_clear()
+    for part in (model, model.model):
+        if of_class:
+            monkeypatch.setattr(type(part), "forward", renamed(type(part).forward))
+        else:
+            part.forward = MethodType(renamed(type(part).forward), part)
     if plain:
         monkeypatch.setattr(engine.attention, "why_not", lambda _: "a test asks for it")
     decoder = decoder_of(model)
@@ -120,7 +124,6 @@ def test_a_model_may_call_its_cache_otherwise(plain, asked, monkeypatch, capfd):
     assert decoder.work.way == ("plain" if plain else "engine")
     for prompt, completion in zip(asked, completions, strict=True):
         assert list(completion.tokens) == oracle(model, decoder, prompt)
-    calling._parameters.cache_clear()
 
 
 def renamed(forward):

@@ -291,6 +291,7 @@ def test_the_free_automaton_stops_at_a_period_or_an_end(kind):
         ("[a-z--b]", None, False),
         ("[ -~&&[:alpha:]]+", None, False),
         ("[0-9[:alpha:]]", None, False),
+        ("[[-a]]", None, False),
         ("[a-f~~c]", None, False),
         ("(ab){2,3}|(?:é)?", "abé", True),
     ],

@@ -27,12 +27,22 @@ def group(folder, **files):
 
 
 def version_2(folder, most, used, **more):
-    group(folder, memory_max=most, memory_current=used, memory_stat="anon 1\ninactive_file 20\nactive_file 30", **more)
+    group(
+        folder,
+        memory_max=most,
+        memory_current=used,
+        memory_stat="anon 1\ninactive_file 25\nactive_file 35\nfile_mapped 10",
+        **more,
+    )
 
 
 def version_1(folder, most, used):
     files = {"memory_limit_in_bytes": most, "memory_usage_in_bytes": used}
-    group(folder, **files, memory_stat="inactive_file 1\ntotal_inactive_file 100\ntotal_active_file 200")
+    group(
+        folder,
+        **files,
+        memory_stat="inactive_file 1\ntotal_inactive_file 100\ntotal_active_file 250\ntotal_mapped_file 50",
+    )
 
 
 def said(machine, *lines) -> int:
